@@ -16,7 +16,7 @@ BENCH ?= --workloads W1,W2,W10,W12_1e4,W3
 
 RUST := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
-.PHONY: help demo test test-all lint bench check interop torture clean
+.PHONY: help demo test test-all lint bench check interop docs torture clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -51,6 +51,9 @@ interop: $(VENV)/installed $(INTEROP_VENV)/installed  ## scikit-learn, marginale
 	  python/mlmfast/sklearn python/mlmfast/marginaleffects python/mlmfast/maketables \
 	  python/mlmfast/stargazer
 
+docs: $(VENV)/installed $(VENV)/docs  ## the site, into site/: examples are run, links checked
+	NO_MKDOCS_2_WARNING=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 torture: $(VENV)/installed $(VENV)/test  ## odd inputs, signals, forks and limits at random, ten minutes
 	$(BIN)/python -m tests.torture $(TORTURE)
 
@@ -59,7 +62,7 @@ bench: $(VENV)/installed $(VENV)/test $(BENCH_VENV)/installed  ## time a release
 	$(BIN)/python benches/compare.py --peers-python $(BENCH_VENV)/bin/python $(BENCH)
 
 clean:  ## remove everything that was built
-	rm -rf $(VENV) $(BENCH_VENV) $(INTEROP_VENV) target dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH_VENV) $(INTEROP_VENV) target dist site .pytest_cache .mypy_cache .ruff_cache
 	rm -f python/mlmfast/_core*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -86,6 +89,10 @@ $(VENV)/test: $(VENV)/created pyproject.toml
 
 $(VENV)/lint: $(VENV)/created pyproject.toml
 	$(PIP) install --group lint
+	@touch $@
+
+$(VENV)/docs: $(VENV)/created pyproject.toml
+	$(PIP) install --group docs
 	@touch $@
 
 $(INTEROP_VENV)/installed: pyproject.toml

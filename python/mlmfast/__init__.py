@@ -32,6 +32,7 @@ from mlmfast.errors import (
 if TYPE_CHECKING:
     from mlmfast import mvn
     from mlmfast.batch.fit_batch import FitBatch
+    from mlmfast.catalogue.codes import warning_codes
     from mlmfast.compare_structures import compare_structures
     from mlmfast.covariance.names import structures
     from mlmfast.data.datasets import load_sleepstudy
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from mlmfast.inference.permutation.permutation_test import permutation_test
     from mlmfast.low_level.reduction import Reduction
     from mlmfast.many_data_sets.fit_each import fit_each
+    from mlmfast.mergeable.reduce import reduce
+    from mlmfast.mergeable.reduction import load_reduction
     from mlmfast.model import LMM, lmm
     from mlmfast.newton.options import NewtonOptions
     from mlmfast.power_analysis.detectable_effect import detectable_effect
@@ -93,14 +96,17 @@ __all__ = [
     "joint_tests",
     "lmm",
     "load",
+    "load_reduction",
     "load_sleepstudy",
     "load_study",
     "mvn",
     "permutation_test",
     "pool",
     "power",
+    "reduce",
     "sample_size",
     "structures",
+    "warning_codes",
 ]
 
 #: Imported when they are asked for: `import mlmfast` stays quick, and `mlmfast.Reduction` needs
@@ -113,6 +119,8 @@ _LATER = {
     "Reduction": "mlmfast.low_level.reduction",
     "lmm": "mlmfast.model",
     "load": "mlmfast.result",
+    "load_reduction": "mlmfast.mergeable.reduction",
+    "reduce": "mlmfast.mergeable.reduce",
     "load_sleepstudy": "mlmfast.data.datasets",
     "structures": "mlmfast.covariance.names",
     "Comparison": "mlmfast.inference.comparison.compare",
@@ -133,6 +141,7 @@ _LATER = {
     "pool": "mlmfast.imputation.pooling.pool",
     "power": "mlmfast.power_analysis.power",
     "sample_size": "mlmfast.power_analysis.sample_size",
+    "warning_codes": "mlmfast.catalogue.codes",
 }
 
 #: Packages whose name is public, and those that stand beside another package.

@@ -25,6 +25,7 @@ __all__ = [
     "code_numbers",
     "code_texts",
     "column_statistics",
+    "compress_rows",
     "innovations",
     "led_derivatives",
     "memory_left",
@@ -77,6 +78,12 @@ def memory_left() -> float: ...
 def require_room() -> None: ...
 def column_statistics(columns: Sequence[_Values], n_rows: int) -> FloatArray: ...
 def stacked_statistics(columns: FloatArray) -> FloatArray: ...
+def compress_rows(
+    codes: CodeArray,
+    n_cells: int,
+    columns: Sequence[_Column],
+    weights: FloatArray | None = None,
+) -> tuple[NDArray[np.int64], FloatArray, FloatArray]: ...
 def code_texts(
     ends: NDArray[np.int64],
     bytes: NDArray[np.uint8],
@@ -214,6 +221,8 @@ class NestedReduction(Engine):
         chain: _Chain | None = None,
         share: bool = True,
         responses: tuple[FloatArray, FloatArray, FloatArray] | None = None,
+        n_obs: int | None = None,
+        counts: NDArray[np.int64] | None = None,
     ) -> NestedReduction: ...
     def ordinary_steps(
         self,
@@ -286,6 +295,7 @@ class CrossedReduction(Engine):
         noise: Sequence[float],
         terms: _Terms,
         sqrt_weights: FloatArray | None = None,
+        n_obs: int | None = None,
     ) -> CrossedReduction: ...
     @property
     def schur(self) -> str: ...
@@ -317,6 +327,7 @@ class DenseReduction(Engine):
         sqrt_weights: FloatArray | None = None,
         visits: CodeArray | None = None,
         n_visits: int = 0,
+        n_obs: int | None = None,
     ) -> DenseReduction: ...
 
 @final

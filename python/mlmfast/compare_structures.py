@@ -18,7 +18,7 @@ from mlmfast.errors import (
     ModelError,
     SingularFitWarning,
     SpacingWarning,
-    warn,
+    pass_on,
 )
 from mlmfast.model import lmm
 from mlmfast.result import LMMResult
@@ -149,7 +149,7 @@ def _quietly_fitted(
         fit = lmm(formula, data, residual=residual, **arguments)
     for message in heard:
         if message.category not in said:
-            warn(str(message.message), message.category)
+            pass_on([message.message], message.category)
         if issubclass(message.category, SpacingWarning):
             said.add(message.category)
     return fit

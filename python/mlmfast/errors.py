@@ -7,6 +7,12 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from mlmfast.catalogue.entry import Notice
 
 
 class MlmError(ValueError):
@@ -71,10 +77,61 @@ class MixedVersionsWarning(UserWarning):
     """Results are added to those that other versions of the programs made."""
 
 
-def warn(message: str, category: type[Warning]) -> None:
-    """Warn, with the blame on the line outside of this package that led here."""
+def warn(message: str, category: type[Warning], *codes: str) -> None:
+    """Warn, with the blame on the line outside of this package that led here.
+
+    Parameters
+    ----------
+    codes
+        What it is in `mlmfast.catalogue`. The message ends with them, and the warning holds them as
+        ``codes``. None only where the warning of another package is passed on.
+    """
+    from mlmfast.catalogue.codes import with_codes
+
     package = __name__.partition(".")[0]
     level, frame = 1, sys._getframe(0)
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+    warning: Any = category(with_codes(message, codes))
+    warning.codes = codes
+    for heard in _LISTENING.get():
+        heard += [Notice(code, message) for code in codes]
+    warnings.warn(warning, stacklevel=level)
+
+
+def pass_on(said: Sequence[Warning | str], category: type[Warning], more: str = "") -> None:
+    """Warn of what was caught: the first of several, with the codes of all.
+
+    Parameters
+    ----------
+    more
+        What follows the message.
+    """
+    from mlmfast.catalogue.codes import without_codes
+
+    codes = dict.fromkeys(code for one in said for code in getattr(one, "codes", ()))
+    warn(without_codes(str(said[0])) + more, category, *codes)
+
+
+#: Lists that take down what is said; those of inner ``with`` blocks last.
+_LISTENING: ContextVar[tuple[list[Notice], ...]] = ContextVar("listening", default=())
+
+
+@contextmanager
+def taken_down() -> Iterator[list[Notice]]:
+    """What is warned of inside a ``with`` block, which is said none the less.
+
+    Examples
+    --------
+    >>> with warnings.catch_warnings(), taken_down() as heard:
+    ...     warnings.simplefilter("ignore")
+    ...     warn("a variance is 0", SingularFitWarning, "MLM401")
+    >>> heard
+    [Notice(code='MLM401', message='a variance is 0')]
+    """
+    heard: list[Notice] = []
+    token = _LISTENING.set((*_LISTENING.get(), heard))
+    try:
+        yield heard
+    finally:
+        _LISTENING.reset(token)

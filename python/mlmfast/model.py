@@ -13,9 +13,17 @@ from mlmfast.design.model_frame import build_model_frame
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.source import FitSource
 from mlmfast.newton.options import NewtonOptions
-from mlmfast.prepared.fit_model import BY_DEFAULT, Wishes, check_ddf, fit_model, method_by
+from mlmfast.prepared.fit_model import (
+    BY_DEFAULT,
+    Wishes,
+    check_bounded,
+    check_ddf,
+    fit_model,
+    method_by,
+)
 from mlmfast.prepared.model import PreparedModel
 from mlmfast.result import LMMResult
+from mlmfast.words import MOMENTS
 
 if TYPE_CHECKING:
     from mlmfast.batch.fit_batch import FitBatch
@@ -175,6 +183,7 @@ class LMM(PreparedModel):
         hold: Mapping[str, float] | None = None,
         bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
         grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None,
+        bounded: bool = True,
         REML: bool | None = None,
     ) -> LMMResult:
         """Fit by restricted ("REML") or full ("ML") maximum likelihood.
@@ -187,7 +196,10 @@ class LMM(PreparedModel):
         Parameters
         ----------
         method
-            "REML" or "ML".
+            "REML" or "ML"; "type1", "type2" or "type3" for variances of random intercepts from the
+            mean squares of that type and their expectations (METHOD=TYPE1-3 of PROC MIXED:
+            `LMMResult.mean_squares` is the table), "mivque0" for quadratic unbiased estimates. By
+            moments a variance may be estimated as negative, and stays so.
         start
             Starting covariance matrices by grouping factor, as `varcorr` gives them, with
             ``"Residual"`` for the residual variance (1 if left out), and values of single
@@ -216,9 +228,17 @@ class LMM(PreparedModel):
             the model without one of its effects has the larger likelihood.
         bounds
             (lower, upper) by parameter, None for no bound; `LMMResult.held` names those reached.
+            (None, None) lets a variance of random effects be negative, as ``bounded`` does for all.
         grid
             Starting values to try: a dict of lists, whose combinations are tried, or a list of
             dicts. The best is the start; the table is `LMMResult.parms`.
+        bounded
+            False lets variances of random effects be negative, and matrices G indefinite, as long
+            as V = Z G Z' + R is positive definite (NOBOUND of PROC MIXED): groups whose members
+            are less alike than those of different groups. `certificate` names what is negative;
+            parameters are then ``var_x|g`` and ``cov_x.y|g``, and a predicted random effect is
+            G Z'V^-1 (y - X beta) as ever. For terms whose matrices are linear in their parameters:
+            ``(x | g)``, ``(x || g)``, us, diag, homdiag, cs and toep.
         REML
             R's way to say ``method``: False for "ML".
 
@@ -239,9 +259,22 @@ class LMM(PreparedModel):
         >>> fit = model.fit(hold={"cor_Days.(Intercept)|Subject": 0.0, "sigma": 30.0})
         >>> round(fit.sigma, 10), round(fit.llf, 3)
         (30.0, -875.206)
+
+        Plots that compete: what one has of water, its neighbours lack.
+
+        >>> import pandas as pd
+        >>> d = pd.DataFrame({"y": [1.0, 5.0, 2.0, 4.5, 3.0, 2.5], "plot": [1, 1, 2, 2, 3, 3]})
+        >>> fit = mlm.lmm("y ~ 1 + (1 | plot)", d, bounded=False)
+        >>> fit.certificate.negative
+        ('variance of (Intercept) by plot is negative (-2.26667)',)
         """
-        wishes = Wishes(start, hold, bounds, grid)
-        return fit_model(self, result_of, method_by(method, REML), options, ddf, wishes)
+        wishes = Wishes(start, hold, bounds, grid, bounded)
+        method = method_by(method, REML, moments=True)
+        if method in MOMENTS:
+            from mlmfast.moments.fit import fit_by_moments
+
+            return fit_by_moments(self, result_of, method, options, ddf, wishes)
+        return fit_model(self, result_of, method, options, ddf, wishes)
 
     def fit_many(
         self,
@@ -250,6 +283,7 @@ class LMM(PreparedModel):
         options: NewtonOptions | Mapping[str, Any] | None = None,
         ddf: Ddf | None = None,
         *,
+        bounded: bool = True,
         REML: bool | None = None,
         progress: bool | None = None,
     ) -> FitBatch:
@@ -263,7 +297,7 @@ class LMM(PreparedModel):
             Names of columns are kept; rows of a pandas object go by their labels. A value that is
             missing or masked drops its row for its response: that is fitted as the same call
             would on the rows left, `poly`, `scale` and the like evaluated there.
-        method, options, ddf
+        method, options, ddf, bounded
             As `fit`; `FitBatch.df`, `FitBatch.pvalues` and, with the "kenward-roger...",
             `FitBatch.bse` go by ``ddf``, "satterthwaite" by default.
 
@@ -286,7 +320,9 @@ class LMM(PreparedModel):
         """
         from mlmfast.batch.fit_many import fit_many
 
-        return fit_many(self, result_of, Y, method_by(method, REML), options, ddf, progress)
+        check_bounded(bounded)
+        model = self if bounded else self._without_bounds()
+        return fit_many(model, result_of, Y, method_by(method, REML), options, ddf, progress)
 
 
 def result_of(
@@ -320,6 +356,7 @@ def lmm(
     hold: Mapping[str, float] | None = None,
     bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
     grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None,
+    bounded: bool = True,
     REML: bool | None = None,
 ) -> LMMResult:
     """Fit a linear mixed model; `LMM` and `LMM.fit` document the arguments.
@@ -348,9 +385,10 @@ def lmm(
     (30.9912, 2756.4)
     """
     # Refused before any data are read.
-    method = method_by(method, REML)
+    method = method_by(method, REML, moments=True)
     if ddf is not None:
         check_ddf(ddf, method)
+    check_bounded(bounded)
     model = LMM(
         formula,
         data,
@@ -364,4 +402,6 @@ def lmm(
         na_action=na_action,
         absorb=absorb,
     )
-    return model.fit(method, start, options, ddf, hold=hold, bounds=bounds, grid=grid)
+    return model.fit(
+        method, start, options, ddf, hold=hold, bounds=bounds, grid=grid, bounded=bounded
+    )

@@ -39,15 +39,20 @@ if TYPE_CHECKING:
     from mlmfast.inference.resampling import bootstrap as _bootstrap
     from mlmfast.inference.robust import kinds as _kinds
     from mlmfast.inference.robust import robust as _robust
+    from mlmfast.moments import mean_squares as _mean_squares
     from mlmfast.prediction import effect_estimates as _effect_estimates
     from mlmfast.prediction import prediction as _prediction
     from mlmfast.prediction import ranef as _ranef
+    from mlmfast.report import fit_warnings as _fit_warnings
     from mlmfast.report import html as _html
     from mlmfast.report import maketables as _maketables
     from mlmfast.report import summary as _summary
     from mlmfast.report import tidy as _tidy
     from mlmfast.saving import kept_state as _kept_state
+    from mlmfast.saving import manifest as _manifest
     from mlmfast.saving import storage as _storage
+    from mlmfast.smooths import smooth as _smooth
+    from mlmfast.smooths import table as _smooth_table
 else:
     _plots = FunctionsOnUse("mlmfast.plots")
     _matrices = FunctionsOnUse("mlmfast.clusters.matrices")
@@ -74,15 +79,20 @@ else:
     _shares_of_variance = FunctionsOnUse("mlmfast.inference.intervals.shares_of_variance")
     _kinds = FunctionsOnUse("mlmfast.inference.robust.kinds")
     _robust = FunctionsOnUse("mlmfast.inference.robust.robust")
+    _mean_squares = FunctionsOnUse("mlmfast.moments.mean_squares")
     _effect_estimates = FunctionsOnUse("mlmfast.prediction.effect_estimates")
     _prediction = FunctionsOnUse("mlmfast.prediction.prediction")
     _ranef = FunctionsOnUse("mlmfast.prediction.ranef")
+    _fit_warnings = FunctionsOnUse("mlmfast.report.fit_warnings")
     _html = FunctionsOnUse("mlmfast.report.html")
     _maketables = FunctionsOnUse("mlmfast.report.maketables")
     _summary = FunctionsOnUse("mlmfast.report.summary")
     _tidy = FunctionsOnUse("mlmfast.report.tidy")
     _kept_state = FunctionsOnUse("mlmfast.saving.kept_state")
+    _manifest = FunctionsOnUse("mlmfast.saving.manifest")
     _storage = FunctionsOnUse("mlmfast.saving.storage")
+    _smooth = FunctionsOnUse("mlmfast.smooths.smooth")
+    _smooth_table = FunctionsOnUse("mlmfast.smooths.table")
 
 
 class LMMResult(TypedCalls):
@@ -117,6 +127,7 @@ class LMMResult(TypedCalls):
     covariance_parameters = handed_out(_parameter_table.covariance_parameters)
     cov_theta = _parameter_table.cov_theta
     covtest = _covtest.covtest
+    mean_squares = property_of(_mean_squares.mean_squares)
     profile = _profile.profile
     bootstrap = _bootstrap.bootstrap
     derived = _derived.derived
@@ -134,6 +145,11 @@ class LMMResult(TypedCalls):
     ranef_cov = handed_out(_ranef.ranef_cov)
     test_variance = _variance_tests.variance_test
     ranova = _variance_tests.ranova
+
+    # -- smooth terms --------------------------------------------------------------------------
+
+    smooths = property_of(_smooth_table.smooths)
+    smooth = _smooth.smooth
 
     # -- comparison ----------------------------------------------------------------------------
 
@@ -157,6 +173,7 @@ class LMMResult(TypedCalls):
 
     # -- reports -------------------------------------------------------------------------------
 
+    warnings = property_of(_fit_warnings.warnings_of)
     summary = _summary.summary
     tidy = _tidy.tidy
     glance = _tidy.glance
@@ -183,6 +200,7 @@ class LMMResult(TypedCalls):
     # -- saving --------------------------------------------------------------------------------
 
     to_json = _storage.to_json
+    manifest = property_of(_manifest.manifest)
     remove_data = _kept_state.remove_data
     nbytes = property_of(_kept_state.nbytes)
     __getstate__ = _kept_state.state_of

@@ -60,8 +60,37 @@ def read_method(method: str) -> str:
     >>> read_method("reml")
     'REML'
     """
+    if isinstance(method, str) and method.lower() in MOMENTS:
+        raise ModelError(
+            f"method={method!r} estimates one response at a time, by lmm() or LMM.fit(); use "
+            "'REML' or 'ML' here"
+        )
     if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
         raise ModelError(f"method is {method!r}; use 'REML' or 'ML'")
+    return method.upper()
+
+
+#: Methods of estimation by moments.
+MOMENTS = ("type1", "type2", "type3", "mivque0")
+
+
+def read_estimator(method: str) -> str:
+    """Read the method of estimation: "REML", "ML" or one by moments.
+
+    Raises
+    ------
+    ModelError
+
+    Examples
+    --------
+    >>> read_estimator("TYPE3"), read_estimator("ml")
+    ('type3', 'ML')
+    """
+    if isinstance(method, str) and method.lower() in MOMENTS:
+        return method.lower()
+    if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
+        known = ", ".join(map(repr, MOMENTS))
+        raise ModelError(f"method is {method!r}; use 'REML' or 'ML', or {known} for moments")
     return method.upper()
 
 

@@ -119,6 +119,9 @@ impl Solution {
     }
 }
 
+/// Square of the length of a column of X within units, over all rows 1, that is rounding.
+const NOTHING_LEFT: f64 = 1e-24;
+
 /// Residual sum of squares of each response over rows with these cross-products of [X y] (lower
 /// triangles), and its degrees of freedom; `n_random` rows are not among these.
 #[must_use]
@@ -130,6 +133,13 @@ pub fn within(grams: &[f64], rank: usize, n_rows: usize, n_random: usize) -> (Ve
         .map(|gram| {
             let mut root = gram.to_vec();
             symmetrise(&mut root, width);
+            // Columns of X have length 1 over all rows: what is left of these is rounding.
+            for j in (0..rank).filter(|j| gram[j * width + j] < NOTHING_LEFT) {
+                (0..width).for_each(|i| {
+                    root[i * width + j] = 0.0;
+                    root[j * width + i] = 0.0;
+                });
+            }
             semidefinite_root(&mut root, width);
             rank_within = (0..rank).filter(|i| root[i * width + i] > 0.0).count();
             root[width * width - 1].powi(2)

@@ -90,6 +90,7 @@ impl Reduction {
         let n_units = grouping.n_units;
         let relationships = grouping.relationships;
         let n_fits = columns.y.len();
+        let n_rows = columns.n_obs.unwrap_or(n_rows);
         Ok(Self { n_rows, n_fits, fixed, bases, q, n_units, relationships, components, within })
     }
 }
@@ -116,9 +117,9 @@ fn fixed_basis(
         ..columns.fixed()
     };
     let mut rotated = rotate(&nesting, &own);
-    let fixed = FixedBasis::new(&mut rotated.total, noise, n_rows);
+    let fixed = FixedBasis::new(&mut rotated.total, noise, rotated.n_obs);
     let (mut unreached, n_random) = rotated.unreached(&nesting);
-    let within = within(&fixed.grams(&mut unreached), fixed.rank(), n_rows, n_random);
+    let within = within(&fixed.grams(&mut unreached), fixed.rank(), rotated.n_obs, n_random);
     (fixed, within)
 }
 

@@ -44,6 +44,8 @@ pub fn reduce(plan: Plan, rows: &RowColumns) -> Result<Reduction, CollinearRando
             y: y.to_vec(),
             sqrt_weights: rows.sqrt_weights,
             visits: rows.visits,
+            n_obs: rows.n_obs,
+            counts: rows.counts,
             series: None,
         };
         whole(plan, &own)

@@ -14,7 +14,7 @@ use crate::running::memory::append;
 /// What the iterations read.
 #[derive(Clone, Debug)]
 pub struct Reduction {
-    /// Number of rows.
+    /// Number of rows, or of observations that they stand for.
     pub n_rows: usize,
     /// Number of responses.
     pub n_fits: usize,
@@ -54,9 +54,9 @@ impl Reduction {
         share: bool,
     ) -> Result<Self, CollinearRandomEffects> {
         let (mut unreached, n_random) = rotated.unreached(nesting);
-        let RotatedRows { levels, mut remainder, mut total } = rotated;
+        let RotatedRows { levels, mut remainder, mut total, n_obs, counts } = rotated;
         let n_fits = total.residual_squares.len();
-        let fixed = FixedBasis::new(&mut total, noise, nesting.n_rows);
+        let fixed = FixedBasis::new(&mut total, noise, n_obs);
         let bases = random_bases(&levels, nesting, terms)?;
         let n_levels = levels.len();
         let innermost_bundles = levels.last().map_or(0, |leaf| leaf.bundles.len());
@@ -80,7 +80,7 @@ impl Reduction {
         }
         let (gram, unreached) = (fixed.grams(&mut remainder), fixed.grams(&mut unreached));
         let mut reduction = Self {
-            n_rows: nesting.n_rows,
+            n_rows: n_obs,
             n_fits,
             n_random,
             fixed,
@@ -89,7 +89,7 @@ impl Reduction {
             remainder: gram,
             unreached,
         };
-        reduction.find_patterns(share);
+        reduction.find_patterns(share, &counts);
         Ok(reduction)
     }
 
@@ -123,7 +123,8 @@ impl Reduction {
         self.fixed.kept.len()
     }
 
-    fn find_patterns(&mut self, share: bool) {
+    fn find_patterns(&mut self, share: bool, counts: &[usize]) {
+        let count = |unit: usize| counts.get(unit).copied().unwrap_or(1);
         let n_levels = self.levels.len();
         let rank = self.rank();
         let Some(leaf) = self.levels.last_mut() else {
@@ -141,7 +142,7 @@ impl Reduction {
             if share && n_levels == 1 { group_by_root(leaf, columns, n_units) } else { None };
         let Some(groups) = groups else {
             self.patterns = (0..n_units)
-                .map(|first| Pattern { first, n_blocks: 1, n_full: 1, count: 1 })
+                .map(|first| Pattern { first, n_blocks: 1, n_full: 1, count: count(first) })
                 .collect();
             return;
         };
@@ -166,7 +167,8 @@ impl Reduction {
             }
             let n_blocks = design.len() / (q * columns) - first;
             let n_full = alike.map_or(n_blocks, |groups| groups.len());
-            self.patterns.push(Pattern { first, n_blocks, n_full, count: members.len() });
+            let count = members.iter().map(|&unit| count(unit)).sum();
+            self.patterns.push(Pattern { first, n_blocks, n_full, count });
         }
         leaf.design = design;
         leaf.response = responses.concat();

@@ -142,7 +142,7 @@ pub struct CrossedReduction(Arc<crossed::Reduction>);
 impl CrossedReduction {
     #[new]
     #[allow(clippy::too_many_arguments)] // one call carries a whole design across
-    #[pyo3(signature = (crossing, *, z, x, y, noise, terms, sqrt_weights=None))]
+    #[pyo3(signature = (crossing, *, z, x, y, noise, terms, sqrt_weights=None, n_obs=None))]
     fn new(
         py: Python<'_>,
         crossing: &Crossing,
@@ -152,12 +152,14 @@ impl CrossedReduction {
         noise: Vec<f64>,
         terms: TermsArgument,
         sqrt_weights: Option<PyReadonlyArray1<'_, f64>>,
+        n_obs: Option<usize>,
     ) -> PyResult<PyClassInitializer<Self>> {
         if z.len() != crossing.codes.len() || terms.len() != z.len() || noise.len() != x.len() {
             return Err(PyValueError::new_err("z, terms or noise do not match the design"));
         }
         let terms = self::terms(&terms, z.iter().map(Vec::len), false)?;
-        let rows = rows(crossing.n_rows, &z, &x, &y, sqrt_weights.as_ref())?;
+        let mut rows = rows(crossing.n_rows, &z, &x, &y, sqrt_weights.as_ref())?;
+        rows.n_obs = n_obs;
         let reduced = without_gil(py, || {
             let structure = crossing.structure.clone();
             crossed::Reduction::new(&crossing.design(), &rows, &noise, &terms, structure)

@@ -25,7 +25,7 @@ impl DenseReduction {
     #[allow(clippy::too_many_arguments)] // one call carries a whole design across
     #[pyo3(signature = (
         codes, n_units, components, n_components, relationships, *, z, x, y, noise, terms,
-        sqrt_weights=None, visits=None, n_visits=0
+        sqrt_weights=None, visits=None, n_visits=0, n_obs=None
     ))]
     fn new(
         py: Python<'_>,
@@ -42,6 +42,7 @@ impl DenseReduction {
         sqrt_weights: Option<PyReadonlyArray1<'_, f64>>,
         visits: Option<PyReadonlyArray1<'_, i32>>,
         n_visits: usize,
+        n_obs: Option<usize>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let n = components.len();
         let n_random = relationships.len();
@@ -75,6 +76,7 @@ impl DenseReduction {
             .collect::<PyResult<Vec<_>>>()?;
         let rows = RowColumns {
             visits: visits.map(|v| (v, n_visits)),
+            n_obs,
             ..rows(n, &z, &x, &y, sqrt_weights.as_ref())?
         };
         let grouping = dense::Grouping {

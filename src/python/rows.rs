@@ -4,11 +4,12 @@ use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArrayDyn, PyUntyp
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
-use super::arguments::{ValuesArgument, values};
+use super::arguments::{ColumnArgument, ValuesArgument, columns, unit_codes, values};
 use super::arrays::{Floats, array, c_slice, vector};
 use super::gateway::{NotNested, without_gil};
 use super::gather::map_fits;
 use crate::rows::columns::{STATISTICS_ROWS, Values, statistics};
+use crate::rows::compress;
 use crate::rows::labels::{self, Coded, Texts};
 use crate::rows::nesting;
 use crate::running::threads;
@@ -77,6 +78,34 @@ pub fn stacked_statistics<'py>(
     };
     let parts: Vec<[f64; 4]> = without_gil(py, || map_fits(n_fits * k, one))?;
     array(py, parts.concat(), &[n_fits, k, 4])
+}
+
+/// Rows of each cell, their values `(n_rows, n_columns)` and weights.
+type Compressed<'py> = (Bound<'py, PyArray1<i64>>, Floats<'py>, Floats<'py>);
+
+/// Few weighted rows with the sums of all rows of each cell: see `rows::compress`.
+#[pyfunction]
+#[pyo3(signature = (codes, n_cells, columns, weights=None))]
+pub fn compress_rows<'py>(
+    py: Python<'py>,
+    codes: PyReadonlyArray1<'py, i32>,
+    n_cells: usize,
+    columns: Vec<ColumnArgument<'py>>,
+    weights: Option<PyReadonlyArray1<'py, f64>>,
+) -> PyResult<Compressed<'py>> {
+    let (n, m) = (codes.len(), columns.len());
+    let all = [codes];
+    let codes = unit_codes(&all, &[n_cells], n)?[0];
+    let columns = self::columns("column", &columns, n)?;
+    let weights = weights.as_ref().map(|w| vector("weights", w, n)).transpose()?;
+    let found = without_gil(py, || compress::compress(codes, n_cells, &columns, weights))?;
+    let n_rows = found.weights.len();
+    let sizes: Vec<i64> = found.sizes.iter().map(|&size| size as i64).collect();
+    Ok((
+        sizes.into_pyarray(py),
+        array(py, found.values, &[n_rows, m])?,
+        array(py, found.weights, &[n_rows])?,
+    ))
 }
 
 /// Codes of rows, and the first row of each code.

@@ -98,7 +98,8 @@ impl FixedBasis {
     #[must_use]
     pub fn of_rows(n_rows: usize, columns: &RowColumns, noise: &[f64]) -> Self {
         let no_levels = Nesting { n_rows, levels: Vec::new(), row_order: None };
-        Self::new(&mut rotate(&no_levels, &columns.fixed()).total, noise, n_rows)
+        let mut rotated = rotate(&no_levels, &columns.fixed());
+        Self::new(&mut rotated.total, noise, rotated.n_obs)
     }
 
     /// Rank of X.

@@ -110,6 +110,10 @@ pub struct RowColumns<'a> {
     /// How rows enter the inverse covariance of their unit, where units are series. The innermost
     /// level is then theirs, and has no columns of Z.
     pub series: Option<SeriesColumns<'a>>,
+    /// Observations that the rows stand for; `None` where these are the rows.
+    pub n_obs: Option<usize>,
+    /// Units that each innermost unit stands for, by its code; `None` for itself.
+    pub counts: Option<&'a [i64]>,
 }
 
 impl<'a> RowColumns<'a> {
@@ -120,6 +124,7 @@ impl<'a> RowColumns<'a> {
             x: self.x.clone(),
             y: self.y.clone(),
             sqrt_weights: self.sqrt_weights,
+            n_obs: self.n_obs,
             ..RowColumns::default()
         }
     }

@@ -37,6 +37,10 @@ pub struct RotatedRows {
     pub remainder: Triangle,
     /// Factor of all rows of [X Y]: ordinary least squares.
     pub total: Triangle,
+    /// Observations that the rows stand for.
+    pub n_obs: usize,
+    /// Units that each innermost unit stands for, in the order of units; empty for one each.
+    pub counts: Vec<usize>,
 }
 
 impl RotatedRows {

@@ -4,6 +4,7 @@
 pub mod basis;
 pub mod bundle;
 pub mod columns;
+pub mod compress;
 pub mod labels;
 pub mod level_rows;
 pub mod nesting;

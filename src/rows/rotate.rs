@@ -58,6 +58,8 @@ pub fn rotate(nesting: &Nesting, columns: &RowColumns) -> RotatedRows {
         levels,
         remainder: Triangle::new(p, n_fits),
         total: Triangle::new(p, n_fits),
+        n_obs: columns.n_obs.unwrap_or(nesting.n_rows),
+        counts: unit_counts(nesting, columns),
     };
     let chunks = chunk_bounds(nesting);
     let parallel = nesting.n_rows * (width + n_fits) > PARALLEL_SIZE;
@@ -70,6 +72,14 @@ pub fn rotate(nesting: &Nesting, columns: &RowColumns) -> RotatedRows {
         }
     }
     all
+}
+
+/// Units that each innermost unit stands for, in the order of units.
+fn unit_counts(nesting: &Nesting, columns: &RowColumns) -> Vec<usize> {
+    let (Some(counts), Some(level)) = (columns.counts, nesting.levels.last()) else {
+        return Vec::new();
+    };
+    level.codes.iter().map(|&code| counts[code as usize] as usize).collect()
 }
 
 /// Ranges of outermost units (of rows, without a grouping factor) of about `CHUNK_ROWS` rows.
@@ -116,6 +126,8 @@ impl<'a> Chunk<'a> {
                 levels: like.levels.iter().map(empty).collect(),
                 remainder: Triangle::new(columns.x.len(), n_fits),
                 total: Triangle::new(columns.x.len(), n_fits),
+                n_obs: 0,
+                counts: Vec::new(),
             },
         }
     }

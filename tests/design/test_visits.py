@@ -380,7 +380,7 @@ def test_what_is_written_out_is_not_warned_of():
     ranks = frame.assign(visit=np.searchsorted(GAPS, frame["visit"]))
     assert by_level.llf == fitted(ranks, "ar1").llf
     assert by_level.predict(frame).to_numpy() == pytest.approx(by_level.fittedvalues.to_numpy())
-    with pytest.raises(DataError, match="needs numbers"):
+    with pytest.raises(DataError, match=r"is over numbers, and factor\(visit\) makes labels"):
         fitted(frame, "sp_exp", "factor(visit)")
 
 

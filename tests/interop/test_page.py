@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-PAGE = (Path(__file__).parents[2] / "OTHER_PACKAGES.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/OTHER_PACKAGES.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python ?(\w*)\n(.*?)```", PAGE, re.DOTALL)
 NEEDS = {
     "": (),

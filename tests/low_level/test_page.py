@@ -12,7 +12,7 @@ import mlmfast as mlm
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(
-    r"```python\n(.*?)```", (ROOT / "INSIDE_YOUR_PACKAGE.md").read_text("utf-8"), re.DOTALL
+    r"```python\n(.*?)```", (ROOT / "docs/INSIDE_YOUR_PACKAGE.md").read_text("utf-8"), re.DOTALL
 )
 PACKAGE = ROOT / "examples" / "own_package"
 

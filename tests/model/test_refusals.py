@@ -98,7 +98,6 @@ BAD_RESPONSES = {
     "complex": (lambda y: y + 1j, DataError),
     "objects": (lambda y: y.map(lambda value: {"value": value}), DataError),
     "text": (lambda y: y.astype(str), DataError),
-    "boolean": (lambda y: y > 0, DataError),
     "dates": (lambda y: pd.to_datetime(y.index, unit="D").to_series(index=y.index), DataError),
 }
 

@@ -409,6 +409,8 @@ REFUSALS = {
     "constant: no ellipse": lambda: mvn.normal([0, 0], np.zeros((2, 2))).ellipse(0.5),
     "'x0': constant": lambda: mvn.normal(0, 0).plot(),
     "a plot shows one or two": lambda: mvn.normal([0] * 3, np.eye(3)).plot(dims=range(3)),
+    "a surface stands over two": lambda: SCORES.surface(dims=[0]),
+    "singular covariance": lambda: mvn.normal([0, 0], np.ones((2, 2))).surface(),
     "levels must be one probability": lambda: SCORES.plot(levels=[]),
     "level is 95": lambda: SCORES.plot(levels=95.0),
     "points has shape (1, 3)": lambda: SCORES.plot(points=[1, 2, 3]),
@@ -502,3 +504,16 @@ def test_plot_without_matplotlib_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MlmError, match=r'pip install "mlmfast\[plot\]"'):
         SCORES.plot()
+
+
+def test_surface_has_the_height_of_the_density(pyplot):
+    x = SCORES.linear([[0, 1], [1, 0]], names=["reading", "math"])
+    ax = x.surface()
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_zlabel()) == ("reading", "math", "density")
+    top = 1.0 / (2.0 * np.pi * np.sqrt(np.linalg.det(x.cov)))
+    assert_allclose(np.nanmax(ax.collections[0]._vec[2]), top, rtol=1e-12)
+    figure = pyplot.figure()
+    mine = figure.add_subplot(projection="3d")
+    assert x.surface(ax=mine) is mine
+    with pytest.raises(DataError, match="projection"):
+        x.surface(ax=pyplot.subplots()[1])

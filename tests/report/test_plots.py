@@ -5,7 +5,9 @@ import pytest
 from scipy import stats
 
 import mlmfast as mlm
+from mlmfast.display.figure import series
 from mlmfast.errors import DataError, ModelError
+from mlmfast.plots.smooth_line import smooth_line
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -101,6 +103,206 @@ def test_profile_draws_the_parameters_asked_for(slopes):
     assert [ax.get_xlabel() for ax in axes] == ["(Intercept)", "Days"]
 
 
+def test_a_line_through_few_points_is_smooth(slopes):
+    line = [line for line in slopes.plot.residuals().lines if line.get_marker() == "None"][-1]
+    x, y = line.get_data()
+    assert len(x) == 60
+    assert np.abs(np.diff(y, 2)).max() < 0.03  # standard deviations; means by stretches: 1.1
+
+
+@pytest.mark.parametrize("n", [7, 400, 5_000])
+def test_the_smooth_line_keeps_a_straight_one_and_follows_a_curve(n):
+    x = np.random.default_rng(1).uniform(-1.0, 3.0, n)
+    at, height = smooth_line(x, 2.0 - 3.0 * x)
+    np.testing.assert_allclose(height, 2.0 - 3.0 * at, atol=1e-9)
+    at, height = smooth_line(x, np.sin(x), span=0.3)
+    np.testing.assert_allclose(height, np.sin(at), atol=0.4 if n == 7 else 0.08)
+
+
+def test_the_smooth_line_of_few_distinct_values_is_their_means():
+    x, y = np.array([1.0, 2.0, 1.0, 2.0, 5.0]), np.array([1.0, 4.0, 3.0, 6.0, 7.0])
+    at, height = smooth_line(x, y)
+    np.testing.assert_array_equal(at, [1.0, 2.0, 5.0])
+    np.testing.assert_array_equal(height, [2.0, 5.0, 7.0])
+
+
+def test_spaghetti_shows_rows_own_fits_and_the_population(slopes, sleepstudy):
+    ax = slopes.plot.spaghetti("Days")
+    first = sleepstudy[sleepstudy["Subject"] == "308"]
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), first["Reaction"])
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), slopes.fittedvalues[:10])
+    x, y = ax.lines[-1].get_data()
+    np.testing.assert_allclose(y, slopes.params["(Intercept)"] + slopes.params["Days"] * x)
+    assert len(ax.lines) == 2 * 18 + 1
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Days", "Reaction")
+
+
+def test_spaghetti_over_visits_by_arm(sleepstudy):
+    data = sleepstudy[sleepstudy["Days"] < 4].assign(
+        visit=lambda d: "v" + d["Days"].astype(str),
+        arm=lambda d: np.where(d["Subject"].astype(str) < "340", "a", "b"),
+    )
+    fit = mlm.lmm("Reaction ~ arm * visit", data, residual="us(visit | Subject)")
+    ax = fit.plot.spaghetti("visit", by="arm")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["v0", "v1", "v2", "v3"]
+    means = fit.emmeans(["visit", "arm"]).frame
+    drawn = np.concatenate([line.get_ydata() for line in ax.lines[-2:]])
+    np.testing.assert_allclose(np.sort(drawn), np.sort(means["emmean"]))
+    assert len(ax.lines) == 18 + 2  # no random effects, so no fits of one's own
+
+
+def test_individuals_have_a_panel_each(slopes, sleepstudy):
+    axes = slopes.plot.individuals("Days", ["337", "308"])
+    assert [ax.get_title() for ax in axes] == ["337", "308"]
+    rows = (sleepstudy["Subject"] == "337").to_numpy()
+    np.testing.assert_allclose(points(axes[0])[:, 1], sleepstudy.loc[rows, "Reaction"])
+    np.testing.assert_allclose(axes[0].lines[1].get_ydata(), slopes.fittedvalues[rows])
+    assert axes[0].get_ylim() == axes[1].get_ylim()
+    assert len(slopes.plot.individuals("Days")) == 12
+
+
+def test_matrices_are_those_of_the_fit(slopes):
+    ax = slopes.plot.matrix("V", "308")
+    np.testing.assert_allclose(ax.images[0].get_array(), slopes.V("308"))
+    np.testing.assert_allclose(slopes.plot.matrix("G").images[0].get_array(), slopes.G("Subject"))
+    ax = slopes.plot.matrix("Z", "309")
+    assert [text.get_text() for text in ax.texts[:4]] == ["1", "0", "1", "1"]
+    assert [t.get_text() for t in ax.get_xticklabels()] == list(map(str, slopes.Z("309").columns))
+
+
+def test_correlations(slopes, sleepstudy):
+    v = slopes.V("308").to_numpy()
+    sd = np.sqrt(np.diag(v))
+    ax = slopes.plot.correlation("308")
+    np.testing.assert_allclose(ax.images[0].get_array(), v / np.outer(sd, sd))
+    assert ax.images[0].get_clim() == (-1.0, 1.0)
+    fixed = slopes.plot.correlation(kind="fixed").images[0].get_array()
+    assert fixed[0, 1] == pytest.approx(-0.1375, abs=1e-4)  # as lme4's summary has it: -0.138
+    fit = mlm.lmm("Reaction ~ Days", sleepstudy, residual="ar1(Days | Subject)")
+    drawn = fit.plot.correlation(kind="residual").images[0].get_array()
+    np.testing.assert_allclose(drawn, fit.residual_corr)
+
+
+def test_a_large_matrix_has_a_scale_instead_of_numbers(sleepstudy):
+    pairs = sleepstudy.assign(pair=np.repeat(list("abcdefghi"), 20))
+    ax = mlm.lmm("Reaction ~ Days + (1 | pair)", pairs).plot.matrix("V", "a")
+    assert not ax.texts
+    assert len(ax.figure.axes) == 2
+
+
+def test_contours_are_of_the_likelihood(sleepstudy):
+    model = mlm.LMM("Reaction ~ Days + (1 | Subject)", sleepstudy)
+    fit = model.fit()
+    names = ("sd_(Intercept)|Subject", "sigma")
+    ax = fit.plot.likelihood(*names, start={names[0]: 5.0, names[1]: 60.0})
+    assert (ax.get_xlabel(), ax.get_ylabel()) == names
+    *borders, steps, estimate = [*ax.collections, *ax.lines]
+    border = borders[-1].get_paths()[2].vertices  # of the 95 % region
+    for sd, sigma in border[:: len(border) // 4]:
+        held = model.fit(hold=dict(zip(names, (float(sd), float(sigma)), strict=True)))
+        assert held.deviance - fit.deviance == pytest.approx(stats.chi2.ppf(0.95, 2), abs=0.1)
+    expected = [np.sqrt(fit.varcorr["Subject"].iloc[0, 0]), fit.sigma]
+    np.testing.assert_allclose(np.ravel(estimate.get_data()), expected)
+    path = np.column_stack(steps.get_data())
+    assert path[0, 0] / path[0, 1] == pytest.approx(5.0 / 60.0)  # sigma is the best for the ratio
+    np.testing.assert_allclose(path[-1], expected, rtol=1e-6)
+    assert 3 <= len(path) <= 10
+
+
+def test_others_stand_at_their_estimates_in_contours(slopes, sleepstudy):
+    x, y = "sd_Days|Subject", "cor_Days.(Intercept)|Subject"
+    ax = slopes.plot.likelihood(x, y)
+    assert "others at their estimates" in ax.get_title()
+    sd, cor = ax.collections[-1].get_paths()[1].vertices[0]
+    held = {
+        x: float(sd), y: float(cor), "sigma": slopes.sigma,
+        "sd_(Intercept)|Subject": float(np.sqrt(slopes.varcorr["Subject"].iloc[0, 0])),
+    }  # fmt: skip
+    there = mlm.lmm("Reaction ~ Days + (Days | Subject)", sleepstudy, hold=held)
+    rise = there.deviance - slopes.deviance
+    assert rise == pytest.approx(stats.chi2.ppf(0.8, 2), abs=0.1)
+
+
+def test_influence_has_a_stick_a_cluster_and_names_the_largest(slopes):
+    ax = slopes.plot.influence()
+    values = slopes.influence().clusters["cooks_distance"]
+    np.testing.assert_allclose(points(ax)[:, 1], values)
+    assert [text.get_text() for text in ax.texts] == list(values.nlargest(3).index)
+    influence = slopes.influence()
+    ax = influence.plot("Days", "observations")
+    np.testing.assert_allclose(points(ax)[:, 1], influence.observation_dfbetas["Days"])
+    assert ax.get_ylabel() == "DFBETAS of Days"
+
+
+def test_bootstrap_draws_every_sample(slopes):
+    boot = slopes.bootstrap(50, seed=1)
+    axes = boot.plot(["Days", "sigma"], kind="basic")
+    assert [ax.get_xlabel() for ax in axes] == ["Days", "sigma"]
+    assert sum(patch.get_height() for patch in axes[0].patches) == 50
+    drawn = [line.get_xdata()[0] for line in axes[0].lines]
+    limits = boot.conf_int(kind="basic").loc["Days"]
+    np.testing.assert_allclose(drawn, [boot.estimates["Days"], *limits])
+    with pytest.raises(ModelError, match="'Dayz' is no parameter of the bootstrap"):
+        boot.plot("Dayz")
+
+
+def test_a_profile_as_the_rise_of_the_deviance(slopes):
+    (zeta,) = slopes.plot.profile("sigma")
+    (rise,) = slopes.plot.profile("sigma", scale="deviance")
+    np.testing.assert_allclose(rise.lines[0].get_ydata(), zeta.lines[0].get_ydata() ** 2)
+
+
+#: What draws one panel, and what draws several, with their number.
+ONE = {
+    "shrinkage": lambda plot, ax: plot.shrinkage(ax=ax),
+    "residuals": lambda plot, ax: plot.residuals(ax=ax),
+    "qq": lambda plot, ax: plot.qq("pearson", ax=ax),
+    "variogram": lambda plot, ax: plot.variogram("Days", ax=ax),
+    "spaghetti": lambda plot, ax: plot.spaghetti("Days", ax=ax),
+    "matrix": lambda plot, ax: plot.matrix("R", ax=ax),
+    "correlation": lambda plot, ax: plot.correlation(ax=ax),
+    "likelihood": lambda plot, ax: plot.likelihood("sd_Days|Subject", "sigma", ax=ax),
+    "influence": lambda plot, ax: plot.influence(ax=ax),
+}
+SEVERAL = {
+    "caterpillar": (2, lambda plot, ax: plot.caterpillar(ax=ax)),
+    "effects": (1, lambda plot, ax: plot.effects(ax=ax)),
+    "profile": (2, lambda plot, ax: plot.profile(["Days", "sigma"], ax=ax)),
+    "individuals": (2, lambda plot, ax: plot.individuals("Days", ["308", "309"], ax=ax)),
+}
+
+
+def test_every_plot_is_drawn_where_it_is_told_to_and_labelled(slopes):
+    methods = {name for name in dir(slopes.plot) if not name.startswith("_")}
+    assert methods == {*ONE, *SEVERAL}
+    for draw in ONE.values():
+        _, ax = pyplot.subplots()
+        assert draw(slopes.plot, ax) is ax
+        assert ax.get_title()
+        # Rows and columns of correlations have names instead.
+        assert ax.get_xlabel() or ax.get_xticklabels()[0].get_text()
+        assert ax.get_ylabel() or ax.get_yticklabels()[0].get_text()
+    for n, draw in SEVERAL.values():
+        figure, axes = pyplot.subplots(1, n)
+        assert list(draw(slopes.plot, axes)) == list(np.ravel(axes))
+        assert all(ax.get_title() and ax.get_xlabel() for ax in figure.axes)
+        wrong = pyplot.subplots(1, 2)[1]
+        with pytest.raises(ModelError, match=r"and the picture has|axes are needed"):
+            draw(slopes.plot, wrong if n == 1 else wrong[0])
+
+
+def test_series_differ_in_grey():
+    """Neighbours differ in lightness or in their dashes, all in dashes and markers together."""
+    from matplotlib.colors import to_rgb
+
+    shown = [series(k) for k in range(8)]
+    assert len({(str(s.dash), s.marker) for s in shown}) == 8
+    grey = [float(np.dot(to_rgb(s.colour), [0.299, 0.587, 0.114])) for s in shown]
+    for a, b, one, other in zip(grey, grey[1:], shown, shown[1:], strict=False):
+        assert abs(a - b) > 0.08 or one.dash != other.dash
+
+
 @pytest.mark.parametrize(
     ("draw", "error", "message"),
     [
@@ -112,6 +314,20 @@ def test_profile_draws_the_parameters_asked_for(slopes):
         (lambda plot: plot.effects("Dayz"), DataError, "did you mean 'Days'"),
         (lambda plot: plot.effects(["Days", "Days"]), ModelError, "name one variable, or two"),
         (lambda plot: plot.residuals("odd"), ModelError, "'odd' are not known"),
+        (lambda plot: plot.residuals(ax=3), ModelError, "ax is 'int'"),
+        (lambda plot: plot.spaghetti("Night"), DataError, "no column 'Night'"),
+        (lambda plot: plot.spaghetti("Days", by="Night"), DataError, "no column 'Night'"),
+        (lambda plot: plot.spaghetti("Days", group="Night"), ModelError, "no grouping factor"),
+        (lambda plot: plot.individuals("Days", ["308", "1"]), DataError, "'1' is not among the 18"),
+        (lambda plot: plot.matrix("U"), ModelError, "'U' is no matrix"),
+        (lambda plot: plot.matrix("G", "308"), ModelError, "leave cluster out"),
+        (lambda plot: plot.matrix("V", term="Subject"), ModelError, "goes with G"),
+        (lambda plot: plot.correlation(kind="odd"), ModelError, "kind is 'odd'"),
+        (lambda plot: plot.likelihood("sigma", "sigma"), ModelError, "one parameter"),
+        (lambda plot: plot.likelihood("sigma", "odd"), ModelError, "no covariance parameter"),
+        (lambda plot: plot.influence("odd"), ModelError, "'odd' is no statistic"),
+        (lambda plot: plot.influence(by="odd"), ModelError, "by is 'odd'"),
+        (lambda plot: plot.profile("sigma", scale="odd"), ModelError, "scale is 'odd'"),
     ],
 )
 def test_refusals(slopes, draw, error, message):
@@ -127,3 +343,7 @@ def test_models_without_what_is_plotted(sleepstudy):
         plain.plot.variogram("Days")
     with pytest.raises(ModelError, match="needs two random effects"):
         mlm.lmm("Reaction ~ Days + (1 | Subject)", sleepstudy).plot.shrinkage()
+    with pytest.raises(ModelError, match="no grouping factor"):
+        plain.plot.spaghetti("Days")
+    with pytest.raises(ModelError, match="no G"):
+        plain.plot.matrix("G")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.report.test_readme import EXAMPLE, bare, outputs
 
-PAGE = Path(__file__).parents[2] / "POWER.md"
+PAGE = Path(__file__).parents[2] / "docs/POWER.md"
 
 
 def test_the_examples_print_what_the_page_shows():

@@ -10,7 +10,7 @@ import pytest
 
 import mlmfast as mlm
 
-PAGE = (Path(__file__).parents[2] / "SAS_AND_R.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/SAS_AND_R.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\|.*\| `(.+)` \|$", re.MULTILINE)
 SNIPPETS = [code.replace("\\|", "|") for code in ROW.findall(PAGE)]
 

@@ -13,7 +13,7 @@ import mlmfast.statsmodels as smf
 
 from .simulated import growth
 
-PAGE = (Path(__file__).parents[2] / "STATSMODELS.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/STATSMODELS.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| ([^|]+) \|.*\| `([^`]+)` \|$", re.MULTILINE)
 LINES = dict(ROW.findall(PAGE))
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.report.test_readme import EXAMPLE, bare, outputs
 
-PAGE = Path(__file__).parents[2] / "STUDIES.md"
+PAGE = Path(__file__).parents[2] / "docs/STUDIES.md"
 
 
 def test_the_page_shows_what_its_examples_print(tmp_path, monkeypatch):
@@ -30,7 +30,7 @@ def test_the_measures_of_the_page_are_all_of_them():
 
 @pytest.mark.parametrize("name", ["cluster_trial.toml", "huang_2018.py"])
 def test_the_examples_that_it_names_are_there(name):
-    assert (PAGE.parent / "examples" / name).is_file()
+    assert (PAGE.parents[1] / "examples" / name).is_file()
     assert name in PAGE.read_text(encoding="utf-8")
 
 

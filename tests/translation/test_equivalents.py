@@ -10,7 +10,7 @@ import pytest
 import mlmfast as mlm
 import mlmfast.statsmodels as smf
 
-PAGE = (Path(__file__).parents[2] / "EQUIVALENTS.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/EQUIVALENTS.md").read_text(encoding="utf-8")
 #: Cells between bars that are not escaped.
 LINES = [line for line in PAGE.splitlines() if line.startswith("| ") and "`mlm.lmm" in line]
 ROWS = {}
@@ -64,9 +64,10 @@ def test_row(d, model):
     assert not call.unmapped
     found = {"R": call(d).llf}
     head = "proc mixed method=ml;" if "method=ml" in in_sas else "proc mixed;"
-    step = mlm.from_sas(f"{head} {in_sas} run;")
-    assert not step.unmapped
-    found["SAS"] = step(d).fit.llf
+    if in_sas:
+        step = mlm.from_sas(f"{head} {in_sas} run;")
+        assert not step.unmapped
+        found["SAS"] = step(d).fit.llf
     if in_statsmodels:
         found["statsmodels"] = eval(in_statsmodels, {"smf": smf, "d": d, "np": np}).llf
     assert found == pytest.approx(dict.fromkeys(found, expected.llf), abs=1e-7)

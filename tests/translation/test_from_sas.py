@@ -455,8 +455,7 @@ def test_degrees_of_freedom(statements):
 
 
 BLOCKING = {
-    "proc mixed nobound; model y = x;": "NOBOUND",
-    "proc mixed method=mivque0; model y = x;": "METHOD=MIVQUE0",
+    "proc mixed method=hml; model y = x;": "METHOD=HML",
     "proc mixed empirical; model y = x;": "fit.robust",
     "proc mixed order=freq; class g; model y = x g;": "ORDER=FREQ of PROC MIXED",
     "proc mixed; class g v / order=data; model y = x; repeated v / sub=g type=ar(1);": "of CLASS",
@@ -466,7 +465,6 @@ BLOCKING = {
     "proc mixed; model y = x / ddf=-3;": "neither a positive number nor a period",
     "proc mixed; where x > 0; model y = x;": "where x > 0",
     "proc mixed data=d(where=(x=1)); model y = x;": "options of the data set",
-    "proc mixed; class g; model y = x; random int / sub=g; parms (1) (1) / nobound;": "NOBOUND",
     "proc mixed; class g; model y = x; random int / sub=g; parms (1) (1) / eqcons=1,2;": "EQCONS",
     "proc mixed; class g; model y = x; random int / sub=g; parms (1);": "has 1 values",
     "proc mixed; class g; model y = x; random int;": "SUBJECT= is missing",

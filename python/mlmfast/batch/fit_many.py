@@ -17,6 +17,7 @@ from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.design.observed_rows import design_of_rows, frame_of_rows
 from mlmfast.design.responses import Responses, read_responses, response_rows
+from mlmfast.design.unbounded import without_bounds
 from mlmfast.errors import MlmError
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
@@ -118,6 +119,10 @@ def _of_rows(model: PreparedModel, rows: BoolArray) -> tuple[Design, ModelFrame 
     if model._frame is None or not model._arguments:
         return design_of_rows(model.design, rows), None
     frame = frame_of_rows(model._frame, model._arguments, rows)
+    if not model.design.is_bounded:
+        free = [t for t, term in enumerate(model.design.random) if not term.bounded]
+        opened = replace(frame, design=without_bounds(frame.design, free))
+        return opened.design, opened
     return frame.design, frame
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.batch.fits import BatchFits
+from mlmfast.covariance.correlations import roots
 from mlmfast.distributions import quantile
 from mlmfast.errors import ModelError
 from mlmfast.words import is_one_of
@@ -127,7 +128,7 @@ def _random_parameters(batch: BatchFits) -> tuple[list[tuple[str, str]], FloatAr
     values: list[FloatArray] = []
     for group, effects in batch.effects.items():
         matrices = batch.varcorr[group]
-        sd = np.sqrt(np.diagonal(matrices, axis1=1, axis2=2))
+        sd = roots(np.diagonal(matrices, axis1=1, axis2=2))
         names += [(group, f"sd__{effect}") for effect in effects]
         values.append(sd)
         pairs = [(i, j) for i in range(len(effects)) for j in range(i) if matrices[:, i, j].any()]

@@ -87,6 +87,11 @@ def cluster_factor(
         clusters = _labelled(values, design.n_obs)
     if independent:
         _check_independent(design, clusters)
+    if clusters.has_all_rows:
+        raise ModelError(
+            "all rows share the smooth terms of the model, so that they are a single cluster; at "
+            "least 2 are needed"
+        )
     if clusters.n_levels < 2:
         raise ModelError(f"{clusters.name!r} has a single cluster; at least 2 are needed")
     return clusters

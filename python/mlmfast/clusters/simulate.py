@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.clusters.covariance import cholesky_factors
+from mlmfast.clusters.covariance import (
+    cholesky_factors,
+    marginal_covariances,
+    refuse_large_cluster,
+)
 from mlmfast.clusters.noise import ResidualParameters, noise_sd, residual_template
 from mlmfast.clusters.residual_covariance import residual_covariances
 from mlmfast.covariance.correlations import correlations, covariance_root
@@ -17,6 +21,7 @@ from mlmfast.design.rows import clusters_by_size
 from mlmfast.errors import DataError
 from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord
+from mlmfast.reduction.engines.independence import independent_clusters
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -64,15 +69,42 @@ def draw_responses(
     mean = fixed_part(design, record)
     if design.offset is not None:
         mean = mean + design.offset
-    roots = [covariance_root(term.covariance) for term in record.terms]
-    sd = noise_sd(design, record)
     entropy = seed_sequence(seed)
     out = np.empty((design.n_obs, int(n)), order="F")
+    if record.certificate.negative:
+        whole = _WholeRows(design, record)
+        for i in range(int(n)):
+            generator = np.random.default_rng(stream(entropy, first + i))
+            out[:, i] = mean + whole.drawn(generator)
+        return out
+    roots = [covariance_root(term.covariance) for term in record.terms]
+    sd = noise_sd(design, record)
     for i in range(int(n)):
         generator = np.random.default_rng(stream(entropy, first + i))
         out[:, i] = mean + _random_part(design, roots, generator)
         out[:, i] += sd * residual_noise(design, record, generator.standard_normal)
     return out
+
+
+class _WholeRows:
+    """Rows drawn from V, where effects with negative variances cannot be drawn by themselves."""
+
+    def __init__(self, design: Design, record: FitRecord) -> None:
+        codes, n = independent_clusters(design, record.levels)
+        largest = int(np.bincount(codes).max(initial=0))
+        refuse_large_cluster(largest, "a simulation")
+        self.parts = [
+            (rows, cholesky_factors(marginal_covariances(design, record, rows)))
+            for rows in clusters_by_size(codes, n)
+        ]
+        self.n_obs = design.n_obs
+
+    def drawn(self, generator: np.random.Generator) -> FloatArray:
+        """What is random of one response."""
+        draws, out = generator.standard_normal(self.n_obs), np.empty(self.n_obs)
+        for rows, factors in self.parts:
+            out[rows] = (factors @ draws[rows][:, :, None])[:, :, 0]
+        return out
 
 
 def residual_noise(

@@ -93,6 +93,8 @@ class CovarianceStructure(ABC):
     contained_in: ClassVar[tuple[str, ...]] = ()
     #: Is the matrix positive definite for every theta (but singular ones on the boundary)?
     everywhere: ClassVar[bool] = True
+    #: May the matrix be other than positive semidefinite, V being what has to be a covariance?
+    indefinite: ClassVar[bool] = False
     #: Does the structure hold the sum of a member and any covariance in its tangent space?
     #: Not where variances of its own end at 0, or correlations are bounded by others.
     holds_sums: ClassVar[bool] = True
@@ -210,6 +212,20 @@ class CovarianceStructure(ABC):
     def closed(self) -> CovarianceStructure:
         """The same structure in parameters that reach its singular matrices, for random effects."""
         return self
+
+    def opened(self) -> CovarianceStructure:
+        """The same structure with variances below 0 among its matrices, for random effects.
+
+        Raises
+        ------
+        ModelError
+            Where it has parameters in which its matrices are not linear.
+        """
+        raise ModelError(
+            f"bounded=False (NOBOUND): the covariance structure {self.keyword!r} has correlations "
+            "and variances of its own, which no negative variance goes with; those of (x | g), "
+            "(x || g), us, diag, homdiag, cs and toep may be negative"
+        )
 
     def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
         """Parameters of D R D of a closed structure, R its matrix at theta.

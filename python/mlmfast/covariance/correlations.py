@@ -5,18 +5,34 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.errors import ModelError
 from mlmfast.running.interruptible import interruptible
+
+#: Eigenvalue of a correlation matrix below 0 that is rounding.
+_ROUNDING = 1e-6
+
+
+def roots(variances: FloatArray) -> FloatArray:
+    """Standard deviations; NaN where a variance is negative (NOBOUND), of the same shape.
+
+    Examples
+    --------
+    >>> roots(np.array([4.0, -4.0])).tolist()
+    [2.0, nan]
+    """
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.sqrt(variances))
 
 
 def correlations(covariance: FloatArray) -> FloatArray:
-    """Correlation matrix; NaN where a variance is 0, shape (q, q).
+    """Correlation matrix; NaN where a variance is 0 or negative, shape (q, q).
 
     Examples
     --------
     >>> correlations(np.array([[4.0, 1.0], [1.0, 1.0]])).tolist()
     [[1.0, 0.5], [0.5, 1.0]]
     """
-    sd = np.sqrt(np.diag(covariance))
+    sd = roots(np.diag(covariance))
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = covariance / np.outer(sd, sd)
     # Rounding may leave 1 by an ulp or two.
@@ -31,13 +47,24 @@ def covariance_root(covariance: FloatArray) -> FloatArray:
     The symmetric root of the correlation matrix, rows scaled by the standard deviations: no sign
     of an eigenvector is left to chance.
 
+    Raises
+    ------
+    ModelError
+        Where G has negative eigenvalues, as ``bounded=False`` allows.
+
     Examples
     --------
     >>> covariance_root(np.array([[4.0, 0.0], [0.0, 0.0]])).tolist()
     [[2.0, 0.0], [0.0, 0.0]]
     """
-    sd = np.sqrt(np.diag(covariance))
+    sd = roots(np.diag(covariance))
     unit = np.where(sd > 0, sd, 1.0)
     values, vectors = interruptible(np.linalg.eigh, covariance / np.outer(unit, unit))
+    if np.isnan(sd).any() or values.min(initial=0.0) < -_ROUNDING:
+        raise ModelError(
+            "this needs random effects that can be drawn, and the fit has negative variances "
+            "(bounded=False); fit with bounded=True, or with the covariance as the residual's, "
+            "residual='cs(visit | group)'"
+        )
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     return np.asarray(sd[:, None] * root)

@@ -18,6 +18,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.jet import Jet
+from mlmfast.criterion.inside_v import with_larger_residual
 from mlmfast.criterion.parameters.correlation_starts import with_correlations
 from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.criterion.parameters.natural_starts import with_natural_parameters
@@ -178,6 +179,7 @@ def fit_constrained(
     problem = ConstrainedCriterion(ScaledCriterion(functions), surface, fits)
     start = _put(functions, surface, start)
     points, reached = problem.onto(np.concatenate([start, rows[:, None].astype(float)], axis=1))
+    points[:, :-1] = with_larger_residual(functions, surface.which, points[:, :-1])
     if surface.which.shape[1] == functions.n_coordinates:
         newton = _nothing_left(problem, points, reached)
     else:
@@ -197,7 +199,7 @@ def points_on(
     points = _put(functions, surface, points)
     numbered = np.concatenate([points, np.arange(n)[:, None].astype(float)], axis=1)
     moved, reached = problem.onto(numbered)
-    return moved[:, :-1], reached
+    return with_larger_residual(functions, surface.which, moved[:, :-1]), reached
 
 
 def _put(functions: CovarianceFunctions, surface: Surface, points: FloatArray) -> FloatArray:

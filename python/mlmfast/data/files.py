@@ -6,10 +6,11 @@ import contextlib
 import gzip
 import importlib.util
 import io
+import os
 import sys
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +70,24 @@ def read_table(
     ...     list(read_table(path, factors=["g"])["g"].cat.categories)
     ['9', '10']
     """
-    try:
+    with _told_of(path):
         frame = _read(path, factors, separator, decimal)
-    except _UNREADABLE as e:
-        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
-        raise DataError(f"cannot read {path}: {reason.strip() or type(e).__name__}") from None
     for name in factors:
         if name not in frame.columns:
             known = ", ".join(map(str, frame.columns))
             raise DataError(f"there is no column {name!r} to read as a factor; columns: {known}")
         frame[name] = _as_factor(frame[name])
     return frame
+
+
+@contextlib.contextmanager
+def _told_of(path: str) -> Iterator[None]:
+    """Errors of what cannot be read, with the file's name."""
+    try:
+        yield
+    except _UNREADABLE as e:
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+        raise DataError(f"cannot read {path}: {reason.strip() or type(e).__name__}") from None
 
 
 def _read(
@@ -121,29 +129,39 @@ def _read_text(source: str | bytes, form: TextForm, factors: Sequence[str]) -> p
     def stream() -> str | io.BytesIO:
         return source if isinstance(source, str) else io.BytesIO(source)
 
-    _check_header(
-        pd.read_csv(
-            stream(), sep=form.separator, header=None, nrows=1, dtype=str, encoding="utf-8-sig"
-        )
-    )
+    _check_header(stream(), form)
+    with _strictly():
+        table: pd.DataFrame = pd.read_csv(stream(), **_options(form, factors))
+    return table
+
+
+@contextlib.contextmanager
+def _strictly() -> Iterator[None]:
+    """A row longer than the header would lose its last field, or shift the columns."""
     with warnings.catch_warnings():
-        # A row longer than the header would lose its last field, or shift the columns.
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        return pd.read_csv(
-            stream(),
-            sep=form.separator,
-            decimal=form.decimal,
-            index_col=False,
-            dtype=dict.fromkeys(factors, str),
-            keep_default_na=False,
-            na_values=["", "NA"],
-            encoding="utf-8-sig",
-            # In pieces, a column could come out with numbers and text mixed.
-            low_memory=False,
-        )
+        yield
 
 
-def _check_header(header: pd.DataFrame) -> None:
+def _options(form: TextForm, factors: Sequence[str] = ()) -> dict[str, Any]:
+    """How pandas reads a text."""
+    return {
+        "sep": form.separator,
+        "decimal": form.decimal,
+        "index_col": False,
+        "dtype": dict.fromkeys(factors, str),
+        "keep_default_na": False,
+        "na_values": ["", "NA"],
+        "encoding": "utf-8-sig",
+        # In pieces, a column could come out with numbers and text mixed.
+        "low_memory": False,
+    }
+
+
+def _check_header(stream: str | io.BytesIO, form: TextForm) -> None:
+    header = pd.read_csv(
+        stream, sep=form.separator, header=None, nrows=1, dtype=str, encoding="utf-8-sig"
+    )
     # pandas would rename the second one and say nothing.
     names = header.iloc[0].dropna()
     twice = names[names.duplicated()]
@@ -175,3 +193,43 @@ def _as_factor(column: pd.Series[Any]) -> pd.Series[Any]:
     with contextlib.suppress(ValueError):
         levels = sorted(levels, key=float)
     return pd.Series(pd.Categorical(text, categories=levels), index=column.index)
+
+
+#: Bytes of a text file that is read at once: its columns are then of one type throughout.
+_WHOLE = 64_000_000
+#: Rows of which the types of columns are told before the file is read.
+_LOOKED_AT = 1_000
+
+
+def text_columns(path: str) -> list[tuple[str, str]]:
+    """Names and types of the columns of a text file, by its first rows."""
+    with _told_of(path):
+        form = _form_of(path)
+        _check_header(path, form)
+        head = pd.read_csv(path, **_options(form), nrows=_LOOKED_AT)
+    return [(str(name), str(dtype)) for name, dtype in head.dtypes.items()]
+
+
+def read_text_in_pieces(path: str, columns: Sequence[str], rows: int) -> Iterator[pd.DataFrame]:
+    """Rows of a text file, some at a time; those of a small one all together.
+
+    Fields are read as `read_table` reads them. In pieces, a column's type is that of the piece.
+    """
+    chosen = list(columns)
+    if os.path.getsize(path) <= (_WHOLE // 8 if path.endswith(".gz") else _WHOLE):
+        yield read_table(path)[chosen]
+        return
+    with _told_of(path), pd.read_csv(path, **_options(_form_of(path)), chunksize=rows) as pieces:
+        while True:
+            with _strictly():
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece[chosen]
+
+
+def _form_of(path: str) -> TextForm:
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+    is_packed = suffixes[-1] == ".gz"
+    kind = suffixes[-2] if is_packed else suffixes[-1]
+    return text_form(_beginning(path, is_packed), _SEPARATORS[kind], None, None)

@@ -78,7 +78,15 @@ class Frame:
         """
         if isinstance(data, Frame):
             return data
-        source = _read(data)
+        return cls._of(_read(data))
+
+    @classmethod
+    def of_columns(cls, columns: Columns, namespace: ModuleType) -> Frame:
+        """A frame of columns read elsewhere; new frames are made by the library given."""
+        return cls._of(_Source(columns, namespace, None))
+
+    @classmethod
+    def _of(cls, source: _Source) -> Frame:
         names = source.columns.names
         if len(source.known) < len(names):
             repeated = sorted(name for name, count in Counter(names).items() if count > 1)
@@ -128,6 +136,24 @@ class Frame:
             self._factor[name] = full if self._rows is None else full.take(self._rows)
         return self._factor[name]
 
+    def logical(self, name: str) -> FloatArray | None:
+        """Return a column of logicals as 0, 1 and NaN where missing; None for any other column.
+
+        Examples
+        --------
+        >>> Frame.from_native({"b": [True, None, False]}).logical("b")
+        array([ 1., nan,  0.])
+        """
+        if not self.is_categorical(name):
+            return None
+        factor = self.factor(name)
+        known = [isinstance(value, bool | np.bool_) for value in factor.values.tolist()]
+        if not known or not all(known):
+            return None
+        # The last entry is the one that code -1, a missing value, reaches.
+        worth = np.array([*(float(bool(value)) for value in factor.values.tolist()), np.nan])
+        return np.asarray(worth[factor.codes])
+
     def is_date(self, name: str) -> bool:
         """Whether the column holds dates, times, spans of time or periods."""
         self._require(name)
@@ -150,6 +176,13 @@ class Frame:
             return None
         missing = np.isnan(values)
         return missing if missing.any() else None
+
+    def place(self, position: int) -> str | None:
+        """Where a row comes from, of a frame that was read from several places; else None."""
+        place = getattr(self._source.columns, "place", None)
+        if place is None:
+            return None
+        return str(place(position if self._rows is None else np.flatnonzero(self._rows)[position]))
 
     def take(self, rows: BoolArray) -> Frame:
         """Keep the rows marked true; columns are cut when they are read."""
@@ -209,7 +242,7 @@ class Frame:
 
     def _require(self, name: str) -> str:
         if not self.has(name):
-            raise DataError(_unknown_column(name, self.columns) + self.what_is_lacking)
+            raise DataError(unknown_column(name, self.columns) + self.what_is_lacking)
         return name
 
     @property
@@ -268,6 +301,11 @@ class _Source:
         return _Source(copy.deepcopy(self.columns, memo), self.namespace, self.index)
 
 
+def columns_of(data: object) -> Columns:
+    """The columns of a data frame of any library that is read, empty ones too."""
+    return _read(data).columns
+
+
 def _read(data: object) -> _Source:
     if isinstance(data, pd.DataFrame):
         return _Source(PandasColumns(data), pd, data.index)
@@ -307,7 +345,14 @@ def _read_through_narwhals(data: object) -> _Source:
     return _Source(PandasColumns(eager.to_pandas()), namespace, None)
 
 
-def _unknown_column(name: str, columns: tuple[str, ...]) -> str:
+def unknown_column(name: str, columns: tuple[str, ...]) -> str:
+    """What to say of a column that is not there.
+
+    Examples
+    --------
+    >>> unknown_column("Day", ("Days", "Reaction"))
+    "there is no column 'Day' in the data; did you mean 'Days'? the columns are Days, Reaction"
+    """
     close = difflib.get_close_matches(name, columns, n=3, cutoff=0.6)
     hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ";"
     listing = ", ".join(columns[:_LONGEST_LISTING])

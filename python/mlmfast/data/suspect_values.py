@@ -30,6 +30,7 @@ def warn_of_suspect_values(frame: Frame, names: Iterable[str]) -> None:
             "pandas.read_sas reads those of XPT files (16^-65 = 5.4e-79)? Set them to 0, for "
             "example by data.mask(data.abs() < 1e-60, 0), or read the file by pyreadstat",
             SuspectValueWarning,
+            "MLM102",
         )
 
 

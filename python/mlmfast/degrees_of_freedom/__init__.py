@@ -28,7 +28,7 @@ Observed and expected information coincide for balanced data; in unbalanced data
 freedom differ, 77.4 and 70.0 for the intercept of nlme's IGF data with a random intercept. The
 term with second derivatives depends on how V is parameterised: for an unstructured residual
 covariance it is 0 by SAS's parameters and takes 1.6 % off mmrm's standard error in its example data
-(0.6511 instead of 0.6613). The page DEGREES_OF_FREEDOM.md has the figures, what is done on the
+(0.6511 instead of 0.6613). The page docs/DEGREES_OF_FREEDOM.md has the figures, what is done on the
 boundary, and how well each method keeps the size of a test (``benches/calibration.py``).
 
 With a Kenward-Roger name, standard errors and all tests use the adjusted covariance, as PROC MIXED

@@ -179,7 +179,7 @@ class ByCounts(DegreesOfFreedom):
     def basis(self, fitted: FittedRows) -> TestBasis:
         """Degrees of freedom alone; levels of an absorbed factor are coefficients too."""
         design, rank = fitted.design, len(fitted.beta)
-        value = self.of_counts(design.n_obs, rank + design.n_absorbed)
+        value = self.of_counts(design.n_observations, rank + design.n_absorbed)
         return TestBasis(
             self.key, fitted.vcov, fitted.vcov, by_coefficient=np.full(rank, float(value))
         )

@@ -47,7 +47,7 @@ class BetweenWithin(DegreesOfFreedom):
         constant = np.array([is_constant(column) for column in columns], dtype=np.bool_)
         within = np.array([varies(c, codes, n_subjects) for c in columns], dtype=np.bool_)
         n_within = int(within.sum())
-        inside = float(design.n_obs - n_subjects - n_within)
+        inside = float(design.n_observations - n_subjects - n_within)
         outside = float(n_subjects - (len(columns) - n_within))
         degrees = np.where(within | constant, inside, outside)
         refuse_none(degrees, n_subjects)

@@ -88,7 +88,7 @@ class Containment(DegreesOfFreedom):
         x = columns_at([design.x[j] for j in fitted.model.kept], np.arange(design.n_obs))
         ranks = [_rank(design, x, effects[:k]) for k in range(len(effects) + 1)]
         contributions = np.diff(ranks)
-        left = float(design.n_obs - ranks[-1])
+        left = float(design.n_observations - ranks[-1])
         degrees = np.empty(len(frame.terms))
         terms = [_fixed_variables(frame, t) for t in range(len(frame.terms))]
         for k, (numeric, categorical) in enumerate(terms):

@@ -18,6 +18,7 @@ from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.running.cached import cached_property
 
 if TYPE_CHECKING:
+    from mlmfast.fitted.moments import MomentEstimates
     from mlmfast.fitting.parms.held_parameters import HeldParameters
 
 
@@ -38,6 +39,8 @@ class FittedRows:
         Which response of the reduction.
     held
         Covariance parameters that the fit holds.
+    moments
+        What a fit by moments knows of its covariance parameters.
     """
 
     model: ReducedModel
@@ -49,6 +52,7 @@ class FittedRows:
     frame: ModelFrame | None
     fit: int = 0
     held: HeldParameters | None = None
+    moments: MomentEstimates | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is computed from the rest."""
@@ -67,9 +71,10 @@ class FittedRows:
     @cached_property
     def information(self) -> Information:
         """Information of the covariance parameters, those on the boundary held there."""
-        return information_of(
+        about = information_of(
             self.model, self.criterion, self.theta, self.singular, self.fit, self.held
         )
+        return about if self.moments is None else self.moments.told(about)
 
     @cached_property
     def undetermined(self) -> UndeterminedRecord | None:

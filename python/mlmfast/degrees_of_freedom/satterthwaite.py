@@ -83,7 +83,7 @@ def in_core_coordinates(fitted: FittedRows, adjusts: bool = False) -> StackedBas
     assert model.nested is not None, "that of a regular model"
     fits = np.array([fitted.fit])
     maps = core_maps(model, fits)
-    parts = (model.nested, fitted.criterion, fitted.theta, fits, maps, model.design.n_obs)
+    parts = (model.nested, fitted.criterion, fitted.theta, fits, maps, model.design.n_observations)
     return stacked_bases(*parts, adjusts, np.array([fitted.singular], dtype=np.bool_))
 
 

@@ -19,10 +19,10 @@ def _leaves_rows(design: Design) -> bool:
 
     Cells that no row has give columns of zeros. The rank of others is taken of small designs alone.
     """
-    n = design.n_obs
-    columns = [np.ones(n) if column is None else column for column in design.x]
+    n = design.n_observations
+    columns = [np.ones(design.n_obs) if column is None else column for column in design.x]
     columns = [column for column in columns if column.any()]
-    if len(columns) < n or n * len(columns) > _LARGEST:
+    if len(columns) < n or n * len(columns) > _LARGEST or design.condensed is not None:
         return len(columns) < n
     x = np.stack(columns, axis=1)
     return int(np.linalg.matrix_rank(x / np.linalg.norm(x, axis=0), tol=_ALIASED)) < n
@@ -30,13 +30,15 @@ def _leaves_rows(design: Design) -> bool:
 
 def check_identified(design: Design) -> None:
     """Refuse designs that no data could estimate, saying why."""
-    n, p = design.n_obs, len(design.x) + design.n_absorbed
+    n, p = design.n_observations, len(design.x) + design.n_absorbed
     if p >= n and (design.absorbed is not None or not _leaves_rows(design)):
         raise ModelError(
             f"{p} fixed-effect columns and {n} rows: nothing is left to estimate the residual "
             "variance from; use fewer fixed effects or more data"
         )
     for factor in {term.factor: design.factors[term.factor] for term in design.random}.values():
+        if factor.has_all_rows:
+            continue
         if factor.n_levels < 2:
             raise ModelError(
                 f"grouping factor {factor.name!r} has 1 level ({factor.labels[0]!r}); a random "
@@ -52,7 +54,7 @@ def check_identified(design: Design) -> None:
 
 def _has_equal_variances(design: Design) -> bool:
     """Whether residuals are independent with one variance, like effects with a level a row."""
-    weights = design.weights
+    weights = design.weights if design.is_weighted else None
     return design.residual is None and (weights is None or bool((weights == weights[0]).all()))
 
 

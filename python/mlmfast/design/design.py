@@ -14,6 +14,7 @@ from mlmfast.handed_out import freeze
 
 if TYPE_CHECKING:
     from mlmfast.design.absorbed.factor import AbsorbedFactor
+    from mlmfast.design.condensed import Condensed
     from mlmfast.design.residual.design import ResidualDesign
 
 
@@ -37,6 +38,8 @@ class Design:
     absorbed
         A factor of the fixed part, with the intercept, that has no columns in X: see
         `mlmfast.reduction.absorbed`.
+    condensed
+        What the rows stand for, where they are fewer than those that were read.
     """
 
     y: FloatArray
@@ -51,6 +54,7 @@ class Design:
     #: Rows of the input that were left out because a variable was missing.
     n_dropped: int = 0
     absorbed: AbsorbedFactor | None = None
+    condensed: Condensed | None = None
     #: Of the columns, as far as they have been looked at.
     statistics: KnownStatistics = field(default_factory=KnownStatistics, repr=False, compare=False)
 
@@ -62,8 +66,18 @@ class Design:
 
     @property
     def n_obs(self) -> int:
-        """Number of rows used."""
+        """Number of rows that the columns have."""
         return len(self.y)
+
+    @property
+    def n_observations(self) -> int:
+        """Number of rows used: those of the columns, or those that they stand for."""
+        return self.n_obs if self.condensed is None else self.condensed.n_obs
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the rows used have weights."""
+        return self.weights is not None if self.condensed is None else self.condensed.weighted
 
     @property
     def n_absorbed(self) -> int:
@@ -74,6 +88,11 @@ class Design:
     def working_response(self) -> FloatArray:
         """y minus the offset, shape (n,)."""
         return self.y if self.offset is None else self.y - self.offset
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether every G is a covariance matrix; else V alone has to be one."""
+        return all(term.bounded for term in self.random)
 
     @property
     def fixed_matrix(self) -> FloatArray:

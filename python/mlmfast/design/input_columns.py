@@ -79,8 +79,11 @@ def complete_rows(
         if mask is None:
             continue
         if na_action == "raise":
+            place = frame.place(int(mask.argmax()))
+            where = "" if place is None else f", the first in {place}"
             raise DataError(
-                f"{what} has {int(mask.sum())} missing values; remove them, or use na_action='drop'"
+                f"{what} has {int(mask.sum())} missing values{where}; remove them, or use "
+                "na_action='drop'"
             )
         if mask.all():
             raise DataError(f"{what} has no value that is not missing")

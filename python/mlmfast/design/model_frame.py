@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.catalogue.entry import Notice
 from mlmfast.data.factor import Factor, cross_factors
 from mlmfast.data.finite import check_finite, check_weights
 from mlmfast.data.frame import Frame
@@ -15,10 +18,15 @@ from mlmfast.data.suspect_values import warn_of_suspect_values
 from mlmfast.design.absorbed.choice import absorbed_factor, absorbed_from, no_absorbed_factor
 from mlmfast.design.checks import check_columns, check_identified
 from mlmfast.design.columns.build_matrix import build_model_matrix
-from mlmfast.design.columns.expressions import evaluate_numeric
+from mlmfast.design.columns.expressions import States, evaluate_numeric
 from mlmfast.design.columns.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec
 from mlmfast.design.design import Design
-from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
+from mlmfast.design.factors.grouping import (
+    ALL_ROWS,
+    EVERY_ROW,
+    GroupingFactor,
+    RandomEffects,
+)
 from mlmfast.design.factors.related_levels import with_relationships
 from mlmfast.design.input_columns import (
     ColumnOrArray,
@@ -32,10 +40,12 @@ from mlmfast.design.random_structure import check_not_residual, term_structure
 from mlmfast.design.residual.design import independent_rows, with_scale
 from mlmfast.design.residual.read import residual_design
 from mlmfast.design.residual.scale import parse_scale, scale_design
-from mlmfast.errors import DataError, ModelError
+from mlmfast.design.smooths.terms import with_smooths
+from mlmfast.errors import DataError, ModelError, taken_down
 from mlmfast.formula.functions import variables_of
 from mlmfast.formula.mixed_formula import MixedFormula, RandomTerm, parse_formula
 from mlmfast.formula.residual_formula import parse_residual, takes_matrices
+from mlmfast.sources.frame_of import frame_of
 from mlmfast.words import is_one_of
 
 
@@ -63,6 +73,10 @@ class ModelFrame:
         Whether an offset came as an argument.
     weights
         Column of the weights; None where there are none, or where they came as an array.
+    notices
+        What the data were warned of.
+    variables
+        Columns of the data that the model reads.
     """
 
     design: Design
@@ -75,6 +89,8 @@ class ModelFrame:
     term_of_column: tuple[int, ...]
     offset_given: bool
     weights: str | None = None
+    notices: tuple[Notice, ...] = ()
+    variables: tuple[str, ...] = ()
 
 
 def build_model_frame(
@@ -98,6 +114,38 @@ def build_model_frame(
     FormulaError, DataError, ModelError
         As the formula, the data or their combination is at fault.
     """
+    with taken_down() as heard:
+        found = _read(
+            formula,
+            data,
+            weights=weights,
+            offset=offset,
+            contrasts=contrasts,
+            na_action=na_action,
+            residual=residual,
+            residual_scale=residual_scale,
+            lin=lin,
+            cov=cov,
+            absorb=absorb,
+        )
+    return replace(found, notices=tuple(heard)) if heard else found
+
+
+def _read(
+    formula: str,
+    data: object,
+    *,
+    weights: ColumnOrArray,
+    offset: ColumnOrArray,
+    contrasts: Mapping[str, Any] | None,
+    na_action: str,
+    residual: str | None,
+    residual_scale: str | None,
+    lin: Any,
+    cov: Mapping[str, Any] | None,
+    absorb: bool | None,
+) -> ModelFrame:
+    """A model's columns; see `build_model_frame`."""
     if not is_one_of(na_action, ("drop", "raise")):
         raise DataError(f"na_action is {na_action!r}; use 'drop' or 'raise'")
     parsed = parse_formula(formula)
@@ -107,11 +155,11 @@ def build_model_frame(
     scale = None if residual_scale is None else parse_scale(residual_scale)
     # Libraries that read frames may end the process where they find no memory.
     _core.require_room()
-    frame = Frame.from_native(data)
+    names = variables_used(parsed, within, scale, (weights, offset))
+    frame = frame_of(data, names)
     n_input = frame.n_rows
     weights = input_column(weights, "weights", frame)
     offset = input_column(offset, "offset", frame)
-    names = variables_used(parsed, within, scale, (weights, offset))
     given = {} if isinstance(offset, str) else {"offset": offset}
     used = complete_rows(frame, names, given, na_action)
     if used is not None:
@@ -120,11 +168,16 @@ def build_model_frame(
     y = _response(parsed.response, frame)
     unrelated = cov is None or (isinstance(cov, Mapping) and not cov)
     plain = residual is None and residual_scale is None and unrelated
-    least = absorbed_from(absorb, plain)
-    fixed = build_model_matrix(parsed.fixed, frame, contrasts, least)
+    if parsed.smooths and absorb:
+        raise ModelError(
+            "absorb=True goes without smooth terms; leave it out, or write them as bs()"
+        )
+    least = None if parsed.smooths else absorbed_from(absorb, plain)
+    parsed, states = with_smooths(parsed, frame)
+    fixed = build_model_matrix(parsed.fixed, frame, contrasts, least, states)
     if absorb and fixed.absorbed is None:
         raise no_absorbed_factor()
-    random = [_random_matrix(term, frame, contrasts) for term in parsed.random]
+    random = [_random_matrix(term, frame, contrasts, states) for term in parsed.random]
     factors, positions = _factors(parsed.random, frame)
     factors = with_relationships(factors, cov)
     scaled = scale is not None
@@ -170,14 +223,16 @@ def build_model_frame(
         fixed.term_of_column,
         offset is not None,
         weights if isinstance(weights, str) else None,
+        variables=tuple(dict.fromkeys(names)),
     )
 
 
 def _response(expression: str, frame: Frame) -> FloatArray:
-    if frame.has(expression) and frame.is_categorical(expression):
+    is_text = frame.has(expression) and frame.is_categorical(expression)
+    if is_text and frame.logical(expression) is None:
         raise DataError(
-            f"the response {expression!r} is not numeric (it holds text, categories or logicals); "
-            "a Gaussian model needs numbers"
+            f"the response {expression!r} is not numeric (it holds text or categories); a Gaussian "
+            "model needs numbers"
         )
     y = evaluate_numeric(expression, frame, "the response")
     if not frame.statistics.of([y])[0].is_finite:
@@ -195,11 +250,11 @@ def design_columns(matrix: ModelMatrix) -> tuple[FloatArray | None, ...]:
 
 
 def _random_matrix(
-    term: RandomTerm, frame: Frame, contrasts: Mapping[str, Any] | None
+    term: RandomTerm, frame: Frame, contrasts: Mapping[str, Any] | None, states: States
 ) -> ModelMatrix:
-    used = set(variables_of(term.expression))
+    used = set(variables_of(term.expression)) if term.group else set()
     own = {name: value for name, value in (contrasts or {}).items() if name in used}
-    matrix = build_model_matrix(term.expression, frame, own)
+    matrix = build_model_matrix(term.expression, frame, own, states=states)
     if not matrix.columns:
         raise ModelError(f"the random-effects term {term.text} has no column left of the bar")
     return matrix
@@ -213,14 +268,17 @@ def _factors(
     for term in terms:
         if term.group not in factors:
             factor = grouping_factor(term.group, frame)
-            name = ":".join(term.group)
+            name = ":".join(term.group) or ALL_ROWS
             factors[term.group] = GroupingFactor(name, factor.codes, factor.levels, term.group)
         positions.append(list(factors).index(term.group))
     return tuple(factors.values()), positions
 
 
 def grouping_factor(group: tuple[str, ...], frame: Frame) -> Factor:
-    """The factor whose levels are the combinations of columns that occur."""
+    """The factor whose levels are the combinations of columns that occur; of none, one level."""
+    if not group:
+        codes = np.zeros(frame.n_rows, dtype=np.int32)
+        return Factor(codes, (EVERY_ROW,), np.array([EVERY_ROW], dtype=object))
     return cross_factors([frame.factor(name) for name in group])
 
 

@@ -49,7 +49,7 @@ def term_structure(term: RandomTerm, matrix: ModelMatrix, frame: Frame) -> Covar
         raise _unknown(term)
     _check_not_of_visits(term, matrix)
     size = len(matrix.columns)
-    if size > _LARGEST and not (kind.mixes or kind.variances_alone):
+    if size > _LARGEST and term.group and not (kind.mixes or kind.variances_alone):
         raise ModelError(
             f"{term.text} has {size} columns; at most {_LARGEST} are available for the covariance "
             f"structure {term.structure!r}"
@@ -198,7 +198,8 @@ def _check_spacing(
     assert sequence.places is not None, "levels have places"
     if reads_otherwise(sequence.labels, sequence.places) or _is_uneven(matrix, frame):
         written = f"{term.structure}(0 + factor(t, levels=[...]) | {':'.join(term.group)})"
-        warn(uneven_levels(f"{term.text}: {term.structure}", sequence, written), SpacingWarning)
+        what = f"{term.text}: {term.structure}"
+        warn(uneven_levels(what, sequence, written), SpacingWarning, "MLM202")
 
 
 def _is_uneven(matrix: ModelMatrix, frame: Frame) -> bool:

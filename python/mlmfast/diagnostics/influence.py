@@ -17,7 +17,7 @@ option INFLUENCE.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -39,6 +39,12 @@ if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
 
 _SHOWN = 5
+#: Statistics as pictures name them.
+_NAMES = {
+    "cooks_distance": "Cook's distance", "mdffits": "MDFFITS", "covtrace": "COVTRACE",
+    "covratio": "COVRATIO", "press": "PRESS", "studentised": "studentised deleted residual",
+    "leverage_fixed": "leverage of the fixed part", "n_rows": "rows",
+}  # fmt: skip
 
 
 class Influence(PrintedFrame):
@@ -137,8 +143,45 @@ class Influence(PrintedFrame):
         >>> steps.parameters.loc["332"].round(2).tolist()
         [715.61, -1.06, 39.88, 475.33]
         """
+        self._fit._needs_likelihood("one_step()")
         labels = self.clusters.index if is_one_of(by, ("clusters",)) else self.observations.index
         return one_step(self._fit, self._grouping, by, information, labels)
+
+    def plot(  # type: ignore[override]
+        self, statistic: str = "cooks_distance", by: str = "clusters", ax: Any = None
+    ) -> Any:
+        """One statistic of each deletion, the three largest named; returns the matplotlib axes.
+
+        Parameters
+        ----------
+        statistic
+            A column of `clusters` or `observations`, or a fixed effect: its DFBETAS.
+        by
+            "clusters" or "observations".
+        ax
+            Where to draw.
+
+        Raises
+        ------
+        ModelError
+            For another name.
+        """
+        from mlmfast.display.pictures.influence_plot import influence_plot
+
+        clusters = is_one_of(by, ("clusters",))
+        if not clusters and not is_one_of(by, ("observations",)):
+            raise ModelError(f"by is {by!r}; use 'clusters' or 'observations'")
+        frame = self.clusters if clusters else self.observations
+        changes = self.cluster_dfbetas if clusters else self.observation_dfbetas
+        if statistic not in frame and statistic not in changes:
+            known = ", ".join(map(repr, [*frame.columns, *changes.columns]))
+            raise ModelError(f"{statistic!r} is no statistic of deletions; use one of {known}")
+        what = self._grouping.name if clusters else "observation"
+        if statistic not in frame:
+            return influence_plot(changes[statistic], f"DFBETAS of {statistic}", what, ax)
+        base = 1.0 if statistic == "covratio" else 0.0
+        label = _NAMES.get(statistic, statistic)
+        return influence_plot(frame[statistic], label, what, ax, base=base)
 
     def __repr__(self) -> str:
         parts = []

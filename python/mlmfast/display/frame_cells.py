@@ -17,7 +17,7 @@ _STATISTICS = frozenset({"statistic", "t_ratio", "z_ratio", "F value", "Chisq", 
 _CRITERIA = frozenset({"AIC", "AICc", "BIC", "logLik", "deviance"})
 _COUNTS = frozenset({"npar", "Df", "n", "n_failed"})
 _ESTIMATES = frozenset({"emmean", "estimate"})
-_DEGREES = frozenset({"df", "NumDF", "DenDF", "num_df", "den_df"})
+_DEGREES = frozenset({"df", "NumDF", "DenDF", "num_df", "den_df", "Error df"})
 
 
 def table_of(frame: pd.DataFrame, title: str, labels: Sequence[str] | None = None) -> Table:
@@ -53,6 +53,9 @@ def _numeric_cells(frame: pd.DataFrame, names: Sequence[Any]) -> list[list[str]]
     decimals, scientific = _decimals(frame)
     cells = []
     for name in names:
+        if not pd.api.types.is_numeric_dtype(frame[name]):
+            cells.append([value if isinstance(value, str) else "" for value in frame[name]])
+            continue
         values = np.asarray(frame[name], dtype=np.float64).tolist()
         if name in _P_VALUES:
             cells.append([numbers.p_value(value) for value in values])

@@ -36,6 +36,8 @@ _FLAT = 1e-4
 _MOST_NAMED = 12
 #: The same for a fit known to be singular.
 _AT_END = 1e-3
+#: What a curve without variance is, which is nothing to warn of.
+STRAIGHT = "a straight line, the variance of its curved part 0"
 #: Ratio of residual standard deviations that goes to 0, one on the way there, and what each exactly
 #: fitted combination of rows adds to the slope of -2 log-likelihood by its logarithm.
 _VANISHED, _BEFORE, _OF_EACH = 1e-6, 1e-4, 2.0
@@ -54,6 +56,9 @@ def name_boundary(
     held = set() if open_ended is None else set(open_ended.absorbed)
     for term in terms:
         if not term.singular:
+            continue
+        if groups[term.group].has_all_rows:
+            out.append(f"{term.text} is {STRAIGHT}")
             continue
         group = groups[term.group].name
         zero = [
@@ -79,6 +84,26 @@ def name_boundary(
     return tuple(out)
 
 
+def name_negative(
+    groups: tuple[GroupRecord, ...], terms: tuple[TermRecord, ...]
+) -> tuple[str, ...]:
+    """Name what is below 0 where there is no bound: variances, else indefinite matrices."""
+    out: list[str] = []
+    for term in terms:
+        if term.bounded:
+            continue
+        group, variances = groups[term.group].name, np.diag(term.covariance).tolist()
+        below = [(n, v) for n, v in zip(term.names, variances, strict=True) if v < 0.0]
+        if len(below) == len(term.names) > 1 and not term.kind.named_by_effects:
+            out.append(f"variance of {term.text} is negative ({below[0][1]:.6g})")
+            continue
+        out += [f"variance of {name} by {group} is negative ({v:.6g})" for name, v in below]
+        size = np.abs(term.covariance).max(initial=0.0)
+        if not below and np.linalg.eigvalsh(term.covariance)[0] < -1e-12 * size:
+            out.append(f"matrix G of {term.text} is indefinite: some combination varies below 0")
+    return tuple(out)
+
+
 def _is_deficient(term: TermRecord, zero: list[str]) -> bool:
     """Whether effects whose covariances the data tell have a singular covariance matrix."""
     keep = [i for i, name in enumerate(term.names) if name not in zero]
@@ -101,6 +126,11 @@ def name_residual_boundary(
 ) -> list[str]:
     """Name residual covariances that are singular, and terms that cannot be told apart."""
     untold = [] if open_ended is None else list(open_ended.messages)
+    if covariance.at_singular_v:
+        return [
+            "V = Z G Z' + R is nearly singular: without bounds -2 log-likelihood falls on to where "
+            "V is no covariance matrix, and there is no estimate"
+        ]
     if reduced.profiled:
         return untold or name_vanishing_residual(reduced, covariance)
     own = _name_own_boundary(reduced, covariance, residual, untold)

@@ -27,6 +27,9 @@ class Certificate:
     n_elsewhere
         Evaluations from other starts, tried where there may be several minima; the rest of the
         certificate is that of the lowest minimum found.
+    negative
+        Variances below 0, in words, which ``bounded=False`` allows; V = Z G Z' + R is positive
+        definite all the same.
 
     Examples
     --------
@@ -41,6 +44,7 @@ class Certificate:
     n_iterations: int
     engine: str
     n_elsewhere: int = 0
+    negative: tuple[str, ...] = ()
 
     @property
     def is_minimum(self) -> bool:

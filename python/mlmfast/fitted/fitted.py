@@ -204,7 +204,8 @@ class Fitted:
     @property
     def n_groups(self) -> dict[str, int]:
         """Levels of each grouping factor; of the subjects where there are no random effects."""
-        return {group.name: group.n_levels for group in self._record.groups}
+        groups = [group for group in self._record.groups if not group.has_all_rows]
+        return {group.name: group.n_levels for group in groups}
 
     @property
     def sigma(self) -> float | None:
@@ -227,13 +228,13 @@ class Fitted:
     @property
     def parms(self) -> pd.DataFrame | None:
         """Starts tried by ``grid=`` with their -2 log-likelihood; None without a grid."""
-        parms = self._needs_source("parms").parms
+        parms = self._needs_source("parms", of_sums=True).parms
         return None if parms is None else copy_of(parms.table)
 
     @property
     def method(self) -> str:
-        """The criterion, "REML" or "ML"."""
-        return self._record.method
+        """The method of estimation: "REML", "ML", "type1" to "type3" or "mivque0"."""
+        return self._record.estimator or self._record.method
 
     @property
     def formula(self) -> str | None:
@@ -270,7 +271,7 @@ class Fitted:
 
     @cached_property
     def _effects(self) -> list[ConditionalEffects]:
-        source = self._needs_source("random effects")
+        source = self._needs_source("random effects", of_sums=True)
         return conditional_effects(source.model, source.criterion, source.theta, self._record)
 
     @cached_property
@@ -289,6 +290,7 @@ class Fitted:
             record.vcov,
             source.frame,
             held=source.held,
+            moments=source.moments,
         )
 
     @cached_property
@@ -360,7 +362,40 @@ class Fitted:
         values[np.ix_(at, at)] = kept
         return pd.DataFrame(values, index=names, columns=names)
 
-    def _needs_source(self, what: str) -> FitSource:
+    def _needs_likelihood(self, what: str) -> None:
+        """Refuse what compares likelihoods, where the variances are not estimated by one.
+
+        Raises
+        ------
+        ModelError
+        """
+        if self._record.estimator:
+            raise ModelError(
+                f"{what} goes by the maximum of a likelihood, and this fit is by "
+                f"method={self._record.estimator!r}; fit with method='REML' or 'ML'"
+            )
+
+    def _needs_source(self, what: str, *, of_sums: bool = False) -> FitSource:
+        """What the fit was made from, where it has that.
+
+        Parameters
+        ----------
+        what
+            What asks, for the error.
+        of_sums
+            Whether rows serve that only have the sums of those that were read.
+
+        Raises
+        ------
+        ModelError
+            For a loaded fit, and for one of a reduction unless its rows serve.
+        """
+        if self._source is not None and self._source.design.condensed is not None and not of_sums:
+            raise ModelError(
+                f"a fit of a reduction holds sums over the rows, and {what} needs the rows "
+                "themselves; use predict(newdata) for rows at hand, or fit the rows: "
+                "mlm.lmm(formula, data)"
+            )
         if self._source is None:
             raise ModelError(
                 f"a loaded fit holds no rows of the data, from which {what} would be computed; fit "

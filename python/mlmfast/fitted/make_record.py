@@ -12,7 +12,11 @@ from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.fitted.absorbed.estimates import absorbed_record
-from mlmfast.fitted.boundary_messages import name_boundary, name_residual_boundary
+from mlmfast.fitted.boundary_messages import (
+    name_boundary,
+    name_negative,
+    name_residual_boundary,
+)
 from mlmfast.fitted.certificate import Certificate
 from mlmfast.fitted.estimates import Estimates
 from mlmfast.fitted.monte_carlo import monte_carlo_error
@@ -67,15 +71,16 @@ def make_record(
         n_iterations=int(newton.n_iterations[0]),
         engine=reduced.engine_name,
         n_elsewhere=0 if elsewhere is None else int(elsewhere[0]),
+        negative=name_negative(groups, terms),
     )
     return FitRecord(
         formula=None if frame is None else frame.formula.text,
         method=method,
         response=design.response,
         offsets=() if frame is None else frame.formula.offsets,
-        weighted=design.weights is not None,
+        weighted=design.is_weighted,
         offset_given=frame is not None and frame.offset_given,
-        n_obs=design.n_obs,
+        n_obs=design.n_observations,
         n_dropped=design.n_dropped,
         x_names=design.x_names,
         terms_of_x=((), ()) if frame is None else (frame.terms, frame.term_of_column),
@@ -97,6 +102,7 @@ def make_record(
         residual_scale=scale_record(reduced, covariance.criterion, covariance.theta),
         undetermined=open_ended,
         absorbed=absorbed_record(reduced, covariance.criterion, covariance.theta, estimates),
+        notices=() if frame is None else frame.notices,
     )
 
 
@@ -158,6 +164,7 @@ def _groups_and_terms(
             spec=None if frame is None else frame.random[t],
             parameter_names=natural[t][0],
             parameters=natural[t][1],
+            bounded=term.bounded,
         )
         for t, term in enumerate(design.random)
     )

@@ -30,8 +30,9 @@ def covariance_values(
     parts = []
     for t, term in enumerate(model.design.random):
         matrix = estimates.covariances[t]
-        if not term.structure.natural_entries:
-            parts.append(term.structure.natural(term.structure.theta(matrix)))
+        structure = term.structure if term.bounded else term.iterated
+        if not (term.bounded and structure.natural_entries):
+            parts.append(structure.natural(structure.theta(matrix)))
             continue
         variance = np.maximum(np.diagonal(matrix, axis1=1, axis2=2), 0.0)
         parts.append(np.sqrt(variance))

@@ -14,7 +14,7 @@ from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import freeze
 from mlmfast.reduction.engines.options import IterativeSettings
-from mlmfast.reduction.reduce import reduce_residual
+from mlmfast.reduction.reduce import reduce_residual, reduce_residuals
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.running.cached import cached_property
 from mlmfast.running.first_use import OnUse
@@ -157,6 +157,26 @@ def effects_given(
             unit * (mean @ k.T)[rank][:, columns],
             variance * (k @ covariance @ k.T)[rank][:, columns][:, :, columns],
         )
+    return out
+
+
+def effect_slopes(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray, factor: int
+) -> FloatArray:
+    """Derivatives -G Z'V^-1 X of the conditional means of a factor of one level by beta, (q, p).
+
+    X has the columns that are not aliased; ``theta`` has shape (1, n_theta).
+    """
+    g, level = criterion.covariances(theta), model.levels.index(factor)
+    columns = [model.design.x[j] for j in model.kept]
+    ones = np.ones(model.design.n_obs)
+    core, units = reduce_residuals(model, [ones if c is None else c for c in columns])
+    k, order = model.level_map(level), model.formula_order(level)
+    out = np.empty((len(order), len(columns)))
+    for j, unit in enumerate(units):
+        conditional = core.conditional(g, j, np.empty(0))
+        assert conditional is not None, "a covariance G = L L' always gives a positive definite W"
+        out[:, j] = -unit * (conditional[level][0] @ k.T)[0, order]
     return out
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray, block_diagonal
+from mlmfast.catalogue.entry import Notice
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
+from mlmfast.design.factors.grouping import EVERY_ROW
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
+from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.record import AbsorbedRecord
 from mlmfast.fitted.certificate import Certificate
 from mlmfast.fitted.monte_carlo import MonteCarloError
@@ -45,6 +48,8 @@ class TermRecord:
         Their estimates; not determined (NaN) where a variance of 0 leaves them so.
     unseen
         Pairs (a, b) of effects whose covariance no data tell; ``covariance`` has a stand-in there.
+    bounded
+        Whether G is a covariance matrix; else V alone is one.
     """
 
     group: int
@@ -57,6 +62,7 @@ class TermRecord:
     parameter_names: tuple[str, ...]
     parameters: FloatArray
     unseen: tuple[tuple[int, int], ...] = ()
+    bounded: bool = True
 
     @property
     def told(self) -> FloatArray:
@@ -105,6 +111,11 @@ class GroupRecord:
     def n_levels(self) -> int:
         """Levels that rows have."""
         return len(self.labels) - self.n_without_rows
+
+    @property
+    def has_all_rows(self) -> bool:
+        """Whether it is the one level by which the effects of smooths vary."""
+        return self.labels == (EVERY_ROW,) and not self.columns
 
 
 @dataclass(frozen=True)
@@ -158,6 +169,11 @@ class FitRecord:
         Monte Carlo errors; None where no quantity is estimated by probes.
     undetermined
         Covariance parameters that the data do not determine; None where they determine all.
+    notices
+        What was warned of when the data were read.
+    estimator
+        "type1", "type2", "type3" or "mivque0" where variances come from moments; ``method`` is then
+        "REML", whose likelihood is that reported. Empty else.
     """
 
     formula: str | None
@@ -188,6 +204,8 @@ class FitRecord:
     absorbed: AbsorbedRecord | None = None
     residual_scale: ScaleRecord | None = None
     undetermined: UndeterminedRecord | None = None
+    notices: tuple[Notice, ...] = ()
+    estimator: str = ""
 
     def __post_init__(self) -> None:
         freeze(self, "beta", "vcov")
@@ -248,6 +266,32 @@ class FitRecord:
             values = self.residual_scale.parameters.tolist()
             out += zip(self.residual_scale.names, values, strict=True)
         return tuple(out)
+
+    @property
+    def shown_terms(self) -> tuple[TermRecord, ...]:
+        """The terms as reports list them: effects that all rows have are one line, a variance."""
+        return tuple(map(self._shown, self.terms))
+
+    def _shown(self, term: TermRecord) -> TermRecord:
+        if not self.groups[term.group].has_all_rows:
+            return term
+        return replace(term, names=(term.text,), covariance=term.covariance[:1, :1])
+
+    @property
+    def smooth_terms(self) -> list[int]:
+        """Positions of the terms that are curves."""
+        return [t for t, term in enumerate(self.terms) if self.groups[term.group].has_all_rows]
+
+    def refuse_smooths(self, what: str, instead: str) -> None:
+        """Refuse what would leave the curves of a model out.
+
+        Raises
+        ------
+        ModelError
+        """
+        if self.smooth_terms:
+            name = self.terms[self.smooth_terms[0]].text
+            raise ModelError(f"{what} has no place for the smooth term {name}; {instead}")
 
     def terms_on(self, group: int) -> list[TermRecord]:
         """Random-effects terms on one grouping factor, in the order of the formula."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mlmfast.arrays import FloatArray, IntArray
@@ -24,6 +24,7 @@ class RowFacts:
     ----------
     levels : by factor.
     means : by covariate.
+    spreads : standard deviations by covariate, for fits of reductions.
     offset : mean of an offset that was given as an argument.
     factors : those of `cells`.
     cells : shape (n_cells, n_factors), levels of each combination that occurs; None where there
@@ -37,3 +38,4 @@ class RowFacts:
     factors: tuple[str, ...]
     cells: IntArray | None
     counts: FloatArray
+    spreads: Mapping[str, float] = field(default_factory=dict)

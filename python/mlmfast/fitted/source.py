@@ -9,6 +9,8 @@ from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
+from mlmfast.fitted.provenance import Provenance
+from mlmfast.fitted.moments import MomentEstimates
 from mlmfast.fitting.parms.held_parameters import HeldParameters
 from mlmfast.reduction.reduced_model import ReducedModel
 
@@ -29,6 +31,10 @@ class FitSource:
         How the design was read; None where the model was made from arrays.
     parms
         What came of starting values by name, values held, bounds or a grid.
+    provenance
+        How the fit came about; None where it was made from another one.
+    moments
+        What a fit by moments knows of its covariance parameters; None for one by likelihood.
     """
 
     model: ReducedModel
@@ -36,10 +42,14 @@ class FitSource:
     theta: FloatArray
     frame: ModelFrame | None
     parms: ParmsFit | None = None
+    provenance: Provenance | None = None
+    moments: MomentEstimates | None = None
 
     @property
     def held(self) -> HeldParameters | None:
         """Covariance parameters that the fit holds; None where it holds none."""
+        if self.moments is not None:
+            return HeldParameters((), self.moments.log_sigma2)
         if self.parms is None or not self.parms.held:
             return None
         return HeldParameters(tuple(self.parms.held), self.parms.log_sigma2)

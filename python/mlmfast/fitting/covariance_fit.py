@@ -44,6 +44,9 @@ class CovarianceFit:
     #: with theta (1, n_theta) on the way there.
     unbounded_elsewhere: Mapping[int, FloatArray] = field(default_factory=dict)
 
+    #: Fits without bounds that ended where V is nearly singular, and no minimum is.
+    at_singular_v: tuple[int, ...] = ()
+
     def single(self, model: ReducedModel) -> tuple[ReducedModel, CovarianceFit]:
         """The reduction that a single fit is reported from, and the fit on it.
 

@@ -25,6 +25,7 @@ from mlmfast.fitting.minima.singular_ends import NO_ENDS, bring_to_singular_ends
 from mlmfast.fitting.starts.kinds import is_linear, large_start, residual_stretches
 from mlmfast.fitting.starts.moments import moment_start
 from mlmfast.fitting.starts.probed import first_start
+from mlmfast.fitting.unbounded import fit_unbounded
 from mlmfast.fitting.undetermined.search import with_flat_effects
 from mlmfast.fitting.undetermined.values import without_flat_values
 from mlmfast.newton.iteration import CriterionFunction, Leaves, NewtonResult, newton_raphson
@@ -60,6 +61,12 @@ def fit_covariance(
             "write (... || g) or a structure with fewer parameters",
         )
     criterion = with_flat_effects(model, criterion)
+    if not model.design.is_bounded:
+
+        def within(bounded: ReducedModel) -> CovarianceFit:
+            return _fit_covariance(bounded, criterion_of(bounded, method), options)
+
+        return fit_unbounded(model, criterion, options, start, within)
     found = _fit_covariance(model, criterion, options, start)
     return without_flat_values(model, found)
 

@@ -12,6 +12,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.errors import FormulaError
 from mlmfast.formula.deparse import deparse
+from mlmfast.formula.smooth_terms import SMOOTH
 from mlmfast.formula.syntax import (
     Binary,
     Call,
@@ -86,7 +87,13 @@ FACTOR_OPTIONS: dict[str, tuple[str, ...]] = {
     "C": ("contr", "levels"),
 }
 
-FUNCTIONS = tuple(sorted([*MATH, *TRANSFORMS, *FACTOR_OPTIONS, "I", "offset"]))
+#: lme4's `dummy(f, "level")`, indicators of some levels.
+DUMMY_OPTIONS = ("levelsToKeep",)
+
+FUNCTIONS = tuple(sorted([*MATH, *TRANSFORMS, *FACTOR_OPTIONS, "dummy", "I", "offset", SMOOTH]))
+
+#: Functions whose first argument holds data, and the others options.
+_WITH_OPTIONS = frozenset([*TRANSFORMS, *FACTOR_OPTIONS, "dummy"])
 
 
 def mathematical(name: str) -> OneArgument | None:
@@ -106,8 +113,10 @@ def is_constant(node: Name) -> bool:
 
 def data_parts(node: Node) -> tuple[Node, ...]:
     """Parts of an expression that hold data; the options of a call do not."""
+    if isinstance(node, Call) and node.function == SMOOTH:
+        return (*node.arguments[:1], *(value for name, value in node.keywords if name == "by"))
     if isinstance(node, Call):
-        has_options = node.function in TRANSFORMS or node.function in FACTOR_OPTIONS
+        has_options = node.function in _WITH_OPTIONS
         is_math = mathematical(node.function) is not None
         return node.arguments[:1] if has_options or is_math else node.arguments
     if isinstance(node, Binary) and node.operator in {"+", "-"}:

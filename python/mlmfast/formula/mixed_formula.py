@@ -8,6 +8,7 @@ from functools import lru_cache
 from mlmfast.errors import FormulaError
 from mlmfast.formula.deparse import deparse, quote_name
 from mlmfast.formula.functions import check_functions, is_function
+from mlmfast.formula.smooth_terms import SmoothTerm, check_no_smooth, smooths_of
 from mlmfast.formula.syntax import Binary, Call, Name, Node, Number, Paren, Unary, parse, summands
 from mlmfast.formula.terms import term_list
 
@@ -43,6 +44,7 @@ class MixedFormula:
     random : the random terms, `||` and `a/b` written out.
     offsets : expressions inside `offset()`.
     text : the formula as given.
+    smooths : smooth terms; each stands in the fixed part too, for what has no penalty.
     """
 
     response: str
@@ -50,6 +52,7 @@ class MixedFormula:
     random: tuple[RandomTerm, ...]
     offsets: tuple[str, ...]
     text: str
+    smooths: tuple[SmoothTerm, ...] = ()
 
 
 def parse_formula(text: str) -> MixedFormula:
@@ -91,13 +94,14 @@ def _parse_text(text: str) -> MixedFormula:
     fixed = _split(tree.right, parts)
     rhs = "1" if fixed is None else deparse(fixed)
     # Expanded here so that a mistake is reported before any data are read.
-    term_list(rhs)
+    expanded = term_list(rhs)
     return MixedFormula(
         response=_response(tree.left),
         fixed=rhs,
         random=tuple(parts.random),
         offsets=tuple(parts.offsets),
         text=text,
+        smooths=tuple(smooths_of(expanded.variables, expanded.terms)),
     )
 
 
@@ -115,6 +119,7 @@ def _response(node: Node) -> str:
             f"{deparse(node)} is left of the '~': the response cannot hold a random term '|'"
         )
     check_functions(node)
+    check_no_smooth(node, "the response")
     return deparse(node)
 
 
@@ -151,6 +156,7 @@ def _offset(node: Call) -> str:
     if len(node.arguments) != 1 or node.keywords:
         raise FormulaError(f"{deparse(node)}: offset takes one argument")
     check_functions(node.arguments[0])
+    check_no_smooth(node, deparse(node))
     return deparse(node.arguments[0])
 
 
@@ -185,12 +191,13 @@ def _random_terms(node: Node, bar: Binary) -> list[RandomTerm]:
         )
     if _has_loose_bar(bar.left) or _has_loose_bar(bar.right):
         raise FormulaError(f"{deparse(node)}: a random term has one bar")
+    check_no_smooth(node, deparse(node))
     left = deparse(bar.left)
     effects = term_list(left)
     if not effects.terms and not effects.intercept:
         raise FormulaError(f"{deparse(node)} has no random effect; write 1 left of the bar")
     expressions = [left] if bar.operator == "|" else _uncorrelated(left)
-    groups = _groups(bar.right)
+    groups = list(dict.fromkeys(_groups(bar.right)))
     return [
         _random_term(structure, expression, group, number)
         for group in groups
@@ -231,16 +238,20 @@ def _uncorrelated(expression: str) -> list[str]:
 
 
 def _groups(node: Node) -> list[tuple[str, ...]]:
-    """Return the grouping factors that the right of a bar stands for: `a/b` is `a` and `a:b`."""
+    """Return the grouping factors that the right of a bar stands for.
+
+    `a + b` are two, `a/b` is `a` and `a:b`, as sums and nested terms of a fixed part expand.
+    """
     if isinstance(node, Paren):
         return _groups(node.inner)
+    if isinstance(node, Binary) and node.operator == "+":
+        return [group for _, part in summands(node) for group in _groups(part)]
     if isinstance(node, Binary) and node.operator == "/":
         outer, inner = _groups(node.left), _groups(node.right)
-        return outer + [_joined(outer[-1], group) for group in inner]
+        return outer + [_joined(*outer, group) for group in inner]
     if isinstance(node, Binary) and node.operator == ":":
         left, right = _groups(node.left), _groups(node.right)
-        if len(left) == len(right) == 1:
-            return [_joined(left[0], right[0])]
+        return [_joined(a, b) for a in left for b in right]
     if isinstance(node, Name):
         return [(node.name,)]
     if isinstance(node, Call) and node.function in {"factor", "as.factor", "interaction"}:
@@ -249,16 +260,16 @@ def _groups(node: Node) -> list[tuple[str, ...]]:
     raise _not_a_group(node)
 
 
-def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(first + second))
+def _joined(*groups: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for group in groups for name in group))
 
 
 def _not_a_group(node: Node) -> FormulaError:
     text = deparse(node)
-    if isinstance(node, Binary) and node.operator in {"+", "*"}:
+    if isinstance(node, Binary) and node.operator in {"-", "*"}:
         return FormulaError(
-            f"{text!r} is not a grouping factor; write one term for each, (1 | a) + (1 | b), "
-            "or a:b for their combinations"
+            f"{text!r} is not a grouping factor; write (1 | a + b) for a term of each, a:b for "
+            "their combinations"
         )
     if isinstance(node, Number):
         return FormulaError(f"{text!r} is not a grouping factor; name a column")

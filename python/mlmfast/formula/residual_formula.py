@@ -122,7 +122,7 @@ def parse_residual(text: str) -> ResidualFormula:
         )
     arm: str | None = None
     if isinstance(bar, Binary) and bar.operator == "/":
-        arm, bar = _name(bar.left, text), bar.right
+        arm, bar = _label(bar.left, text), bar.right
     all_calls = (*(c for c, _ in calls), call)
     _check_distinct(all_calls, text)
     return ResidualFormula(all_calls, arm, _subject(bar, text), text)
@@ -265,8 +265,9 @@ def _call(tree: Node, text: str) -> tuple[StructureCall, Node | None]:
 
 def _inside_factor(node: Node) -> Node:
     """``week`` of ``factor(week)``."""
-    is_factor = isinstance(node, Call) and node.function in _FACTOR and len(node.arguments) == 1
-    return node.arguments[0] if isinstance(node, Call) and is_factor else node
+    if isinstance(node, Call) and node.function in _FACTOR and not node.keywords:
+        return node.arguments[0] if len(node.arguments) == 1 else node
+    return node
 
 
 def _is_column(node: Node) -> bool:
@@ -297,6 +298,11 @@ def _number(
 
 
 def _name(node: Node, text: str) -> str:
+    if isinstance(node, Call) and node.function in _FACTOR:
+        raise FormulaError(
+            f"{deparse(node)} in residual={text!r}: {node.function} takes a column alone here; "
+            "give the column that order of levels in the data"
+        )
     if not isinstance(node, Name):
         raise FormulaError(f"{deparse(node)} in residual={text!r} is not the name of a column")
     return node.name
@@ -307,4 +313,9 @@ def _subject(node: Node, text: str) -> tuple[str, ...]:
         node = node.inner
     if isinstance(node, Binary) and node.operator == ":":
         return (*_subject(node.left, text), *_subject(node.right, text))
-    return (_name(node, text),)
+    return (_label(node, text),)
+
+
+def _label(node: Node, text: str) -> str:
+    """A column that is taken as labels, whatever it holds: ``factor(id)`` is ``id``."""
+    return _name(_inside_factor(node), text)

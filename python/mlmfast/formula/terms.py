@@ -12,6 +12,7 @@ from functools import lru_cache
 from mlmfast.errors import FormulaError
 from mlmfast.formula.deparse import deparse
 from mlmfast.formula.functions import check_functions
+from mlmfast.formula.smooth_terms import SMOOTH, smooth_label
 from mlmfast.formula.syntax import (
     Binary,
     Call,
@@ -176,11 +177,22 @@ class _Algebra:
                 "in parentheses and added, as in + (1 | g)"
             )
         check_functions(node)
-        name = deparse(node)
+        name = _name(node)
         if name not in self.position:
             self.position[name] = len(self.variables)
             self.variables.append(node)
+        elif self.variables[self.position[name]] != node:
+            raise FormulaError(
+                f"{deparse(node)}: {name} stands twice with other options; leave one out"
+            )
         return 1 << self.position[name]
+
+
+def _name(node: Node) -> str:
+    """Name of a variable: the expression, of a smooth without the options of its basis."""
+    if isinstance(node, Call) and node.function == SMOOTH:
+        return smooth_label(node)
+    return deparse(node)
 
 
 _MOST_PRODUCTS = 100_000

@@ -10,7 +10,7 @@ from mlmfast.errors import FormulaError
 
 Constant: TypeAlias = float | str | bool | tuple["Constant", ...] | None
 Options: TypeAlias = dict[str, Constant]
-StateValue: TypeAlias = float | bool | list[float] | list[list[float]] | None
+StateValue: TypeAlias = float | bool | list[float] | list[list[float]] | list[str] | None
 State: TypeAlias = dict[str, StateValue]
 Transform: TypeAlias = Callable[[FloatArray, Options, State], FloatArray]
 
@@ -47,6 +47,12 @@ def numbers_in(value: StateValue) -> list[float]:
     """The numbers of a state's list."""
     assert isinstance(value, list)
     return [float(item) for item in value if isinstance(item, int | float)]
+
+
+def labels_in(value: StateValue) -> tuple[str, ...]:
+    """A state's list of labels."""
+    assert isinstance(value, list)
+    return tuple(str(item) for item in value)
 
 
 def number_in(value: StateValue) -> float:

@@ -92,7 +92,7 @@ class Reduction:
     @property
     def nobs(self) -> int:
         """Rows."""
-        return self._design.n_obs
+        return self._design.n_observations
 
     def covariances(self, theta: Any) -> dict[str, FloatArray]:
         """Covariance matrix of the effects of each grouping factor, (q, q)."""
@@ -250,6 +250,14 @@ class Reduction:
         """
         if not parts:
             raise DataError("there is nothing to merge; give one Reduction or more")
+        kinds = {type(part) for part in parts}
+        if len(kinds) > 1:
+            raise DataError(
+                "some reductions are of arrays and some of a formula; merge those of a kind"
+            )
+        kind = kinds.pop()
+        if kind is not cls and issubclass(kind, cls):
+            return kind.merge(parts)
         whole = cls.__new__(cls)
         whole._part = merged([part._part for part in parts])
         return whole

@@ -17,7 +17,14 @@ from mlmfast.batch.rows import OwnRows
 from mlmfast.batch.tests import with_ddf
 from mlmfast.degrees_of_freedom import method_of
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
-from mlmfast.errors import DataError, DifferentContrastsWarning, FormulaError, MlmError, warn
+from mlmfast.errors import (
+    DataError,
+    DifferentContrastsWarning,
+    FormulaError,
+    MlmError,
+    pass_on,
+    warn,
+)
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.make_record import make_record
 from mlmfast.fitted.record import FitRecord
@@ -216,7 +223,7 @@ class _Collected:
     positions: list[int] = field(default_factory=list)
     problems: dict[int, MlmError] = field(default_factory=dict)
     specs: dict[int, ModelMatrixSpec] = field(default_factory=dict)
-    heard: dict[type[Warning], list[tuple[int, str]]] = field(default_factory=dict)
+    heard: dict[type[Warning], list[tuple[int, Warning | str]]] = field(default_factory=dict)
     held: int = 0
 
     def add(self, position: int, batch: FitBatch) -> None:
@@ -270,7 +277,7 @@ def _fit_next(
         except MlmError as error:
             found.problems[position] = error
     for item in heard:
-        found.heard.setdefault(item.category, []).append((position, str(item.message)))
+        found.heard.setdefault(item.category, []).append((position, item.message))
 
 
 def _fit_one(
@@ -327,9 +334,9 @@ def _joined(data: Levels | Frames | Stacked, settings: _Settings, found: _Collec
 def _warn(data: Levels | Frames | Stacked, found: _Collected) -> None:
     """Say once what several data sets gave rise to."""
     for category, items in found.heard.items():
-        position, message = items[0]
+        position = items[0][0]
         rest = f" (in {len(items)} of {len(data)} fits, first {data.labels[position]!r})"
-        warn(message + rest, category)
+        pass_on([said for _, said in items], category, rest)
     names = {data.labels[position]: spec for position, spec in sorted(found.specs.items())}
     for message in different_contrasts(names):
-        warn(message, DifferentContrastsWarning)
+        warn(message, DifferentContrastsWarning, "MLM601")

@@ -25,6 +25,7 @@ def variables(fit: Fitted) -> list[str]:
             "the model was made from arrays, and marginaleffects varies variables of a formula; "
             "use mlmfast.lmm"
         )
+    record.refuse_smooths("a marginal effect", "see fit.smooth(name).derivative()")
     names = list(record.fixed_spec.variables)
     for expression in record.offsets:
         names += variables_of(expression)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -315,6 +315,32 @@ class MVN(Density):
         (201, 2) 2.448
         """
         return _plot.ellipse(self.marginal(dims), level, n_points)
+
+    def surface(self, dims: Subset = (0, 1), ax: Any = None) -> Any:
+        """Draw the density of two components as a surface over their plane, contours below.
+
+        Parameters
+        ----------
+        dims : two components.
+        ax : matplotlib Axes with ``projection="3d"``; new ones by default.
+
+        Returns
+        -------
+        The Axes.
+
+        Raises
+        ------
+        DataError
+            dims are not two components, their covariance is singular, or ax has two dimensions.
+
+        Examples
+        --------
+        >>> MVN([0, 0], [[1, 0.6], [0.6, 1]], names=["x", "y"]).surface().get_title()
+        'Density of x and y'
+        """
+        from mlmfast.mvn.surface import draw_surface
+
+        return draw_surface(self.marginal(dims), ax)
 
     def plot(
         self,

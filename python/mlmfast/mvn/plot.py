@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mlmfast.arrays import FloatArray
+from mlmfast.display.figure import INK
 from mlmfast.distributions import chi2_quantile
 from mlmfast.errors import DataError, MlmError
 from mlmfast.mvn.density import Density
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 MAX_LISTED = 20
 MAX_CORRELATIONS = 8
-INK = "#1f3b57"
 DASHES = (0, (5, 4))
 # Equal scales show right angles between principal axes, but squash very unequal spreads.
 MAX_SD_RATIO = 4.0
@@ -88,6 +88,7 @@ def draw(
     picture(shown, ordered, target, dots)
     target.spines[["top", "right"]].set_visible(False)
     target.set_xlabel(shown.names[0])
+    target.set_title(f"Density of {' and '.join(shown.names)}", fontsize=11)
     _legend_above(target)
     if len(shown) == 1:
         target.set_ylim(bottom=0)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.display.figure import ACCENT, INK, PALE, axes_or_new, plain
+from mlmfast.display.figure import ACCENT, INK, PALE, axes_or_new, plain, thinned
 from mlmfast.distributions import normal_quantile
 from mlmfast.errors import DataError, ModelError
+from mlmfast.plots.smooth_line import smooth_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from mlmfast.fitted.fitted import Fitted
 
-_MOST_POINTS = 20_000
 _LARGEST_SUBJECT = 2_000
 
 
@@ -25,11 +25,12 @@ def residual_plot(fit: Fitted, kind: str, ax: Axes | None) -> Axes:
     values = np.asarray(fit.resid(kind), dtype=np.float64)
     fitted = np.asarray(fit.fittedvalues, dtype=np.float64)
     ax = axes_or_new(ax)
-    shown = _thinned(len(values))
+    shown = thinned(len(values))
     ax.plot(fitted[shown], values[shown], "o", color=INK, markersize=3, alpha=0.5)
     ax.axhline(0.0, color=PALE, lw=1)
-    ax.plot(*running_means(fitted, values), color=ACCENT, lw=1.6)
-    return plain(ax, "fitted value", f"{kind} residual")
+    ax.plot(*smooth_line(fitted, values), color=ACCENT, lw=1.6)
+    response = fit._record.response
+    return plain(ax, f"fitted {response}", _label(fit, kind), "Residuals by fitted value")
 
 
 def qq_plot(fit: Fitted, kind: str, ax: Axes | None) -> Axes:
@@ -48,9 +49,10 @@ def qq_plot(fit: Fitted, kind: str, ax: Axes | None) -> Axes:
     ax.fill_between(quantiles, band[0], band[1], color=PALE, alpha=0.4, lw=0)
     ends = quantiles[[0, -1]]
     ax.plot(ends, ends, color=ACCENT, lw=1)
-    shown = _thinned(n)
+    shown = thinned(n)
     ax.plot(quantiles[shown], values[shown], "o", color=INK, markersize=3)
-    return plain(ax, "normal quantile", f"{kind} residual")
+    standardised = _label(fit, "scaled").replace("scaled", _named(kind), 1)
+    return plain(ax, "normal quantile", standardised, "Residuals by normal quantiles, 95 % band")
 
 
 def variogram_plot(fit: Fitted, time: str, kind: str, n_bins: int, ax: Axes | None) -> Axes:
@@ -60,22 +62,30 @@ def variogram_plot(fit: Fitted, time: str, kind: str, n_bins: int, ax: Axes | No
     ax = axes_or_new(ax)
     ax.plot(centres, means, "-", color=PALE, lw=1.2)
     ax.scatter(centres, means, s=12 + 60 * counts / counts.max(), color=INK, zorder=3)
-    ax.axhline(1.0, color=ACCENT, lw=0.9)
-    ax.set_ylim(0.0, max(1.3, 1.1 * float(means.max())))
-    return plain(ax, f"distance in {time}", f"semivariogram of {kind} residuals")
+    if _is_raw(kind):
+        unit = f" ({fit._record.response} squared)"
+        ax.set_ylim(0.0, 1.1 * float(means.max()))
+    else:
+        unit = ""
+        ax.axhline(1.0, color=ACCENT, lw=0.9)
+        ax.set_ylim(0.0, max(1.3, 1.1 * float(means.max())))
+    title = f"Half the mean squared difference of {_named(kind)} residuals"
+    return plain(ax, f"distance in {time}", f"semivariogram{unit}", title)
 
 
-def running_means(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Means of y over stretches of ordered x, about twenty of them.
+def _label(fit: Fitted, kind: str) -> str:
+    """A residual with its unit: that of the response, or standard deviations."""
+    unit = fit._record.response if _is_raw(kind) else "standard deviations"
+    return f"{_named(kind)} residual ({unit})"
 
-    Examples
-    --------
-    >>> running_means(np.array([2.0, 1.0]), np.array([3.0, 5.0]))
-    (array([1., 2.]), array([5., 3.]))
-    """
-    order = np.argsort(x, kind="stable")
-    parts = np.array_split(order, min(20, len(order)))
-    return np.array([x[p].mean() for p in parts]), np.array([y[p].mean() for p in parts])
+
+def _named(kind: str) -> str:
+    return "Pearson" if kind == "pearson" else kind
+
+
+def _is_raw(kind: str) -> bool:
+    """Whether residuals are in the units of the response."""
+    return kind in ("raw", "conditional", "marginal", "response")
 
 
 def _pairs(fit: Fitted, time: str, kind: str) -> tuple[FloatArray, FloatArray]:
@@ -112,7 +122,3 @@ def _binned(x: FloatArray, y: FloatArray, n_bins: int) -> tuple[FloatArray, Floa
     kept = counts > 0
     means = np.bincount(code, y)[kept] / counts[kept]
     return np.bincount(code, x)[kept] / counts[kept], means, counts[kept]
-
-
-def _thinned(n: int) -> slice:
-    return slice(None, None, max(1, n // _MOST_POINTS))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.display.figure import ACCENT, INK, PALE, new_figure, plain
+from mlmfast.display.figure import PALE, Series, legend_of, level_ticks, panels, plain, series
 from mlmfast.errors import ModelError
 from mlmfast.formula.functions import variables_of
 from mlmfast.inference.emmeans.reference_grid import ReferenceGrid, reference_grid, unknown_name
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
 
 _POINTS = 60
-#: Characters of all labels along an axis that leave room between them.
-_LONG = 28
-_COLOURS = (INK, ACCENT, "#4f8a5b", "#8a6fae", "#c08a2d", "#5a8fb0", "#7a5c4a", "#555555")
 
 
 @dataclass(frozen=True)
@@ -44,11 +41,9 @@ def effects_plot(
 ) -> NDArray[np.object_]:
     """See `Plots.effects`."""
     grid = reference_grid(fit, at)
-    panels = _panels_of_terms(fit, grid) if variables is None else [_panel(variables, grid)]
-    if ax is not None and len(panels) > 1:
-        raise ModelError(f"ax is one panel and there are {len(panels)}; name the variables of one")
-    axes = _axes(len(panels)) if ax is None else np.array([ax], dtype=object)
-    for panel, own in zip(panels, axes, strict=True):
+    asked = _panels_of_terms(fit, grid) if variables is None else [_panel(variables, grid)]
+    axes = panels(len(asked), ax, width=3.8, height=3.2, what="name the variables of one")
+    for panel, own in zip(asked, axes, strict=True):
         _draw(fit, grid, panel, dict(at or {}), level, own)
     return axes
 
@@ -99,34 +94,31 @@ def _draw(
     means = fit.emmeans(names, at=at, level=level).frame
     groups = [("", means)] if panel.by is None else list(means.groupby(panel.by, sort=False))
     for k, (label, rows) in enumerate(groups):
-        colour = _COLOURS[k % len(_COLOURS)]
         if values is not None:
-            _band(ax, values, rows, colour, str(label))
+            _band(ax, values, rows, series(k), str(label))
         else:
-            _bars(ax, rows, colour, str(label), 0.16 * (k - (len(groups) - 1) / 2))
+            _bars(ax, rows, series(k), str(label), 0.16 * (k - (len(groups) - 1) / 2))
     if values is None:
-        levels = list(dict.fromkeys(means[panel.x]))
-        ax.set_xticks(range(len(levels)), [str(name) for name in levels])
-        if sum(len(str(name)) for name in levels) > _LONG:
-            ax.tick_params(axis="x", rotation=20)
-        ax.set_xlim(-0.6, len(levels) - 0.4)
+        level_ticks(ax, [str(name) for name in dict.fromkeys(means[panel.x])])
     if panel.by is not None:
-        ax.legend(title=panel.by, frameon=False, fontsize=9)
-    plain(ax, panel.x, f"mean of {fit._record.response}, {100 * level:g} % interval")
+        legend_of(ax, panel.by)
+    what = panel.x if panel.by is None else f"{panel.x} by {panel.by}"
+    label = f"mean of {fit._record.response}, {100 * level:g} % interval"
+    plain(ax, panel.x, label, f"Marginal means of {what}")
 
 
-def _band(ax: Axes, x: FloatArray, rows: pd.DataFrame, colour: str, label: str) -> None:
+def _band(ax: Axes, x: FloatArray, rows: pd.DataFrame, how: Series, label: str) -> None:
     lower, upper = rows["lower"].to_numpy(), rows["upper"].to_numpy()
-    ax.fill_between(x, lower, upper, color=colour, alpha=0.18, lw=0)
-    ax.plot(x, rows["emmean"].to_numpy(), color=colour, label=label)
+    ax.fill_between(x, lower, upper, color=how.colour, alpha=0.18, lw=0)
+    ax.plot(x, rows["emmean"].to_numpy(), color=how.colour, linestyle=how.dash, label=label)
 
 
-def _bars(ax: Axes, rows: pd.DataFrame, colour: str, label: str, shift: float) -> None:
+def _bars(ax: Axes, rows: pd.DataFrame, how: Series, label: str, shift: float) -> None:
     x = np.arange(len(rows)) + shift
     centre = rows["emmean"].to_numpy()
-    ax.vlines(x, rows["lower"], rows["upper"], color=colour, lw=1.6)
+    ax.vlines(x, rows["lower"], rows["upper"], color=how.colour, lw=1.6)
     ax.plot(x, centre, "-", color=PALE, lw=0.9, zorder=0)
-    ax.plot(x, centre, "o", color=colour, markersize=5, label=label)
+    ax.plot(x, centre, how.marker, color=how.colour, markersize=5, label=label)
 
 
 def _values(
@@ -143,12 +135,3 @@ def _values(
     seen = frame.frame.numeric(name)
     distinct = np.unique(seen)
     return distinct if len(distinct) <= n else np.linspace(distinct[0], distinct[-1], n)
-
-
-def _axes(n: int) -> NDArray[np.object_]:
-    columns = min(n, 3)
-    rows = -(-n // columns)
-    every = np.ravel(new_figure(rows, columns, (1.2 + 3.6 * columns, 0.6 + 3.0 * rows))[1])
-    for spare in every[n:]:
-        spare.set_visible(False)
-    return np.asarray(every[:n], dtype=object)

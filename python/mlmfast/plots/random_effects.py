@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.confidence_level import check_level
+from mlmfast.covariance.correlations import roots
 from mlmfast.design.factors.names import known_group
 from mlmfast.design.rows import columns_at
-from mlmfast.display.figure import ACCENT, INK, PALE, new_figure, plain
+from mlmfast.display.figure import ACCENT, INK, PALE, axes_or_new, legend_of, panels, plain
 from mlmfast.distributions import two_sided_normal
 from mlmfast.errors import ModelError
 
@@ -24,19 +25,18 @@ _MOST_LABELS = 60
 _MOST_ARROWS = 300
 
 
-def caterpillar_plot(fit: Fitted, group: str | None, level: float) -> NDArray[np.object_]:
+def caterpillar_plot(fit: Fitted, group: str | None, level: float, ax: Any) -> NDArray[np.object_]:
     """See `Plots.caterpillar`."""
     check_level(level)
     group = _group(fit, group)
     means, covariances = fit.ranef[group], fit.ranef_cov[group]
     variances = np.array([np.diag(covariances[label]) for label in means.index])
     z = two_sided_normal(level)
-    n = means.shape[1]
-    size = (1.0 + 3.2 * n, min(2.0 + 0.16 * len(means), 10.0))
-    axes = np.atleast_1d(new_figure(1, n, size)[1])
+    n, height = means.shape[1], min(2.0 + 0.16 * len(means), 10.0)
+    axes = panels(n, ax, columns=n, width=3.6, height=height, what="give one a random effect")
     for j, (name, ax) in enumerate(zip(means.columns, axes, strict=True)):
         order = np.argsort(means[name].to_numpy())
-        centre, half = means[name].to_numpy()[order], z * np.sqrt(variances[order, j])
+        centre, half = means[name].to_numpy()[order], z * roots(variances[order, j])
         where = np.arange(len(order))
         ax.hlines(where, centre - half, centre + half, color=PALE, lw=1.6)
         ax.plot(centre, where, "o", color=INK, markersize=3.5)
@@ -45,11 +45,14 @@ def caterpillar_plot(fit: Fitted, group: str | None, level: float) -> NDArray[np
             ax.set_yticks(where, [str(means.index[i]) for i in order], fontsize=7)
         else:
             ax.set_yticks([])
-        plain(ax, f"BLUP and {100 * level:g} % interval", "", f"{name} | {group}")
-    return np.asarray(axes, dtype=object)
+        levels = f"{len(order)} levels of {group}, in order" if len(order) > _MOST_LABELS else group
+        plain(ax, f"BLUP and {100 * level:g} % interval", levels, f"{name} | {group}")
+    return axes
 
 
-def shrinkage_plot(fit: Fitted, group: str | None, x: str | None, y: str | None) -> Axes:
+def shrinkage_plot(
+    fit: Fitted, group: str | None, x: str | None, y: str | None, ax: Axes | None
+) -> Axes:
     """See `Plots.shrinkage`."""
     group = _group(fit, group)
     means = fit.ranef[group]
@@ -58,19 +61,20 @@ def shrinkage_plot(fit: Fitted, group: str | None, x: str | None, y: str | None)
     pick = [list(means.columns).index(name) for name in names]
     fixed = fit.params[names].to_numpy()
     blups = means[names].to_numpy() + fixed
-    ax: Axes = new_figure()[1]
+    ax = axes_or_new(ax)
     usable = np.flatnonzero(np.isfinite(own).all(axis=1))[:_MOST_ARROWS]
     start, end = own[usable][:, pick], blups[usable]
     ax.quiver(*start.T, *(end - start).T, angles="xy", scale_units="xy", scale=1.0, color=PALE)
     ax.plot(*start.T, "o", color="white", markeredgecolor=INK, markersize=4, label="level alone")
     ax.plot(*end.T, "o", color=INK, markersize=4, label="BLUP")
     ax.plot(*fixed, "+", color=ACCENT, markersize=12, mew=2, label="fixed effects")
-    ax.legend(frameon=False, fontsize=9)
+    legend_of(ax)
     return plain(ax, names[0], names[1], f"Shrinkage by {group}")
 
 
 def _group(fit: Fitted, group: str | None) -> str:
-    having = [name for name, frame in fit.ranef.items() if frame.shape[1]]
+    curves = {group.name for group in fit._record.groups if group.has_all_rows}
+    having = [name for name, frame in fit.ranef.items() if frame.shape[1] and name not in curves]
     if not having:
         raise ModelError("the model has no random effects to plot")
     if group is None:

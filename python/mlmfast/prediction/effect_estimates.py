@@ -82,7 +82,7 @@ def _with_random_effects(
             f"random= goes with one linear function, and this contrast has {len(rows.L)} rows; "
             "estimate them one at a time"
         )
-    factors = fit._needs_source("an estimate with random effects").design.factors
+    factors = fit._needs_source("an estimate with random effects", of_sums=True).design.factors
     weights = effect_weights(record, random)
     x = check_estimable(fit, rows.L)
     _check_told(fit, weights)

@@ -200,6 +200,12 @@ def predict(
         raise ModelError(f"conditional is {conditional!r}; use True or False")
     if ddf is not None and interval is None:
         raise ModelError("ddf is for an interval; give interval='confidence' or 'prediction'")
+    if interval is not None and (ranef or conditional) and fit.certificate.negative:
+        raise ModelError(
+            "with negative variances (bounded=False) V is the covariance of the rows observed and "
+            "of no further row of a group, so that there is no interval around predicted random "
+            "effects; give ranef=False"
+        )
     if conditional:
         from mlmfast.prediction.given_observed.conditional import predict_conditionally
 
@@ -298,7 +304,7 @@ def _half_width(
         new = _noise_variance(fit, newdata) if interval == "prediction" else 0.0
         return half_width_within(fit, rows, new, level, ddf)
     if rows.codes:
-        fit._needs_source("an interval around random effects")
+        fit._needs_source("an interval around random effects", of_sums=True)
     noise = None
     if interval == "prediction":
         variance = np.broadcast_to(_noise_variance(fit, newdata), rows.n_rows)

@@ -50,7 +50,10 @@ class PredictionRows:
 
 @dataclass(frozen=True)
 class Needs:
-    """Which parts of the random effects a prediction needs: columns of Z, levels of the groups."""
+    """Which parts of the random effects a prediction needs: columns of Z, levels of the groups.
+
+    Curves are needed always: they belong to every row, as fixed effects do.
+    """
 
     z: bool
     groups: bool
@@ -58,11 +61,24 @@ class Needs:
 
 def rows_of_fit(design: Design, needs: Needs) -> PredictionRows:
     """Return the rows that the fit used."""
+    curves = any(factor.has_all_rows for factor in design.factors)
+    nothing = np.zeros(design.n_obs if curves else 0)
+    z = tuple(
+        term.columns
+        if needs.z or design.factors[term.factor].has_all_rows
+        else (nothing,) * len(term.columns)
+        for term in design.random
+    )
+    nowhere = np.full(len(nothing), -1, dtype=np.int32)
+    codes = tuple(
+        factor.codes if needs.groups or factor.has_all_rows else nowhere
+        for factor in design.factors
+    )
     return PredictionRows(
         design.n_obs,
         design.x,
-        tuple(term.columns for term in design.random) if needs.z else (),
-        tuple(factor.codes for factor in design.factors) if needs.groups else (),
+        z if needs.z or curves else (),
+        codes if needs.groups or curves else (),
         design.offset,
         None if design.absorbed is None else design.absorbed.codes,
     )
@@ -100,17 +116,17 @@ def rows_of_newdata(
     kept = frame if complete.all() else frame.take(complete)
     if not complete.any():
         return PredictionRows(0, (), (), (), None), complete
-    terms = record.terms if needs.z else ()
-    groups = record.groups if needs.groups else ()
     if isinstance(given, str):
         given = kept.numeric(given)
     elif given is not None:
         given = given[complete]
     fixed = record.fixed_spec.build(kept)
-    z = tuple(term.spec.build(kept).columns for term in terms if term.spec is not None)
+    z, codes = _random_part(record, kept, needs, new_levels)
     added = _offset(record.offsets, given, kept)
     of_effects = [
-        pair for t, own in zip(terms, z, strict=True) for pair in zip(t.names, own, strict=True)
+        pair
+        for t, own in zip(record.terms, z, strict=False)
+        for pair in zip(t.names, own, strict=True)
     ]
     named = [*zip(record.x_names, fixed.columns, strict=False), *of_effects, ("the offset", added)]
     _check_sizes(named, np.flatnonzero(complete))
@@ -118,11 +134,32 @@ def rows_of_newdata(
         kept.n_rows,
         fixed.columns,
         z,
-        tuple(_known_levels(group, kept, new_levels) for group in groups),
+        codes,
         added,
         None if fixed.absorbed is None else fixed.absorbed.factor.codes,
     )
     return rows, complete
+
+
+def _random_part(
+    record: FitRecord, frame: Frame, needs: Needs, new_levels: str
+) -> tuple[tuple[_Columns, ...], tuple[CodeArray, ...]]:
+    """Columns of Z by term and levels by factor; without what is not needed, or none at all."""
+    curves = bool(record.smooth_terms)
+    nothing = np.zeros(frame.n_rows if curves else 0)
+    z: list[_Columns] = []
+    for term in record.terms if needs.z or curves else ():
+        if term.spec is not None and (needs.z or record.groups[term.group].has_all_rows):
+            z.append(term.spec.build(frame).columns)
+        else:
+            z.append((nothing,) * len(term.names))
+    codes = tuple(
+        _known_levels(group, frame, new_levels)
+        if needs.groups or group.has_all_rows
+        else np.full(len(nothing), -1, dtype=np.int32)
+        for group in (record.groups if needs.groups or curves else ())
+    )
+    return tuple(z), codes
 
 
 def _check_sizes(named: Iterable[tuple[str, FloatArray | None]], rows: IntArray) -> None:
@@ -156,8 +193,9 @@ def _variables(record: FitRecord, needs: Needs) -> list[str]:
     names = list(record.fixed_spec.variables)
     for expression in record.offsets:
         names += variables_of(expression)
-    for term in record.terms if needs.z else ():
-        names += () if term.spec is None else term.spec.variables
+    for t, term in enumerate(record.terms):
+        if needs.z or t in record.smooth_terms:
+            names += () if term.spec is None else term.spec.variables
     for group in record.groups if needs.groups else ():
         names += group.columns
     return list(dict.fromkeys(names))

@@ -232,4 +232,5 @@ def warn_of_effects(
         f"{more}; ranef=False predicts the population, a structure with fewer parameters says what "
         "the covariances are (diag(): 0), and nonestimable='value' takes any that the data allow",
         NonEstimableWarning,
+        "MLM502",
     )

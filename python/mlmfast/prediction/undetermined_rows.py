@@ -60,6 +60,7 @@ def warn_of(fit: Fitted, frame: Frame | None, rows: BoolArray) -> None:
         f"are predicted as NaN: {', '.join(named)}{more}; nonestimable='value' gives what the "
         "coding of the factors makes of them",
         NonEstimableWarning,
+        "MLM501",
     )
 
 

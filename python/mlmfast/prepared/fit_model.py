@@ -18,17 +18,19 @@ from mlmfast.fitted.certificate import is_minimum
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.make_record import make_record
+from mlmfast.fitted.provenance import provenance_of
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.fit import fit_covariance
+from mlmfast.fitting.parms.request import is_open
 from mlmfast.fitting.starts.given import read_starts
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.prepared.fit_warnings import warn_of
 from mlmfast.prepared.model import PreparedModel
-from mlmfast.reduction.engines.options import read_options
+from mlmfast.reduction.engines.options import Engine, read_options
 from mlmfast.reduction.reduced_model import ReducedModel
-from mlmfast.words import read_method
+from mlmfast.words import read_estimator, read_method
 
 if TYPE_CHECKING:
     from mlmfast.fitting.parms.fit import ParmsFit
@@ -46,6 +48,7 @@ class Wishes:
     hold: Mapping[str, float] | None = None
     bounds: Mapping[str, tuple[float | None, float | None]] | None = None
     grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None
+    bounded: bool = True
 
     @property
     def of_parameters(self) -> bool:
@@ -75,14 +78,20 @@ def fit_model(
     if ddf is not None:
         check_ddf(ddf, method)
     engine, settings = read_options(options)
+    wishes = Wishes() if wishes is None else wishes
+    as_asked = vars(wishes)
     model = model._for_engine(engine)
+    if not wishes.bounded or wishes.bounds:
+        model, wishes = without_bounds_asked(model, engine, method, wishes)
     reduced = model._reduced(engine)
     if ddf is None:
         ddf = "asymptotic" if reduced.is_vast else "satterthwaite"
     degrees = check_ddf(ddf, method)
     started = time.perf_counter()
-    wishes = Wishes() if wishes is None else wishes
+    asked = {"method": method, "ddf": ddf_text(ddf), "options": options, **as_asked}
+    came = provenance_of(model._arguments, asked)
     record, source = _fit(reduced, model._frame, method, settings, ddf_text(ddf), wishes)
+    source = replace(source, provenance=came)
     timings = {**model._timings, "iterate": time.perf_counter() - started}
     result = make(record, source, timings)
     if degrees.eager:
@@ -90,6 +99,45 @@ def fit_model(
     if isinstance(record, FitRecord):
         tell(result)
     return result
+
+
+def without_bounds_asked(
+    model: PreparedModel, engine: Engine, method: str, wishes: Wishes
+) -> tuple[PreparedModel, Wishes]:
+    """The model with what ``bounded=False`` or open ``bounds`` free of its bound, and what is left.
+
+    Raises
+    ------
+    ModelError
+        Where ``bounded`` is not True or False, or a structure takes no negative variances.
+    """
+    check_bounded(wishes.bounded)
+    bounds = wishes.bounds if isinstance(wishes.bounds, Mapping) else {}
+    if not wishes.bounded:
+        open_names = {name for name, pair in bounds.items() if is_open(pair)}
+        left = {name: pair for name, pair in bounds.items() if name not in open_names}
+        given = wishes.bounds if not open_names else left
+        return model._without_bounds(), replace(wishes, bounds=given)
+    if not any(is_open(pair) for pair in bounds.values()):
+        return model, wishes
+    from mlmfast.fitting.parms.open_bounds import open_terms
+
+    terms, left = open_terms(model._reduced(engine), method, bounds)
+    return model._without_bounds(terms), replace(wishes, bounds=left)
+
+
+def check_bounded(bounded: object) -> None:
+    """Refuse what is neither True nor False.
+
+    Raises
+    ------
+    ModelError
+    """
+    if not isinstance(bounded, bool | np.bool_):
+        raise ModelError(
+            f"bounded is {bounded!r}; use False to let variances of random effects be negative "
+            "(NOBOUND), or True"
+        )
 
 
 def _fit(
@@ -173,15 +221,18 @@ class _Unsaid(str):
 BY_DEFAULT: str = _Unsaid("REML")
 
 
-def method_by(method: str, REML: bool | None) -> str:
+def method_by(method: str, REML: bool | None, moments: bool = False) -> str:
     """The method of estimation where R's ``REML=`` may stand for it.
+
+    ``moments`` says whether "type1" to "type3" and "mivque0" are methods too.
 
     Raises
     ------
     ModelError
         Where the two contradict each other, or are not known.
     """
-    said = None if isinstance(method, _Unsaid) else read_method(method)
+    read = read_estimator if moments else read_method
+    said = None if isinstance(method, _Unsaid) else read(method)
     if REML is None:
         return said or "REML"
     if not isinstance(REML, bool | np.bool_):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from mlmfast.catalogue.codes import codes_of_notes
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, SingularFitWarning, warn
+from mlmfast.fitted.boundary_messages import STRAIGHT
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitting.undetermined.record import ERRORS_DEPEND
 
@@ -13,6 +15,7 @@ def warn_of(fit: Fitted) -> None:
         warn(
             f"columns of X left out because they depend on earlier ones: {', '.join(fit.aliased)}",
             AliasedWarning,
+            "MLM101",
         )
     if not fit.converged:
         named = "; ".join(fit.certificate.boundary)
@@ -23,8 +26,10 @@ def warn_of(fit: Fitted) -> None:
             "the fit did not reach a certified minimum (decrement "
             f"{fit.certificate.newton_decrement:.1e}): {remedy}",
             ConvergenceWarning,
+            "MLM301",
+            *codes_of_notes(fit.certificate.boundary),
         )
-    elif fit.singular:
+    elif fit.singular and not _are_straight(fit):
         found = fit._record.undetermined
         what = "singular fit"
         if found is not None and set(fit.certificate.boundary) <= set(found.messages):
@@ -39,4 +44,12 @@ def warn_of(fit: Fitted) -> None:
             f"{what}: {'; '.join(fit.certificate.boundary)}. {valid}; "
             "consider a simpler covariance structure",
             SingularFitWarning,
+            *codes_of_notes(fit.certificate.boundary),
         )
+
+
+def _are_straight(fit: Fitted) -> bool:
+    """Whether all that is on the boundary are curves that are straight lines."""
+    return bool(fit.certificate.boundary) and all(
+        text.endswith(STRAIGHT) for text in fit.certificate.boundary
+    )

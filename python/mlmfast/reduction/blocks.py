@@ -92,7 +92,7 @@ class TermBlock:
             return self.shared.theta(matrix)
         if len(matrix) == 0:
             return np.empty((0, self.structure.n_theta))
-        if not self.is_residual:
+        if not (self.is_residual or self.shared.indefinite):
             # Beyond the end of a scoring step there may be no covariance; `us` sees to it itself.
             matrix = np.stack([floor_eigenvalues(m[None], 0.0, 0.0)[0] for m in matrix])
         return np.stack([self.shared.theta(m[None])[0] for m in matrix])

@@ -31,7 +31,12 @@ from mlmfast.reduction.engines.options import (
 from mlmfast.reduction.reduced_model import Grouped, ReducedModel
 from mlmfast.reduction.representable import check_residual, check_sizes
 from mlmfast.reduction.residual_blocks import blocks_of
-from mlmfast.reduction.scaling import ScaledColumn, ScaledResponses, scale_columns
+from mlmfast.reduction.scaling import (
+    ScaledColumn,
+    ScaledResponses,
+    from_shifted,
+    scale_columns,
+)
 
 Basis: TypeAlias = Literal["orthonormal", "scaled", "common"]
 
@@ -128,7 +133,7 @@ def _reduce(
     z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
     terms: list[list[tuple[int, Basis]]] = [[] for _ in range(n_levels)]
     for t, block in zip(order, blocks, strict=False):
-        z[block.level].extend(z_scaling[t])
+        z[block.level].extend(_shifted(design, z_scaling[t]))
         terms[block.level].append((block.structure.size, basis_of_term(design.random[t])))
     if absorbed:
         # The indicators of an absorbed factor are the last level.
@@ -140,6 +145,11 @@ def _reduce(
     sqrt_weights = None if design.weights is None else np.sqrt(design.weights)
     total = float(design.n_obs) if design.weights is None else float(design.weights.sum())
     noise = [column.noise(total) for column in x_scaling]
+    n_obs, counts = None, None
+    if design.condensed is not None:
+        n_obs, counts = design.condensed.n_obs, design.condensed.counts
+        x_scaling = tuple(_shifted(design, x_scaling))
+        y_scaling = _shifted(design, y_scaling)
     try:
         if isinstance(nesting, DenseParts):
             return reduce_densely(nesting, z, terms, x_scaling, y_scaling)
@@ -154,6 +164,7 @@ def _reduce(
                 noise=noise,
                 terms=terms,
                 sqrt_weights=sqrt_weights,
+                n_obs=n_obs,
             )
         many = y_scaling if isinstance(y_scaling, ScaledResponses) else None
         return _core.NestedReduction(
@@ -170,9 +181,24 @@ def _reduce(
             chain=chain,
             share=share and (residual is None or not residual.by_unit),
             responses=None if many is None else (many.values, many.center, many.scale),
+            n_obs=n_obs,
+            counts=counts,
         )
     except _core.CollinearRandomEffects as error:
         raise _collinear(design, order, blocks, *error.args) from None
+
+
+def _shifted(design: Design, columns: Sequence[ScaledColumn]) -> Sequence[ScaledColumn]:
+    """Columns as the core reads them: with all the digits that are kept of the design's own."""
+    condensed = design.condensed
+    if condensed is None or isinstance(columns, ScaledResponses):
+        return columns
+    return tuple(
+        column
+        if column.values is None
+        else from_shifted(column, condensed.shifted(column.values[0]))
+        for column in columns
+    )
 
 
 def _schur(engine: Engine) -> str:
@@ -214,7 +240,15 @@ def _collinear(
 
 def reduce_residual(model: ReducedModel, residual: FloatArray) -> tuple[_core.Engine, float]:
     """A residual, without fixed effects, reduced unit by unit, and the unit of its results."""
-    column = scale_columns((residual,), centred=False)
+    core, units = reduce_residuals(model, [residual])
+    return core, units[0]
+
+
+def reduce_residuals(
+    model: ReducedModel, residuals: Sequence[FloatArray]
+) -> tuple[_core.Engine, list[float]]:
+    """Residuals, without fixed effects, reduced unit by unit, and the units of their results."""
+    columns = scale_columns(residuals, centred=False)
     core = _reduce(
         model.design,
         model.nesting,
@@ -223,11 +257,12 @@ def reduce_residual(model: ReducedModel, residual: FloatArray) -> tuple[_core.En
         model.blocks,
         model.z_scaling,
         (),
-        column,
+        columns,
         share=False,
     )
     assert not isinstance(core, _core.IterativeReduction | AbsorbedCore), "it has its own"
-    return core, float(core.y_scale[0]) / column[0].scale
+    scales = zip(core.y_scale, columns, strict=True)
+    return core, [float(scale) / column.scale for scale, column in scales]
 
 
 def reduce_for_start(model: ReducedModel) -> ReducedModel:

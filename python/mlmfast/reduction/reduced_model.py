@@ -118,7 +118,7 @@ class ReducedModel:
     def degrees(self, reml: bool) -> int:
         """Rows, less the rank of the fixed part for REML: what sigma^2 is estimated over."""
         design = self.design
-        return design.n_obs - (len(self.kept) + design.n_absorbed if reml else 0)
+        return design.n_observations - (len(self.kept) + design.n_absorbed if reml else 0)
 
     @cached_property
     def at_zero(self) -> dict[bool, tuple[FloatArray, FloatArray, FloatArray]]:
@@ -234,7 +234,9 @@ class ReducedModel:
         _, scale = centers_and_scales(self.y_scaling)
         with np.errstate(divide="ignore"):  # of many responses some may be constant
             constant = 2.0 * degrees * (np.log(self.core.y_scale) - np.log(scale))
-        if self.design.weights is not None:
+        if self.design.condensed is not None:
+            constant = constant - self.design.condensed.log_weights
+        elif self.design.weights is not None:
             constant = constant - np.log(self.design.weights).sum()
         if method == "REML":
             _, logdet = np.linalg.slogdet(self.fixed_map)

@@ -52,7 +52,7 @@ def without_residual(model: ReducedModel, names: Sequence[str]) -> dict[int, str
     """
     center, scale = centers_and_scales(model.y_scaling)
     rounding = np.abs(center) * 1e-15 + 1e-14 / scale
-    if model.design.weights is not None:
+    if model.design.weights is not None and model.design.condensed is None:
         rounding = rounding * float(np.sqrt(model.design.weights.max()))
     left = np.asarray(model.core.y_scale) / scale
     none = left <= rounding

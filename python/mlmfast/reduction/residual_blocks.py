@@ -59,7 +59,7 @@ def blocks_of(
     for t in order:
         term = design.random[t]
         level = position[term.factor]
-        blocks.append(TermBlock(term.structure.closed(), level, next_column[level]))
+        blocks.append(TermBlock(term.iterated, level, next_column[level]))
         next_column[level] += term.structure.size
     if design.residual is not None:
         assert not isinstance(nesting, IterativeSettings), "it has independent residuals"

@@ -18,6 +18,7 @@ from mlmfast.data.statistics import (
     in_memory,
     mean_and_spread,
 )
+from mlmfast.design.condensed import Shifted
 
 
 class ScaledColumn(NamedTuple):
@@ -68,6 +69,21 @@ class ScaledResponses(Sequence[ScaledColumn]):
         row = range(len(self))[fit]
         memory = (self.values.reshape(-1), row * self.values.shape[1], 1)
         return ScaledColumn(memory, float(self.center[row]), float(self.scale[row]))
+
+
+def from_shifted(column: ScaledColumn, shifted: Shifted | None) -> ScaledColumn:
+    """The same column, read from values less a constant.
+
+    Examples
+    --------
+    >>> raw, less = np.array([1e6, 1e6 + 1.0]), np.array([0.0, 1.0])
+    >>> from_shifted(ScaledColumn((raw, 0, 1), 1e6 + 0.5, 2.0), Shifted(less, 1e6)).center
+    0.5
+    """
+    if shifted is None or column.values is None:
+        return column
+    values, origin = shifted
+    return ScaledColumn((values, 0, 1), column.center - origin, column.scale)
 
 
 def centers_and_scales(columns: Sequence[ScaledColumn]) -> tuple[FloatArray, FloatArray]:

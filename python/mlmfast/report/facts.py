@@ -28,12 +28,24 @@ _CHUNK = 1 << 20
 def title(fit: Fitted) -> str:
     """Say what was fitted and how."""
     record = fit._record
-    mixed = fit.n_groups or record.residual is not None or record.residual_scale is not None
+    mixed = (
+        record.terms
+        or fit.n_groups
+        or record.residual is not None
+        or record.residual_scale is not None
+    )
     kind = "Linear mixed model" if mixed else "Linear model"
     return f"{kind} fit by {_METHOD[fit.method]} ({fit.method})"
 
 
-_METHOD = {"REML": "restricted maximum likelihood", "ML": "maximum likelihood"}
+_METHOD = {
+    "REML": "restricted maximum likelihood",
+    "ML": "maximum likelihood",
+    "type1": "mean squares of type I",
+    "type2": "mean squares of type II",
+    "type3": "mean squares of type III",
+    "mivque0": "quadratic unbiased estimation",
+}
 
 
 def model_facts(fit: Fitted) -> list[tuple[str, str]]:
@@ -52,7 +64,9 @@ def model_facts(fit: Fitted) -> list[tuple[str, str]]:
     missing = f" ({fit.n_dropped} dropped: missing values)" if fit.n_dropped else ""
     facts.append(("Rows", f"{fit.nobs}{missing}"))
     sizes = [
-        f"{name} {n}" for k, (name, n) in enumerate(fit.n_groups.items()) if record.terms_on(k)
+        f"{group.name} {group.n_levels}"
+        for k, group in enumerate(record.groups)
+        if record.terms_on(k) and not group.has_all_rows
     ]
     if sizes:
         facts.append(("Groups", ", ".join(sizes)))
@@ -75,7 +89,7 @@ def model_facts(fit: Fitted) -> list[tuple[str, str]]:
 
 def likelihood_facts(fit: Fitted) -> list[tuple[str, str]]:
     """Criterion and information criteria."""
-    restricted = "restricted " if fit.method == "REML" else ""
+    restricted = "restricted " if fit._record.method == "REML" else ""
     values = {
         f"-2 {restricted}log-likelihood": fit.deviance,
         "AIC": fit.aic,
@@ -110,6 +124,8 @@ def _largest_share(record: FitRecord, error: MonteCarloError) -> float:
 def convergence(fit: Fitted) -> tuple[str, str]:
     """Label and text of the certificate."""
     found = fit.certificate
+    if fit._record.estimator:
+        return "Variances", "estimated by moments, without iteration"
     label = "Converged" if fit.converged else "NOT CONVERGED"
     if math.isinf(found.min_hessian_eigenvalue):
         return label, "least squares, no iteration needed"
@@ -133,6 +149,9 @@ def warnings_of(fit: Fitted) -> list[tuple[str, str]]:
     boundary = [text for text in fit.certificate.boundary if text not in untold]
     if boundary:
         out.append(("Singular", "; ".join(boundary)))
+    if fit.certificate.negative:
+        negative = "; ".join(fit.certificate.negative)
+        out.append(("Negative", f"{negative}. V = Z G Z' + R is positive definite"))
     if untold:
         out.append(("Undetermined", "; ".join(untold)))
     if fit.aliased:
@@ -146,6 +165,8 @@ def warnings_of(fit: Fitted) -> list[tuple[str, str]]:
 def scaled_residuals(fit: Fitted) -> Table | None:
     """Quartiles of the Pearson residuals; None where they are not at hand or cost a wait."""
     if fit._source is None or fit.nobs > _ROWS_FOR_RESIDUALS or fit.nobs < 5:
+        return None
+    if fit._source.design.condensed is not None:
         return None
     plain = fit._record.absorbed is None
     own = residual_values(fit, "pearson") if plain else fit.resid("pearson")
@@ -198,8 +219,10 @@ def _clusters(fit: Fitted) -> str:
     """Units of the outermost factor and, where the rows are at hand, their sizes."""
     record = fit._record
     group = record.groups[record.levels[0]]
+    if group.has_all_rows:
+        return "1, since all rows share the smooth terms"
     text = f"{group.n_levels} ({group.name})"
-    if fit._source is None:
+    if fit._source is None or fit._source.design.condensed is not None:
         return text
     factor = fit._source.design.factors[record.levels[0]]
     sizes = _sizes(factor.codes, factor.n_levels)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mlmfast.display.html import _STYLE, _text, table_html
 from mlmfast.report import facts
 from mlmfast.report.residual_tables import residual_tables, scale_table
+from mlmfast.report.smooth_table import smooth_table
 from mlmfast.report.tables import (
     coefficient_table,
     correlation_of_coefficients,
@@ -48,6 +49,7 @@ def fit_html(fit: Fitted) -> str:
         structure_parameters_table(fit._record),
         *residual,
         coefficient_table(fit),
+        smooth_table(fit),
         correlation_of_coefficients(fit._record),
     ]
     parts = [

@@ -12,6 +12,7 @@ from mlmfast.display.text import WIDTH, facts_text, table_text, wrapped
 from mlmfast.fitted.record import FitRecord
 from mlmfast.report import facts
 from mlmfast.report.residual_tables import residual_tables, scale_table
+from mlmfast.report.smooth_table import smooth_table
 from mlmfast.report.tables import (
     coefficient_table,
     correlation_of_coefficients,
@@ -99,6 +100,9 @@ def _summary_text(fit: Fitted) -> str:
     if residuals is not None:
         parts.append(table_text(residuals))
     parts += [_variance_text(fit._record), table_text(coefficient_table(fit))]
+    curves = smooth_table(fit)
+    if curves is not None:
+        parts.append(table_text(curves))
     correlation = correlation_of_coefficients(fit._record)
     if correlation is not None:
         parts.append(table_text(correlation))
@@ -134,7 +138,7 @@ def _random_text(record: FitRecord, table: Table, titled: bool) -> str:
         return text
     rows = tuple(row[:4] for row in table.rows)
     parts = [table_text(Table(title, table.header[:4], rows, table.n_labels))]
-    for term in record.terms:
+    for term in record.shown_terms:
         if len(term.names) > 1 and not term.kind.variances_alone:
             name = f"Correlations by {record.groups[term.group].name}"
             parts.append(table_text(triangle(name, term.names, correlations(term.covariance))))

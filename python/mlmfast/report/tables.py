@@ -119,7 +119,8 @@ def variance_components_table(record: FitRecord) -> Table | None:
 
     A residual covariance over visits is left to tables of its own; None where nothing else is left.
     """
-    variances = [v for term in record.terms for v in np.diag(term.covariance).tolist()]
+    terms = record.shown_terms
+    variances = [v for term in terms for v in np.diag(term.covariance).tolist()]
     independent = record.residual is None
     if independent:
         variances.append(record.sigma2)
@@ -128,7 +129,7 @@ def variance_components_table(record: FitRecord) -> Table | None:
     variance = numbers.column(variances)
     sd = numbers.column([math.sqrt(v) if v >= 0 else math.nan for v in variances])
     rows: list[tuple[str, ...]] = []
-    for term in record.terms:
+    for term in terms:
         beside = _correlation_rows(term)
         for i, name in enumerate(term.names):
             group = record.groups[term.group].name if i == 0 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 
 from mlmfast.covariance.correlations import correlations
 from mlmfast.errors import ModelError
-from mlmfast.fitted.record import FitRecord
+from mlmfast.fitted.record import FitRecord, TermRecord
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
@@ -145,11 +146,27 @@ def _fixed_rows(fit: Fitted) -> dict[str, list[Any]]:
     }
 
 
+def _unbounded(term: TermRecord) -> Iterator[tuple[str, float]]:
+    """Variances, then covariances: a negative variance has no root."""
+    for name, variance in zip(term.names, np.diag(term.covariance).tolist(), strict=True):
+        yield f"var__{name}", variance
+    if not term.kind.variances_alone:
+        for i, name in enumerate(term.names):
+            for j in range(i):
+                yield f"cov__{term.names[j]}.{name}", float(term.covariance[i, j])
+
+
 def _random_rows(record: FitRecord) -> dict[str, list[Any]]:
-    """List standard deviations, then correlations, of each term; the residual last."""
+    """List standard deviations, then correlations, of each term; the residual last.
+
+    Where variances may be negative these and covariances.
+    """
     rows: list[tuple[str, str, float]] = []
-    for term in record.terms:
+    for term in record.shown_terms:
         group = record.groups[term.group].name
+        if not term.bounded:
+            rows += [(group, name, value) for name, value in _unbounded(term)]
+            continue
         sd = np.sqrt(np.diag(term.covariance))
         rows += [(group, f"sd__{name}", float(s)) for name, s in zip(term.names, sd, strict=True)]
         if not term.kind.variances_alone:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mlmfast.arrays import FloatArray
-from mlmfast.covariance.correlations import correlations
+from mlmfast.arrays import FloatArray, block_diagonal
+from mlmfast.covariance.correlations import correlations, roots
 from mlmfast.design.factors.frame_by_group import FrameByGroup
 from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.fitted.record import FitRecord
@@ -115,7 +115,7 @@ def varcorr(fit: Fitted) -> VarCorr:
 def _parameter_rows(record: FitRecord) -> pd.DataFrame:
     """A row a parameter: group, effects, variance or covariance, SD or correlation."""
     rows: list[_Row] = []
-    for term in record.terms:
+    for term in record.shown_terms:
         group = record.groups[term.group].name
         correlated = not term.kind.variances_alone
         rows += _rows(group, term.names, term.told, correlated)
@@ -130,8 +130,8 @@ def _rows(group: str, names: tuple[str, ...], covariance: FloatArray, pairs: boo
     """List variances, then covariances if there are any."""
     correlation = correlations(covariance)
     rows: list[_Row] = [
-        (group, name, None, float(v), float(np.sqrt(v)))
-        for name, v in zip(names, np.diag(covariance), strict=True)
+        (group, name, None, float(v), float(sd))
+        for name, v, sd in zip(names, np.diag(covariance), roots(np.diag(covariance)), strict=True)
     ]
     if pairs:
         rows += [
@@ -155,5 +155,6 @@ def _residual_rows(residual: ResidualRecord) -> list[_Row]:
 
 
 def _stacked(record: FitRecord, group: int) -> pd.DataFrame:
-    names = [name for term in record.terms_on(group) for name in term.names]
-    return pd.DataFrame(record.covariance_on(group), index=names, columns=names)
+    terms = [term for term in record.shown_terms if term.group == group]
+    names = [name for term in terms for name in term.names]
+    return pd.DataFrame(block_diagonal([t.told for t in terms]), index=names, columns=names)

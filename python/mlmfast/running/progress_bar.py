@@ -24,12 +24,14 @@ class ProgressBar:
     label
         What is being done.
     total
-        Steps in all.
+        Steps in all; None where nobody knows before, the line then counts.
     shown
         None: after two seconds; True: from the beginning; False: never. A stream that is neither a
         terminal nor a notebook's gets nothing in any case.
     stream
         Standard error by default.
+    size
+        Bytes of all steps, where they are told too.
 
     Raises
     ------
@@ -44,11 +46,18 @@ class ProgressBar:
     """
 
     def __init__(
-        self, label: str, total: int, shown: bool | None = None, stream: TextIO | None = None
+        self,
+        label: str,
+        total: int | None,
+        shown: bool | None = None,
+        stream: TextIO | None = None,
+        *,
+        size: int | None = None,
     ) -> None:
         if shown is not None and not isinstance(shown, bool):
             raise ModelError(f"progress is {shown!r}; use True, False or None")
-        self._label, self._total, self._done = label, max(int(total), 1), 0
+        self._label, self._done, self._size = label, 0, size
+        self._total = None if total is None else max(int(total), 1)
         self._stream = sys.stderr if stream is None else stream
         #: Whether the bar may ever be drawn; long steps are cut into shorter ones where it may.
         self.is_live = shown is not False and _is_watched(self._stream)
@@ -70,12 +79,16 @@ class ProgressBar:
             self._write(self._line(now))
 
     def _line(self, now: float) -> str:
+        passed = now - self._started
+        if self._total is None:
+            return f"{self._label} {self._done:,} in {clock(passed)}"
         share = min(self._done / self._total, 1.0)
         full = int(share * _WIDTH)
         bar = "#" * full + "." * (_WIDTH - full)
-        passed = now - self._started
         left = passed / share - passed if share > 0 else 0.0
         counts = f"{min(self._done, self._total):,} of {self._total:,}"
+        if self._size is not None:
+            counts += f", {share * self._size / 1e9:.2f} of {self._size / 1e9:.2f} GB"
         return f"{self._label} [{bar}] {counts}, {clock(left)} left"
 
     def __enter__(self) -> ProgressBar:

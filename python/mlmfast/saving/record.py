@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.catalogue.entry import Notice
 from mlmfast.covariance import STRUCTURES
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
@@ -19,6 +20,7 @@ from mlmfast.fitted.record import FitRecord, GroupRecord, TermRecord
 from mlmfast.fitting.undetermined.record import Combination, UndeterminedRecord
 from mlmfast.formula.residual_formula import PRODUCT, parse_residual
 from mlmfast.formula.terms import term_list
+from mlmfast.words import MOMENTS
 
 _Kind = TypeVar("_Kind")
 #: Rounding of a correlation.
@@ -34,6 +36,7 @@ def record_to_dict(record: FitRecord) -> dict[str, Any]:
         "residual": None if record.residual is None else members(record.residual),
         "residual_scale": members(record.residual_scale) if record.residual_scale else None,
         "fixed_spec": _spec_to_dict(record.fixed_spec),
+        "notices": [[notice.code, notice.message] for notice in record.notices],
         "monte_carlo": None if record.monte_carlo is None else members(record.monte_carlo),
         "undetermined": None
         if record.undetermined is None
@@ -57,7 +60,8 @@ def record_from_dict(data: Mapping[str, Any]) -> FitRecord:
     if len(set(names)) < len(names) or list(kept) != sorted(set(kept)):
         raise ValueError("the names or positions of the coefficients repeat")
     groups = tuple(_group(item) for item in typed(data["groups"], list))
-    if data["fixed_spec"] is not None and not all(group.columns for group in groups):
+    named = all(group.columns or group.has_all_rows for group in groups)
+    if data["fixed_spec"] is not None and not named:
         raise ValueError("a grouping factor has no columns")
     terms = tuple(_term(item, len(groups)) for item in typed(data["terms"], list))
     if any((term.spec is None) != (data["fixed_spec"] is None) for term in terms):
@@ -94,6 +98,8 @@ def record_from_dict(data: Mapping[str, Any]) -> FitRecord:
         monte_carlo=_monte_carlo(data.get("monte_carlo"), terms),
         residual_scale=_scale(data.get("residual_scale")),
         undetermined=_undetermined(data.get("undetermined")),
+        notices=tuple(map(_notice, typed(data.get("notices", []), list))),
+        estimator=_estimator(data.get("estimator", "")),
     )
 
 
@@ -239,6 +245,7 @@ def _term(data: Mapping[str, Any], n_groups: int) -> TermRecord:
         parameter_names=parameter_names,
         parameters=array(data["parameters"], (len(parameter_names),)),
         unseen=tuple(_pair(item, len(names)) for item in typed(data.get("unseen", []), list)),
+        bounded=typed(data.get("bounded", True), bool),
     )
 
 
@@ -283,6 +290,7 @@ def _certificate(data: Mapping[str, Any]) -> Certificate:
         n_iterations=typed(data["n_iterations"], int),
         engine=typed(data["engine"], str),
         n_elsewhere=typed(data.get("n_elsewhere", 0), int),
+        negative=texts(data.get("negative", [])),
     )
 
 
@@ -322,9 +330,20 @@ def positions(value: object, length: int) -> tuple[int, ...]:
     return found
 
 
+def _notice(item: object) -> Notice:
+    code, message = texts(item)
+    return Notice(code, message)
+
+
 def _method(value: object) -> str:
     if value not in ("REML", "ML"):
         raise ValueError(f"{value!r} is no method of estimation")
+    return str(value)
+
+
+def _estimator(value: object) -> str:
+    if value not in ("", *MOMENTS):
+        raise ValueError(f"{value!r} is no method of estimation by moments")
     return str(value)
 
 

@@ -16,6 +16,7 @@ from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.random_effects import ConditionalEffects
 from mlmfast.fitted.record import FitRecord
 from mlmfast.saving.inference import inference_from_dict, inference_to_dict
+from mlmfast.saving.manifest import manifest
 from mlmfast.saving.open_effects import open_effects_from, open_effects_to_dict
 from mlmfast.saving.record import array, record_from_dict, record_to_dict, typed
 from mlmfast.saving.rows import rows_from_dict, rows_to_dict
@@ -29,7 +30,8 @@ _NOT_FINITE = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 def to_json(fit: Fitted, path: str | os.PathLike[str] | None = None) -> str:
     """Return the fit as JSON text, and write it to ``path`` if given; see `mlmfast.load`.
 
-    Numbers keep all their digits. The rows of the data are left out, so a loaded fit has no
+    Numbers keep all their digits, and `manifest` says by what versions, from which data and with
+    what options the fit was made. The rows of the data are left out, so a loaded fit has no
     fitted values, residuals, simulations, bootstraps, profiles, or intervals around random effects,
     and tests by the methods of degrees of freedom that were used before it was saved, and by those
     that need no rows; everything else it answers as before: `anova`, `emmeans`, `icc`, `r2`,
@@ -50,6 +52,7 @@ def to_json(fit: Fitted, path: str | os.PathLike[str] | None = None) -> str:
     """
     data = {
         "format": {"name": _NAME, "version": _VERSION},
+        "manifest": manifest(fit),
         "record": record_to_dict(fit._record),
         "timings": fit.timings,
         "inference": inference_to_dict(fit),
@@ -92,6 +95,8 @@ def read_fit(path_or_text: str | os.PathLike[str]) -> ReadFit:
             inference = inference_from_dict(data["inference"], record)
         if "rows" in data:
             inference |= rows_from_dict(data["rows"], record)
+        if data.get("manifest") is not None:
+            inference["_manifest"] = typed(data["manifest"], dict)
         inference["_open_effects"] = open_effects_from(data.get("open_effects"), record)
         timings = {str(k): float(v) for k, v in typed(data["timings"], dict).items()}
     except DataError:

@@ -169,7 +169,13 @@ def design(
 def _response(formula: str) -> str:
     if not isinstance(formula, str):
         raise FormulaError(f"the formula is {formula!r}; give text such as 'y ~ x + (1 | g)'")
-    response = parse_formula(formula).response
+    parsed = parse_formula(formula)
+    response = parsed.response
+    if parsed.smooths:
+        raise FormulaError(
+            f"{parsed.smooths[0].label}: a design has no smooth terms, whose curves would be drawn "
+            "at random; give the curve you mean, as sin(x) or poly(x, 3) with their coefficients"
+        )
     if variables_of(response) != (response,):
         raise FormulaError(
             f"the response {response!r} is not the name of a column: responses are drawn on the "

@@ -2,7 +2,7 @@
 
 Scripts move by one import, ``import mlmfast.statsmodels as smf``, or by `install`, which puts these
 behind ``statsmodels.formula.api``. Works without statsmodels too, whose classes are bases of these
-where it is installed. STATSMODELS.md lists what differs.
+where it is installed. docs/STATSMODELS.md lists what differs.
 
 >>> import mlmfast as mlm, mlmfast.statsmodels as smf
 >>> data = mlm.load_sleepstudy()

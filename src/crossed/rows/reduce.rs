@@ -97,7 +97,7 @@ impl Reduction {
         let cross = rest_cross(&reader, &rest, &order, &outside, width);
         let gram = RestGram::new(&reader, &rest);
         Ok(Self::assemble(
-            n_rows,
+            columns.n_obs.unwrap_or(n_rows),
             fixed,
             bases,
             rest,

@@ -21,7 +21,7 @@ pub struct Elimination<'a> {
     pub(crate) chain_at: Option<ChainAt<'a>>,
     /// By level, its entries row by row.
     pub(crate) runs: Vec<Vec<Run>>,
-    /// By level, upper triangular R with R'R = G; empty for the residual's.
+    /// By level, upper triangular R with R'R = G; empty for the residual's, and where G has none.
     pub(crate) roots: Vec<Vec<f64>>,
 }
 
@@ -49,9 +49,7 @@ impl<'a> Elimination<'a> {
             if level.is_residual || level.series.is_some() {
                 return Vec::new();
             }
-            let mut root = g.clone();
-            semidefinite_root(&mut root, level.q);
-            root
+            covariance_root(g, level.q)
         });
         let roots = roots.collect();
         Self { reduction, fit, g, entries, first_entry, width, chain_at, runs, roots }
@@ -85,6 +83,25 @@ impl<'a> Elimination<'a> {
         }
         self.series().map_or(last - first, |series| series.n_items(first..last))
     }
+}
+
+/// R with R'R = G; empty where G has negative eigenvalues, as variances without a bound do.
+fn covariance_root(g: &[f64], q: usize) -> Vec<f64> {
+    let mut root = g.to_vec();
+    semidefinite_root(&mut root, q);
+    if (0..q).all(|i| root[i * q + i] > 0.0) {
+        return root;
+    }
+    let size = g.iter().fold(0.0, |size: f64, value| size.max(value.abs()));
+    for i in 0..q {
+        for j in 0..=i {
+            let own: f64 = (0..=j).map(|k| root[k * q + i] * root[k * q + j]).sum();
+            if (own - g[i * q + j]).abs() > 1e-8 * size {
+                return Vec::new();
+            }
+        }
+    }
+    root
 }
 
 /// Order of a matrix from which rows of entries are long enough.

@@ -128,7 +128,7 @@ impl NestedReduction {
     #[allow(clippy::too_many_arguments)] // one call carries a whole design across
     #[pyo3(signature = (
         nesting, *, z, x, y, noise, terms, sqrt_weights=None, visits=None, n_visits=0, series=None,
-        chain=None, share=true, responses=None
+        chain=None, share=true, responses=None, n_obs=None, counts=None
     ))]
     fn new(
         py: Python<'_>,
@@ -145,6 +145,8 @@ impl NestedReduction {
         chain: Option<ChainArgument<'_>>,
         share: bool,
         responses: Option<ResponsesArgument<'_>>,
+        n_obs: Option<usize>,
+        counts: Option<PyReadonlyArray1<'_, i64>>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let nesting = nesting.inner();
         let n = nesting.n_rows;
@@ -154,7 +156,14 @@ impl NestedReduction {
         let residual = visits.is_some() || series.is_some();
         let terms = self::terms(&terms, z.iter().map(Vec::len), residual)?;
         let visits = visits.as_ref().map(|v| vector("visits", v, n)).transpose()?;
+        let n_units = nesting.levels.last().map_or(0, |level| level.n_units());
+        let counts = counts.as_ref().map(|c| vector("counts", c, n_units)).transpose()?;
+        if counts.is_some_and(|counts| counts.iter().any(|&count| count < 0)) {
+            return Err(PyValueError::new_err("a count is negative"));
+        }
         let mut rows = RowColumns {
+            n_obs,
+            counts,
             visits: visits.map(|v| (v, n_visits)),
             series: series.as_ref().map(|s| series_columns(s, n)).transpose()?,
             ..rows(n, &z, &x, &y, sqrt_weights.as_ref())?

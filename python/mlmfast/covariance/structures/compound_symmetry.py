@@ -11,6 +11,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.covariance.base import CovarianceStructure
 from mlmfast.covariance.closed import SumOfSquares
 from mlmfast.covariance.jet import Jet, concatenate
+from mlmfast.covariance.opened import Opened
 from mlmfast.covariance.scaled_correlation import MARGIN, Heterogeneous, ScaledCorrelation
 
 
@@ -94,6 +95,9 @@ class CompoundSymmetry(ScaledCorrelation):
         forms = np.array([[1 / k, (a == b) - 1 / k] for a, b in self.entries])
         return SumOfSquares(k, self, forms, np.array([[0.0, 1.0], [1 / k, -1 / k]]))
 
+    def opened(self) -> CovarianceStructure:
+        return Opened(self.size, self, np.array([[float(a == b), 1.0] for a, b in self.entries]))
+
     def join_natural(self, variances: Jet, r: Jet) -> Jet:
         covariance = variances * r
         return concatenate([variances - covariance, covariance])
@@ -132,3 +136,6 @@ class HeterogeneousCompoundSymmetry(Heterogeneous, CompoundSymmetry):
     @property
     def correlation_names(self) -> tuple[str, ...]:
         return ("CSH",)
+
+    def opened(self) -> CovarianceStructure:
+        return CovarianceStructure.opened(self)

@@ -9,6 +9,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.base import CovarianceStructure
+from mlmfast.covariance.opened import opened_entries
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,9 @@ class Diagonal(CovarianceStructure):
     @property
     def n_theta(self) -> int:
         return self.size
+
+    def opened(self) -> CovarianceStructure:
+        return opened_entries(self)
 
     def matrix(self, theta: FloatArray) -> FloatArray:
         return _diagonal(theta * theta)

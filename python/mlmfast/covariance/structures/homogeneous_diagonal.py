@@ -11,6 +11,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.covariance.base import CovarianceStructure
 from mlmfast.covariance.closed import SumOfSquares
 from mlmfast.covariance.jet import Jet
+from mlmfast.covariance.opened import Opened
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
 from mlmfast.running.cached import cached_property
 
@@ -65,3 +66,6 @@ class HomogeneousDiagonal(ScaledCorrelation):
 
     def closed(self) -> CovarianceStructure:
         return SumOfSquares(self.size, self, np.ones((self.size, 1)), np.ones((1, 1)))
+
+    def opened(self) -> CovarianceStructure:
+        return Opened(self.size, self, np.ones((self.size, 1)))

@@ -11,6 +11,7 @@ from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure
 from mlmfast.covariance.by_lag import ByLag, banded_entries
 from mlmfast.covariance.jet import Jet, concatenate
+from mlmfast.covariance.opened import Opened
 from mlmfast.covariance.scaled_correlation import (
     Heterogeneous,
     ScaledCorrelation,
@@ -117,6 +118,9 @@ class Toeplitz(ByLag, ScaledCorrelation):
             )
         return super().closed()
 
+    def opened(self) -> CovarianceStructure:
+        return Opened(self.size, self, np.eye(self.n_theta)[self.steps[1]])
+
     def bounded(self, u: Jet) -> Jet:
         if not self.has_gaps:
             return _autocorrelations(u)
@@ -200,6 +204,9 @@ class HeterogeneousToeplitz(Heterogeneous, Toeplitz):
     @property
     def correlation_names(self) -> tuple[str, ...]:
         return tuple(f"TOEPH({lag})" for lag in self.lags_met.tolist())
+
+    def opened(self) -> CovarianceStructure:
+        return CovarianceStructure.opened(self)
 
 
 def _autocorrelations(partial: Jet) -> Jet:

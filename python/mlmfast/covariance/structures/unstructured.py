@@ -12,6 +12,7 @@ import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.jet import Jet
+from mlmfast.covariance.opened import opened_entries
 
 #: Order up to which the core has steps of its own.
 _SMALL = 3
@@ -60,6 +61,9 @@ class Unstructured(CovarianceStructure):
     @property
     def has_core_chart(self) -> bool:
         return 0 < self.size <= _SMALL
+
+    def opened(self) -> CovarianceStructure:
+        return opened_entries(self)
 
     def matrix(self, theta: FloatArray) -> FloatArray:
         factor = self._factor(theta)

@@ -21,7 +21,8 @@ class CovarianceParameter:
     name
         ``sd_x|g``, ``cor_x.y|g``, ``sigma``, or the natural name of a structure's parameter.
     kind
-        "sd", "correlation", "covariance" (a function of the others) or "natural".
+        "sd", "correlation", "covariance" (a function of the others), "entry" (a variance or
+        covariance that is a parameter itself, of G without a bound) or "natural".
     aliases
         Other names, each with the power that turns the parameter into what it names: variances.
     lower, upper

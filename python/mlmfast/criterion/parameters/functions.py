@@ -18,6 +18,7 @@ from mlmfast.covariance.units import natural_factors, scale_powers
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters.covariance_parameter import CovarianceParameter, NaturalBlock
+from mlmfast.criterion.parameters.random_effects import owner_of
 from mlmfast.errors import ModelError
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.reduced_model import ReducedModel
@@ -208,8 +209,11 @@ class CovarianceFunctions:
         term = self.model.design.random[t]
         group = self.model.design.factors[term.factor].name
         if not term.structure.natural_entries:
-            names = [f"{name} | {group}" for name in term.structure.parameter_names]
+            owner = owner_of(self.model.design, term)
+            names = [f"{name} | {owner}" for name in term.structure.parameter_names]
             return [CovarianceParameter(name, "natural") for name in names]
+        if not term.bounded:
+            return self._entries_of_term(t)
         out = []
         for j, name in enumerate(term.names):
             variances = ((f"var_{name}|{group}", 2.0), (f"Var({name}) | {group}", 2.0))
@@ -228,11 +232,33 @@ class CovarianceFunctions:
             out.append(CovarianceParameter(name, "covariance", (alias,), effects=both, group=group))
         return out
 
+    def _entries_of_term(self, t: int) -> list[CovarianceParameter]:
+        """Variances and covariances, where a variance may be negative and has no root."""
+        term = self.model.design.random[t]
+        group = self.model.design.factors[term.factor].name
+        out = []
+        for i, j in self.entry_places(t):
+            if i == j:
+                effects: tuple[str, ...] = (term.names[i],)
+                name = f"var_{term.names[i]}|{group}"
+                alias = f"Var({term.names[i]}) | {group}"
+            else:
+                effects = (term.names[j], term.names[i])
+                name = f"cov_{'.'.join(effects)}|{group}"
+                alias = f"Cov({effects[0]}, {effects[1]}) | {group}"
+            named = ((alias, 1.0),)
+            places = ((t, i),) if i == j else ((t, i), (t, j))
+            own = CovarianceParameter(name, "entry", named, -np.inf, np.inf, places, effects, group)
+            out.append(own)
+        return out
+
     def _term_jet(self, t: int, points: FloatArray) -> Jet:
         """Standard deviations, correlations and covariances of a term."""
         if not self.model.design.random[t].structure.natural_entries:
             structure, s = self._structured_term(t)
             return self._natural_jet(structure, s, points, self._term_factors(t))
+        if not self.model.design.random[t].bounded:
+            return self.effects_covariance(t, points)
         places = self.entry_places(t)
         rows, columns = np.array(places, dtype=np.intp).T
         diagonal, off = np.flatnonzero(rows == columns), np.flatnonzero(rows != columns)

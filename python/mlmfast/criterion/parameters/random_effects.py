@@ -7,6 +7,8 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.natural_chart import entries_by_natural, natural_chart
+from mlmfast.design.design import Design
+from mlmfast.design.factors.grouping import RandomEffects
 from mlmfast.reduction.blocks import TermBlock
 from mlmfast.reduction.parameter_block import (
     Kind,
@@ -69,7 +71,8 @@ def random_block(
         keeps = effects.structure.scales
         user = structure.scaled(theta, factor if keeps else factor[:, :1])
         values = structure.natural(user)[0]
-        names = tuple(f"{name} | {group}" for name in structure.parameter_names)
+        owner = owner_of(model.design, effects)
+        names = tuple(f"{name} | {owner}" for name in structure.parameter_names)
         kinds = tuple(map(kind_of, structure.parameter_names))
         by_natural, bend = entries_by_natural(structure, user)
         by_free = natural_chart(structure, user)[2]
@@ -77,6 +80,9 @@ def random_block(
         to_core = np.asarray(np.linalg.inv(to_user))
         first = to_core @ by_natural
         second = None if bend is None else np.einsum("ef,fij->eij", to_core, bend)
+    if structure.indefinite:
+        # Without a bound at 0 a variance is tested as a covariance is.
+        kinds = tuple("covariance" if kind == "variance" else kind for kind in kinds)
     if not singular:
         return ParameterBlock(names, kinds, values, first, second, by_free, (False,) * len(values))
     values = np.where(np.abs(values) < _UNDERFLOW, 0.0, values)
@@ -96,6 +102,23 @@ def random_block(
         # No move within the rank changes a variance of 0 in the first order; rounding does.
         by_free[(rows == columns) & (size == 0.0)] = 0.0
     return ParameterBlock(names, kinds, values, first, second, by_free, fixed, True)
+
+
+def owner_of(design: Design, term: RandomEffects) -> str:
+    """What natural parameters of a term are named after: its factor, or the term itself.
+
+    The latter where another term of the factor has parameters of the same names.
+    """
+    factor = design.factors[term.factor]
+    own = set(term.structure.parameter_names)
+    alike = any(
+        other is not term
+        and other.factor == term.factor
+        and not other.structure.natural_entries
+        and own & set(other.structure.parameter_names)
+        for other in design.random
+    )
+    return term.text if alike or factor.has_all_rows else factor.name
 
 
 def without_rounding(covariance: FloatArray, effects_map: FloatArray) -> FloatArray:

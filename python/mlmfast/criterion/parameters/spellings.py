@@ -77,6 +77,8 @@ def _plain(name: str) -> str:
 def _spellings(parameter: CovarianceParameter) -> Iterator[tuple[str, float]]:
     if parameter.kind == "natural":
         yield from _of_natural(parameter.name)
+    elif parameter.kind == "entry":
+        yield from _of_entry(parameter.effects, parameter.group)
     elif not parameter.effects:
         yield from _RESIDUAL
     elif parameter.kind == "sd":
@@ -104,6 +106,15 @@ def _of_deviation(effect: str, group: str) -> Iterator[tuple[str, float]]:
         yield f"{word}__{effect}", power
     for word, power in (("SD", 1.0), ("Var", 2.0)):
         yield f"{word}({effect})|{group}", power
+
+
+def _of_entry(effects: tuple[str, ...], group: str) -> Iterator[tuple[str, float]]:
+    if len(effects) == 2:
+        for a, b in (effects, effects[::-1]):
+            yield from _of_pair(("cov", "Cov"), a, b, group)
+        return
+    for own in (f"var_{effects[0]}", f"var__{effects[0]}", f"Var({effects[0]})"):
+        yield f"{own}|{group}", 1.0
 
 
 def _of_pair(words: Sequence[str], a: str, b: str, group: str) -> Iterator[tuple[str, float]]:

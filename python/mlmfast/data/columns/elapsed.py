@@ -11,6 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 Ticks = NDArray[np.int64]
+#: Day from which other dates are counted.
+_FIRST_DAY = date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def _of_objects(series: pd.Series) -> Elapsed:
     if isinstance(first, time):
         values, unit = [_microseconds(value) for value in present], "us"
     elif isinstance(first, date) and not isinstance(first, datetime):
-        values, unit = [value.toordinal() for value in present], "D"
+        values, unit = [value.toordinal() - _FIRST_DAY for value in present], "D"
     else:
         is_date = isinstance(first, datetime | np.datetime64)
         found = pd.to_datetime(present, utc=True) if is_date else pd.to_timedelta(present)

@@ -34,6 +34,7 @@ def build_model_matrix(
     frame: Frame,
     contrasts: Mapping[str, ContrastLike] | None = None,
     absorb: int | None = None,
+    states: States | None = None,
 ) -> ModelMatrix:
     """Build the model matrix of one side of a formula.
 
@@ -43,6 +44,7 @@ def build_model_matrix(
     frame : the data.
     contrasts : for a factor, the name of its contrast or a matrix (levels x columns).
     absorb : levels from which on a factor's columns are not formed; None for no such factor.
+    states : what `poly`, `scale`, ... remember already, by call.
 
     Returns
     -------
@@ -55,7 +57,9 @@ def build_model_matrix(
     ('(Intercept)', 'age', 'SexMale', 'age:SexMale')
     """
     structure = term_list(rhs)
-    states: States = {}
+    known = {} if states is None else states
+    texts = (rhs, *structure.variable_names)
+    states = {call: known[call] for call in known if any(call in text for text in texts)}
     values = [evaluate(node, frame, states) for node in structure.variables]
     chosen = _contrasts_by_variable(structure, values, {} if contrasts is None else contrasts)
     needs_contrasts = _needs_contrasts(structure, values)

@@ -12,6 +12,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.data.factor import Factor, factor_from_floats, factor_from_logicals, number_label
 from mlmfast.data.frame import Frame
+from mlmfast.design.columns.dummy import dummy_columns
 from mlmfast.design.columns.factor_calls import apply_factor_call, factor_argument
 from mlmfast.design.columns.values import (
     Basis,
@@ -22,12 +23,14 @@ from mlmfast.design.columns.values import (
     as_numbers,
     is_logical,
 )
+from mlmfast.design.smooths.columns import smooth_columns
 from mlmfast.errors import DataError, FormulaError
 from mlmfast.formula.deparse import deparse
 from mlmfast.formula.functions import (
     ARITHMETIC,
     COMPARISON,
     CONSTANTS,
+    DUMMY_OPTIONS,
     FACTOR_OPTIONS,
     OneArgument,
     bind,
@@ -37,6 +40,7 @@ from mlmfast.formula.functions import (
     unknown_function,
     variables_of,
 )
+from mlmfast.formula.smooth_terms import SMOOTH, read_smooth
 from mlmfast.formula.syntax import Binary, Call, Name, Node, Number, Paren, Text, Unary, parse
 from mlmfast.formula.transform_options import State
 from mlmfast.formula.transforms import TRANSFORMS
@@ -91,7 +95,8 @@ def evaluate_numeric(expression: str, frame: Frame, role: str) -> FloatArray:
     """
     node = parse(expression)
     if isinstance(node, Name):
-        return frame.numeric(node.name)
+        logical = frame.logical(node.name)
+        return frame.numeric(node.name) if logical is None else logical
     value = evaluate(node, frame)
     if isinstance(value, np.ndarray):
         return value
@@ -170,6 +175,10 @@ class _Evaluation:
             return self.value(only_argument(node))
         if node.function in TRANSFORMS:
             return self._transform(node)
+        if node.function == SMOOTH:
+            return self._smooth(node)
+        if node.function == "dummy":
+            return self._dummy(node)
         if node.function in FACTOR_OPTIONS:
             return apply_factor_call(node, self._as_factor(factor_argument(node)))
         function = mathematical(node.function)
@@ -204,6 +213,31 @@ class _Evaluation:
         except ValueError as error:
             raise FormulaError(f"{label}: {error}") from error
         return result if result.ndim == 1 else Basis(result)
+
+    def _smooth(self, node: Call) -> Basis:
+        term = read_smooth(node)
+        x = _numbers_by_row(self.value(term.variable), term.variable)
+        by = None if term.by is None else self._by(term.by, term.label)
+        return smooth_columns(term, x, by, self._states.setdefault(term.text, {}))
+
+    def _by(self, node: Node, label: str) -> FloatArray | Factor:
+        """What a curve is multiplied by: numbers, or levels with a curve each."""
+        value = self.value(node)
+        if isinstance(value, CodedFactor):
+            if value.contrast is None:
+                return value.factor
+            raise FormulaError(f"{label}: by= takes no contrast or order; write factor() of it")
+        if is_logical(value) or (isinstance(value, Factor) and value.values.dtype.kind == "b"):
+            raise DataError(
+                f"{label}: by={deparse(node)} is a logical; for a curve in each of the two groups "
+                f"write by=factor({deparse(node)}), for one curve times 0 or 1 give it as numbers"
+            )
+        return value if isinstance(value, Factor) else _numbers_by_row(value, node)
+
+    def _dummy(self, node: Call) -> Basis:
+        state = self._states.setdefault(deparse(node), {})
+        variable, options = bind(node, DUMMY_OPTIONS)
+        return dummy_columns(node, self._as_factor(variable).factor, options, state)
 
     def _as_factor(self, node: Node) -> CodedFactor:
         if isinstance(node, Name) and not is_constant(node):

@@ -50,7 +50,7 @@ def _by_one_name(node: Call) -> Call:
 
 
 def _with_reference(factor: Factor, reference: Constant, node: Call) -> Factor:
-    level = _label(reference)
+    level = level_label(reference)
     if level not in factor.levels:
         known = ", ".join(factor.levels[:20])
         raise FormulaError(f"{deparse(node)}: {level!r} is not a level; known are {known}")
@@ -58,7 +58,9 @@ def _with_reference(factor: Factor, reference: Constant, node: Call) -> Factor:
 
 
 def _with_levels(factor: Factor, levels: Constant, node: Call) -> Factor:
-    labels = tuple(_label(level) for level in (levels if isinstance(levels, tuple) else (levels,)))
+    labels = tuple(
+        level_label(level) for level in (levels if isinstance(levels, tuple) else (levels,))
+    )
     twice = [label for k, label in enumerate(labels) if label in labels[:k]]
     if twice:
         raise FormulaError(f"{deparse(node)}: the level {twice[0]!r} is written twice")
@@ -72,7 +74,8 @@ def _with_levels(factor: Factor, levels: Constant, node: Call) -> Factor:
     return replace(ordered, declared=labels)
 
 
-def _label(level: Constant) -> str:
+def level_label(level: Constant) -> str:
+    """A constant of a formula as the label of a level."""
     if isinstance(level, bool):
         return "TRUE" if level else "FALSE"
     return number_label(level) if isinstance(level, float) else str(level)

@@ -241,7 +241,8 @@ def _numeric_columns(name: str, value: Variable) -> NumericColumns:
     if isinstance(value, Basis):
         matrix = np.asfortranarray(value.values)
         width = matrix.shape[1]
-        names = (name,) if width == 1 else tuple(f"{name}{j + 1}" for j in range(width))
+        numbered = (name,) if width == 1 else tuple(f"{name}{j + 1}" for j in range(width))
+        names = value.names or numbered
         return NumericColumns(names, [matrix[:, j] for j in range(width)])
     return NumericColumns((name,), [value])
 

@@ -17,9 +17,13 @@ from mlmfast.formula.syntax import Node
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """Several numeric columns, shape (n, k), that stand for one variable, such as `poly(x, 2)`."""
+    """Several numeric columns, shape (n, k), that stand for one variable, such as `poly(x, 2)`.
+
+    ``names`` are those of the columns, where these are not the variable with a number.
+    """
 
     values: FloatArray
+    names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)

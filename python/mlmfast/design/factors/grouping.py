@@ -9,6 +9,9 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.design.factors.relationship import Relationship
 from mlmfast.handed_out import freeze
 
+#: Name of the factor with one level, all rows, by which the effects of smooths vary; the level.
+ALL_ROWS, EVERY_ROW = "smooths", "all rows"
+
 
 @dataclass(frozen=True)
 class GroupingFactor:
@@ -38,6 +41,11 @@ class GroupingFactor:
         freeze(self, "codes")
 
     @property
+    def has_all_rows(self) -> bool:
+        """Whether it is the one level by which the effects of smooths vary."""
+        return self.labels == (EVERY_ROW,) and not self.columns
+
+    @property
     def n_levels(self) -> int:
         """Number of levels."""
         return len(self.labels)
@@ -58,6 +66,8 @@ class RandomEffects:
         Covariance structure of G.
     text
         The term as written.
+    bounded
+        Whether G is a covariance matrix; else V alone has to be one (NOBOUND).
     """
 
     factor: int
@@ -65,6 +75,12 @@ class RandomEffects:
     columns: tuple[FloatArray | None, ...]
     structure: CovarianceStructure
     text: str
+    bounded: bool = True
 
     def __post_init__(self) -> None:
         freeze(self, "columns")
+
+    @property
+    def iterated(self) -> CovarianceStructure:
+        """The structure in the parameters of the iteration."""
+        return self.structure.closed() if self.bounded else self.structure.opened()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -20,7 +19,7 @@ from mlmfast.design.factors.relationship import (
     families_of,
     sparse_array,
 )
-from mlmfast.errors import DataError, ModelError, RelationshipWarning
+from mlmfast.errors import DataError, ModelError, RelationshipWarning, warn
 from mlmfast.running.interruptible import interruptible
 
 _NAMED = 5
@@ -241,10 +240,10 @@ def _check_definite(values: Sparse, name: str) -> None:
             )
         singular, smallest = True, min(smallest, eigenvalue)
     if singular:
-        warnings.warn(
+        warn(
             f"cov[{name!r}] is singular (smallest eigenvalue {smallest:.1e}): effects of some "
             "levels are functions of others'. The fit is valid; check for levels that stand in it "
             "twice",
             RelationshipWarning,
-            stacklevel=2,
+            "MLM103",
         )

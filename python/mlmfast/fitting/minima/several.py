@@ -111,7 +111,7 @@ def search(
     if rows.size and parts:
         kinds = _kinds(criterion, rows, moments, held)
         open_ends = _look_guarded(
-            criterion, parts, found, kinds, rows, model.design.n_obs, few, guarded
+            criterion, parts, found, kinds, rows, model.design.n_observations, few, guarded
         )
     elif rows.size:
         _look_in_turns(model, criterion, found, rows, moments, held, few)
@@ -138,7 +138,7 @@ def _look_in_turns(
     few: Few,
 ) -> None:
     """Search from other starts, and again round a lower minimum; keep in ``found`` what is."""
-    most = _followed(model.design.n_obs)
+    most = _followed(model.design.n_observations)
     for _ in range(_TURNS):
         kinds = _kinds(criterion, rows, base, held)
         before = found.newton.value.copy()
@@ -212,16 +212,16 @@ def _may_have_others(model: ReducedModel, criterion: Criterion, found: Settled) 
     stretches = residual_stretches(criterion)
     spatial = any(isinstance(s.structure, Spatial) for s in stretches)
     rough = any(isinstance(s.structure, Spatial) and s.structure.is_rough for s in stretches)
-    if rough and model.design.n_obs < _MANY_ROWS:
+    if rough and model.design.n_observations < _MANY_ROWS:
         # A range may pass from one gap between points to the next, by any number of minima.
         return np.ones(n, dtype=np.bool_)
     # An unstructured or diagonal covariance alone has one minimum.
-    if not alone and model.design.n_obs < few * criterion.n_theta:
+    if not alone and model.design.n_observations < few * criterion.n_theta:
         return np.ones(n, dtype=np.bool_)
     if effects and _share_subjects(model):
         return np.ones(n, dtype=np.bool_)
     doubtful = ~found.newton.converged
-    if spatial or model.design.n_obs < _MANY_ROWS:
+    if spatial or model.design.n_observations < _MANY_ROWS:
         # A range below all distances is as good as any other such one, and need not be the best.
         doubtful |= found.newton.min_eigenvalue < _FLAT
     parts = zip(criterion.terms, criterion.theta_slices, found.singular.T, strict=True)

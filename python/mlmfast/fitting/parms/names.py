@@ -13,7 +13,7 @@ from mlmfast.criterion.parameters.covariance_parameter import CovarianceParamete
 from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.criterion.parameters.spellings import Asked, asked_for
 from mlmfast.errors import ModelError
-from mlmfast.fitting.parms.request import finite_number
+from mlmfast.fitting.parms.request import finite_number, is_open
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,10 @@ class NamedParameters:
                 )
             parameter = self.functions.parameters[self.find(name)]
             low, high = pair
-            if all(bound is None or bound in (-np.inf, np.inf) for bound in pair):
-                raise self._no_bound(name, parameter)
+            if is_open(pair):
+                raise ModelError(
+                    f"bounds of {name!r} are open on both sides and bound nothing; leave them out"
+                )
             # 0 for a standard deviation is no bound of its own.
             is_edge = low is None or (low == 0 and parameter.lower == 0)
             lower = parameter.lower if is_edge else self._bound(name, low)
@@ -106,16 +108,6 @@ class NamedParameters:
                 raise ModelError(f"bounds of {name!r}: {low!r} is not below {high!r}")
             out[self.find(name)] = (lower, upper)
         return out
-
-    def _no_bound(self, name: str, parameter: CovarianceParameter) -> ModelError:
-        """Complaint about bounds that bound nothing, meant perhaps to let a variance go below 0."""
-        text = f"bounds of {name!r} are open on both sides and bound nothing; leave them out"
-        if parameter.kind == "sd":
-            text += (
-                ". The variance of a random effect is never below 0 here (NOBOUND of PROC MIXED "
-                "lets it): for a negative covariance within groups use residual='cs(visit | group)'"
-            )
-        return ModelError(text)
 
     def _bound(self, name: str, value: Any) -> float:
         if isinstance(value, float | int) and np.isinf(value):

@@ -54,6 +54,19 @@ class Parms:
                 )
 
 
+def is_open(pair: object) -> bool:
+    """Whether bounds are open on both sides.
+
+    Examples
+    --------
+    >>> is_open((None, None)), is_open((0.0, None))
+    (True, False)
+    """
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        return False
+    return all(bound is None or bound in (-np.inf, np.inf) for bound in pair)
+
+
 def start_variance(value: Any) -> float:
     """The residual variance to start from.
 

@@ -63,7 +63,8 @@ def starting_theta(
         stretch = slice(first, taken[group])
         k = np.linalg.inv(reduced.effects_map(int(position)))
         relative = k @ full[stretch, stretch] @ k.T / unit
-        if not np.isfinite(relative).all() or np.linalg.eigvalsh(relative)[0] < -1e-8:
+        below = term.bounded and np.linalg.eigvalsh(np.nan_to_num(relative))[0] < -1e-8
+        if not np.isfinite(relative).all() or below:
             raise ModelError(f"the matrix to start {group!r} from is not a covariance matrix")
         theta[:, criterion.theta_slices[int(position)]] = block.structure.theta(relative[None])
     return theta

@@ -37,7 +37,7 @@ def moment_start(model: ReducedModel, criterion: Criterion) -> FloatArray:
     Reference: Searle, Casella and McCulloch (1992), Variance Components, section 5.2 (Henderson's
     method 1).
     """
-    core, n_obs = model.iterative, model.design.n_obs
+    core, n_obs = model.iterative, model.design.n_observations
     assert core is not None, "the other engines start from the score at G = 0"
     n_levels = [model.design.factors[f].n_levels for f in model.levels]
     rows = []

@@ -65,7 +65,7 @@ def _is_worth_it(model: ReducedModel, criterion: Criterion) -> bool:
     related = any(factor.relationship is not None for factor in model.design.factors)
     if related or criterion.flat is not None:
         return False
-    fewest = max(_FEWEST_OPERATIONS, _OPERATIONS_A_ROW * model.design.n_obs)
+    fewest = max(_FEWEST_OPERATIONS, _OPERATIONS_A_ROW * model.design.n_observations)
     return model.factorization_operations > fewest
 
 

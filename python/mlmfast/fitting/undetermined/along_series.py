@@ -64,7 +64,7 @@ def has_short_units(model: ReducedModel) -> bool:
     if residual is None or residual.formula is None or residual.along is None:
         return False
     short = bool(np.bincount(residual.units).max() <= _SHORT)
-    return short and model.design.n_obs <= _FEW_OBS
+    return short and model.design.n_observations <= _FEW_OBS
 
 
 def needs_joined_rows(model: ReducedModel) -> bool:

@@ -284,7 +284,7 @@ def _with_variance(model: ReducedModel, criterion: Criterion) -> FloatArray:
     n = len(entries)
     out = np.empty((n + 1, n + 1))
     out[:n, :n], out[n, :n], out[:n, n] = -second[0], trace[0], trace[0]
-    out[n, n] = model.design.n_obs - (len(model.kept) if criterion.reml else 0)
+    out[n, n] = model.design.n_observations - (len(model.kept) if criterion.reml else 0)
     return out
 
 

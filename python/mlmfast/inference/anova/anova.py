@@ -15,6 +15,7 @@ from mlmfast.design.columns.model_matrix import INTERCEPT
 from mlmfast.display.table_result import TableResult
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.fitted import Fitted
+from mlmfast.formula.smooth_terms import is_smooth_label
 from mlmfast.handed_out import copied
 from mlmfast.inference.anova import (
     EstimableFunctions,
@@ -172,6 +173,12 @@ def _tests_of_terms(
         rows[label] = table_row(test, chisq)
         if test.note:
             without[label] = test.note
+    curves = [term.label for term in functions.terms if is_smooth_label(term.label)]
+    if not rows and curves and not empty:
+        raise ModelError(
+            f"the fixed part has no terms besides {', '.join(curves)}, whose tests are in "
+            "fit.smooths"
+        )
     if not rows and empty:
         raise ModelError(
             f"nothing to test: no part of {', '.join(empty)} is estimable free of the other terms, "
@@ -182,6 +189,8 @@ def _tests_of_terms(
     notes = [ddf_label(fit, ddf)]
     if empty:
         notes.append(f"Not estimable, left out: {', '.join(empty)}")
+    if curves:
+        notes.append(f"Smooth terms, tested in fit.smooths: {', '.join(curves)}")
     notes += without_f(without)
     frame = pd.DataFrame.from_dict(rows, orient="index")
     return AnovaTable(
@@ -229,7 +238,7 @@ def hypothesis_matrices(
     return {
         term.label: find(functions, t, kind, definition)
         for t, term in enumerate(functions.terms)
-        if term.label != INTERCEPT
+        if term.label != INTERCEPT and not is_smooth_label(term.label)
     }
 
 
@@ -284,18 +293,34 @@ def estimable_functions(fit: Fitted) -> EstimableFunctions:
         )
     known: EstimableFunctions | None = fit.__dict__.get("_estimable_functions")
     if known is None:
-        source = fit._needs_source("a test of terms")
+        source = fit._needs_source("a test of terms", of_sums=True)
         design = source.design
         # Least squares weights its sums of squares; programs for mixed models go by the design.
         is_linear = not design.random and design.residual is None and record.residual_scale is None
         weights = design.weights if is_linear else None
-        if record.fixed_spec is None or source.frame is None:
+        if design.condensed is not None and fit._row_facts is not None:
+            known = _of_sums(fit, design)
+        elif record.fixed_spec is None or source.frame is None:
             known = functions_of_columns(design.x, design.x_names, record.kept, weights)
         else:
             rows = source.frame.frame
             known = functions_of_formula(record.fixed_spec, rows, record.kept, weights)
         fit.__dict__["_estimable_functions"] = known
     return known
+
+
+def _of_sums(fit: Fitted, design: Design) -> EstimableFunctions:
+    from mlmfast.inference.anova.of_sums import functions_of_sums
+
+    record = fit._record
+    assert record.fixed_spec is not None and fit._row_facts is not None, "the caller looked"
+    if design.is_weighted and design.random:
+        raise ModelError(
+            "tests of terms go by sums over the rows without their weights, and a reduction of rows "
+            "with weights holds weighted ones; use contrast() with the coefficients you mean, or "
+            "fit the rows: mlm.lmm(formula, data, weights=...)"
+        )
+    return functions_of_sums(record.fixed_spec, design, fit._row_facts, record.kept)
 
 
 def without_f(reasons: Mapping[str, str]) -> list[str]:

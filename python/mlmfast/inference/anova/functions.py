@@ -149,7 +149,7 @@ def functions_of_formula(
     rows, counts = distinct_rows(frame, spec.variables, weights)
     matrix = spec.build(rows)
     terms = term_columns(spec, rows, counts)
-    return _functions(matrix.columns, matrix.term_of_column, terms, counts, kept)
+    return functions_of_terms(matrix.columns, matrix.term_of_column, terms, counts, kept)
 
 
 def functions_of_columns(
@@ -173,10 +173,10 @@ def functions_of_columns(
     scaled = [of_mean_square_one([column], counts) for column in filled]
     cells = tuple(replace(SINGLE, scales=np.array([size])) for _, size in scaled)
     terms = TermColumns(parts, [column for column, _ in scaled], np.arange(len(filled)), cells)
-    return _functions(filled, range(len(filled)), terms, counts, kept)
+    return functions_of_terms(filled, range(len(filled)), terms, counts, kept)
 
 
-def _functions(
+def functions_of_terms(
     x: Sequence[FloatArray],
     term_of_x: Sequence[int],
     terms: TermColumns,

@@ -179,6 +179,7 @@ def _check_fits(fits: Sequence[Fitted]) -> None:
     for fit in fits:
         if not isinstance(fit, Fitted):
             raise ComparisonError(f"compare takes fits, found {type(fit).__name__}")
+        fit._needs_likelihood("compare()")
     first = fits[0]
     for k, fit in enumerate(fits[1:], 2):
         if fit._record.response != first._record.response:
@@ -199,6 +200,9 @@ def _check_data(first: Fitted, fit: Fitted, k: int) -> None:
     if first._source is None or fit._source is None:
         return
     mine, its = first._source.design, fit._source.design
+    if mine.condensed is not None or its.condensed is not None:
+        # Of the rows there are sums, which models of other columns keep otherwise.
+        return
     if not np.array_equal(mine.y, its.y):
         raise ComparisonError(
             f"fits 1 and {k} have responses of the same name but other values, or other rows"
@@ -245,6 +249,8 @@ def _same_fixed_effects(first: Fitted, fit: Fitted) -> bool:
     if a.absorbed is not None or b.absorbed is not None:
         return set(a.coefficient_names) == set(b.coefficient_names)
     x, z = first._source.design, fit._source.design
+    if x.condensed is not None or z.condensed is not None:
+        return a.coefficient_names == b.coefficient_names
     if len(a.kept) != len(b.kept):
         return False
     # Another order of the same columns leaves the restricted likelihood as it is.
@@ -266,7 +272,7 @@ def _refitted(fit: Fitted) -> Fitted:
     """The fit by maximum likelihood, what it holds held."""
     if fit._record.method == "ML":
         return fit
-    source = fit._needs_source("a refit by ML")
+    source = fit._needs_source("a refit by ML", of_sums=True)
     hold = None if source.parms is None else source.parms.held
     with warnings.catch_warnings():
         # The fit has said so already.

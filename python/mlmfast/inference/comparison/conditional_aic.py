@@ -66,6 +66,7 @@ def caic(fit: Fitted, method: str = "greven-kneib") -> pd.Series[float]:
     >>> fit.caic().round(2).to_dict()
     {'llf': -824.51, 'df': 30.25, 'caic': 1711.52}
     """
+    fit._needs_likelihood("caic()")
     source, record = fit._needs_source("conditional AIC"), fit._record
     _check(source, method)
     design, criterion, theta = source.design, source.criterion, source.theta
@@ -73,7 +74,7 @@ def caic(fit: Fitted, method: str = "greven-kneib") -> pd.Series[float]:
     residual = _conditional_residual(source, record, design, theta) * root
     df = float(len(record.kept))
     if criterion.n_theta:
-        df += _trace_of_random_part(source)
+        df += trace_of_random_part(source)
         if method == "greven-kneib":
             df += _correction(source, record, residual, root)
     sigma2 = record.sigma2
@@ -119,7 +120,7 @@ def _conditional_residual(
     return np.asarray(out)
 
 
-def _trace_of_random_part(source: FitSource) -> float:
+def trace_of_random_part(source: FitSource) -> float:
     """tr(I - P) - p: the sum of phi tr(P W_phi) over the entries phi of G, in which W is linear."""
     criterion, theta = source.criterion, source.theta
     g, core = criterion.covariances(theta), criterion.reduction

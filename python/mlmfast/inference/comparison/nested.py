@@ -142,6 +142,8 @@ def _fixed_are_nested(small: Fitted, large: Fitted) -> bool:
         return names[0] <= names[1]
     if names[0] <= names[1] or small._source is None or large._source is None:
         return names[0] <= names[1]
+    if small._source.design.condensed is not None or large._source.design.condensed is not None:
+        return False
     X, own = _columns(large), _columns(small)
     factor = large._source.design.absorbed
     if factor is not None:

@@ -147,7 +147,8 @@ def variance_test(
     >>> round(test.statistic, 3), test.df, test.method
     (42.837, 2, 'mixture')
     """
-    source, record = fit._needs_source("a test of a variance"), fit._record
+    fit._needs_likelihood("test_variance()")
+    source, record = fit._needs_source("a test of a variance", of_sums=True), fit._record
     if term is None:
         term = _only_effect(source.design)
     check_engine(source.model, "a test of a variance")
@@ -191,7 +192,8 @@ def ranova(fit: Fitted) -> pd.DataFrame:
     lies on the boundary; ``Pr(mixture)`` takes the mixture that `test_variance` describes. ``Df``
     counts parameters that the data determine; an effect that takes none with it (Df 0) has no test.
     """
-    source, record = fit._needs_source("ranova"), fit._record
+    fit._needs_likelihood("ranova()")
+    source, record = fit._needs_source("ranova", of_sums=True), fit._record
     check_engine(source.model, "ranova")
     n_held = 0 if source.parms is None else len(source.parms.held)
     rows: dict[str, list[float]] = {
@@ -277,9 +279,20 @@ def null_method(design: Design, t: int, effects: list[int], method: str | None) 
     related = single and design.factors[design.random[0].factor].relationship is not None
     is_only = single and design.residual is None and not related
     if method is None:
-        return "exact" if is_only else "mixture" if len(effects) == 1 else "bootstrap"
+        if design.condensed is not None and len(effects) > 1:
+            raise ModelError(
+                "several effects at once are tested by a bootstrap, which needs the rows; name one "
+                "effect (sd_x|g), or fit the rows: mlm.lmm(formula, data)"
+            )
+        mixed = len(effects) == 1 and (not is_only or design.condensed is not None)
+        return "mixture" if mixed else "exact" if is_only else "bootstrap"
     if method not in {"exact", "mixture", "bootstrap"}:
         raise ModelError(f"method is {method!r}; use 'exact', 'mixture' or 'bootstrap'")
+    if design.condensed is not None and method != "mixture":
+        raise ModelError(
+            f"method={method!r} needs the rows, and a reduction holds sums over them; use "
+            "method='mixture', or fit the rows: mlm.lmm(formula, data)"
+        )
     if method == "exact" and not is_only:
         raise ModelError(
             "the exact distribution is known for the only variance besides the residual's; this "

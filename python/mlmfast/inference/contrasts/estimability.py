@@ -24,7 +24,9 @@ def _aliasing(fit: Fitted) -> Aliasing:
     record = fit._record
     if not fit.aliased:
         return _without_aliased(record.kept)
-    design = fit._needs_source("what can be estimated in a model with aliased columns").design
+    design = fit._needs_source(
+        "what can be estimated in a model with aliased columns", of_sums=True
+    ).design
     return aliasing_of(design.x, design.n_obs, record.kept)
 
 

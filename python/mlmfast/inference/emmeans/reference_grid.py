@@ -136,6 +136,11 @@ def reference_grid(fit: Fitted, at: Mapping[str, Any] | None = None) -> Referenc
             "the model was made from arrays, so there are no factors to average over; fit by a "
             "formula, or use contrast(L) with rows of your own"
         )
+    fit._record.refuse_smooths(
+        "the grid of marginal means",
+        "predict(rows, ranef=False, interval='confidence') gives means with their curves, and "
+        "contrast() differences between levels of a factor",
+    )
     if at is not None and not isinstance(at, Mapping):
         raise DataError(f"at is {at!r}; write a dict, as in at={{'dose': [0, 10]}}")
     at = dict(at or {})
@@ -179,6 +184,8 @@ def evaluated_grid(
 
 def facts_of_rows(fit: Fitted) -> RowFacts | None:
     """What the grid takes from the rows of a fit; None for one that has none, or no formula."""
+    if fit._row_facts is not None:
+        return fit._row_facts
     if fit._source is None or fit._source.frame is None or fit._record.fixed_spec is None:
         return None
     return row_facts(fit, _names(fit), _levels, _mean_offset_argument(fit))
@@ -238,9 +245,9 @@ def _levels(fit: Fitted, name: str) -> tuple[tuple[str, ...], tuple[Any, ...]] |
         for text, variable in spec.coded.items()
         if isinstance(variable, FactorVariable) and _is_factor_of(text, name)
     ]
+    if fit._row_facts is not None:
+        return fit._row_facts.levels.get(name)
     if fit._source is None or fit._source.frame is None:
-        if fit._row_facts is not None:
-            return fit._row_facts.levels.get(name)
         return (coded[0].levels, coded[0].levels) if coded else None
     frame = fit._source.frame.frame
     if not coded and not frame.is_categorical(name):

@@ -79,7 +79,7 @@ def derived(
            estimate     se   lower   upper
     value    2338.6  514.8  1635.2  4013.5
     """
-    source, record = fit._needs_source("a function of the parameters"), fit._record
+    source, record = fit._needs_source("a function of the parameters", of_sums=True), fit._record
     if not callable(function):
         raise ModelError(
             f"function is {function!r}; give a function of the parameters by name, such as "

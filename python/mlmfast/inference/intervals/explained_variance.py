@@ -42,13 +42,26 @@ class _Weights:
     def fixed(self) -> FloatArray:
         """Covariance matrix of the columns of X over the rows, (rank, rank)."""
         x = self.source.design.fixed_matrix[:, self.source.model.kept]
-        return np.atleast_2d(np.cov(x, rowvar=False))
+        return _covariance(x, self._shares)
 
     @cached_property
     def fixed_between(self) -> FloatArray:
         """The part of it that lies between clusters."""
         x = self.source.design.fixed_matrix[:, self.source.model.kept]
-        return _between(x, self._codes)
+        return _between(x, self._codes, self._shares)
+
+    @cached_property
+    def _shares(self) -> FloatArray | None:
+        """Observations that each row stands for; None for one each."""
+        design = self.source.design
+        if design.condensed is None:
+            return None
+        if design.condensed.weighted:
+            raise ModelError(
+                "shares of variance take means over the rows, and a reduction of rows with weights "
+                "holds weighted sums; fit the rows: mlm.lmm(formula, data, weights=...)"
+            )
+        return design.weights
 
     @cached_property
     def _codes(self) -> CodeArray:
@@ -73,7 +86,9 @@ class _Weights:
 
     def moment(self, t: int, part: str) -> FloatArray:
         """Mean of z z' over the rows, or of its part "within", "between" or "mean", (q, q)."""
-        z = self.columns(t)
+        z, shares = self.columns(t), self._shares
+        if shares is not None:
+            return _weighted_moment(z, shares, part, self._codes)
         mean = np.outer(z.mean(axis=0), z.mean(axis=0))
         if part == "all":
             return np.asarray(z.T @ z / len(z))
@@ -84,10 +99,34 @@ class _Weights:
         return between if part == "between" else np.asarray(z.T @ z / len(z) - mean - between)
 
 
-def _between(x: FloatArray, codes: CodeArray) -> FloatArray:
+def _weighted_moment(z: FloatArray, shares: FloatArray, part: str, codes: CodeArray) -> FloatArray:
+    """`_Weights.moment` over rows that each stand for several."""
+    n = shares.sum()
+    center = shares @ z / n
+    mean, whole = np.outer(center, center), (z * shares[:, None]).T @ z / n
+    if part in {"all", "mean"}:
+        return np.asarray(whole if part == "all" else mean)
+    between = _between(z, codes, shares) * (n - 1.0) / n
+    return between if part == "between" else np.asarray(whole - mean - between)
+
+
+def _covariance(x: FloatArray, shares: FloatArray | None) -> FloatArray:
+    """Covariance matrix of columns over rows, or over those that each row stands for."""
+    if shares is None:
+        return np.atleast_2d(np.cov(x, rowvar=False))
+    n = shares.sum()
+    deviations = x - shares @ x / n
+    return np.asarray((deviations * shares[:, None]).T @ deviations / (n - 1.0))
+
+
+def _between(x: FloatArray, codes: CodeArray, shares: FloatArray | None = None) -> FloatArray:
     """Covariance over rows of the columns' cluster means."""
     if x.shape[1] == 0:
         return np.zeros((0, 0))
+    if shares is not None:
+        counts = np.bincount(codes, weights=shares)
+        means = [np.bincount(codes, weights=shares * column) / counts for column in x.T]
+        return _covariance(np.stack(means, axis=1), counts)
     counts = np.bincount(codes)
     means = np.stack([np.bincount(codes, weights=c) / counts for c in x.T], axis=1)
     return np.atleast_2d(np.cov(means[codes], rowvar=False))
@@ -118,7 +157,8 @@ class _Estimated:
     def residual(self) -> Any:
         """Mean residual variance over the rows."""
         design, functions = self.at.source.design, self.at.functions
-        mean = 1.0 if design.weights is None else float(np.mean(1.0 / design.weights))
+        plain = design.weights is None or not design.is_weighted
+        mean = 1.0 if plain else float(np.mean(1.0 / np.asarray(design.weights)))
         if design.residual is None:
             (sigma,) = self.at.lift(functions(self.at.point)[-1:])
             return sigma**2 * mean
@@ -290,10 +330,10 @@ def explained_figures(
 ) -> dict[str, dict[str, tuple[float, float]]]:
     """Every share of variance that serves the model with its standard error, by figure.
 
-    None where that would cost far more than the fit.
+    None where that would cost far more than the fit, and of fits by moments.
     """
     out: dict[str, dict[str, tuple[float, float]]] = {}
-    if not source.design.random or source.model.is_vast:
+    if not source.design.random or source.model.is_vast or record.estimator:
         return out
     model = _Estimated(AtEstimate(source, record))
     for figure, compute in FIGURES.items():

@@ -92,6 +92,11 @@ class AtEstimate:
     @cached_property
     def point(self) -> FloatArray:
         """The estimate, shape (1, n_coordinates)."""
+        if self.record.estimator:
+            raise ModelError(
+                "functions of the covariance parameters go by the information of a likelihood, and "
+                f"this fit is by method={self.record.estimator!r}; fit with method='REML' or 'ML'"
+            )
         parms = self.source.parms
         scale = None if parms is None else parms.log_sigma2
         return self.functions.point_at(self.source.theta, scale)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
     from mlmfast.fitted.source import FitSource
 
+_NO_CURVES = "the curves are in fit.smooths, the parts of the variance in fit.varcorr"
 _NO_EFFECTS = "the model has no random effects, so no variance of theirs to explain"
 _TITLES = {
     "icc": "Intraclass correlations",
@@ -126,6 +127,7 @@ def _table(
     ModelError
         Without random effects, and where a figure does not serve the model.
     """
+    fit._record.refuse_smooths("a share of the variance", _NO_CURVES)
     source = fit._source
     if source is None:
         return _stored_table(fit, figure, interval, level)

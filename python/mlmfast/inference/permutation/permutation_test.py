@@ -176,6 +176,7 @@ def permutation_test(
     """
     if not isinstance(fit, Fitted):
         raise ModelError(f"fit is {type(fit).__name__}; give what mlm.lmm(...) returned")
+    fit._needs_likelihood("permutation_test()")
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise DataError(f"n is {n!r}; the number of arrangements must be an integer >= 1")
     if permute is not None and permute not in SCHEMES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +157,41 @@ class Bootstrap(PrintedFrame):
         )
         return bca(values, estimate, acceleration, tails)
 
+    def plot(  # type: ignore[override]
+        self,
+        which: str | Sequence[str] | None = None,
+        level: float = 0.95,
+        kind: str = "percentile",
+        ax: Any = None,
+    ) -> Any:
+        """Replicates as histograms, with the estimate and its interval; returns the axes.
+
+        Parameters
+        ----------
+        which
+            Names of parameters; all by default.
+        level, kind
+            Of the interval, as for `conf_int`.
+        ax
+            Where to draw: one axes a parameter.
+
+        Raises
+        ------
+        ModelError
+            For a name that is no parameter of the bootstrap.
+        """
+        from mlmfast.display.pictures.bootstrap_plot import bootstrap_plot
+
+        names = [which] if isinstance(which, str) else list(which or self.estimates.index)
+        missing = [name for name in names if name not in self.estimates.index]
+        if missing:
+            known = ", ".join(map(repr, self.estimates.index))
+            raise ModelError(f"{missing[0]!r} is no parameter of the bootstrap; it has {known}")
+        limits = self.conf_int(level, kind)
+        return bootstrap_plot(
+            self.replicates, self.estimates[names], limits, f"{100 * level:g} % {kind} interval", ax
+        )
+
     def __repr__(self) -> str:
         n = len(self.replicates)
         head = f"{self.kind.capitalize()} bootstrap of {n} samples, {self.n_failed} failed"
@@ -215,6 +250,7 @@ def bootstrap(
     >>> drawn.conf_int(kind="bca").loc["Days"].round(0).tolist()
     [8.0, 14.0]
     """
+    fit._needs_likelihood("bootstrap()")
     source, record = fit._needs_source("a bootstrap"), fit._record
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 2:
         raise DataError(f"n is {n!r}; the number of samples must be an integer >= 2")

@@ -10,7 +10,11 @@ from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.errors import ModelError
 from mlmfast.reduction.engines.dense import DenseParts, dense_parts
-from mlmfast.reduction.engines.independence import check_distinct, independent_clusters
+from mlmfast.reduction.engines.independence import (
+    are_nested,
+    check_distinct,
+    independent_clusters,
+)
 from mlmfast.reduction.engines.options import _SETTINGS, CrossedSettings, Engine, IterativeSettings
 from mlmfast.reduction.engines.sizes import (
     FEW_ROWS,
@@ -47,6 +51,8 @@ def relate_factors(
         memory would hold it.
     """
     check_distinct(design)
+    if not design.is_bounded:
+        engine = _unbounded(design, levels, engine)
     factors = [design.factors[f] for f in levels]
     related = [factor.name for factor in factors if factor.relationship is not None]
     if engine == "dense" or (engine is None and related):
@@ -88,9 +94,34 @@ def relate_factors(
         raise _crossed(design, levels, error.args[0]) from None
 
 
+#: Rows of a part up to which V is held whole where nested factors have unbounded variances.
+_FEW_CORRELATED = 2_000
+
+
+def _unbounded(design: Design, levels: tuple[int, ...], engine: Engine) -> Engine:
+    """The engine of a model whose variances may be negative: one that factors V.
+
+    With one grouping factor the nested engine's W = I + T G T' is positive definite where V is.
+    With several it asks the same of what is inside each level too, which is more than V needs.
+    """
+    if isinstance(engine, CrossedSettings | IterativeSettings):
+        name = next(n for n, kind in _SETTINGS.items() if isinstance(engine, kind))
+        raise ModelError(
+            f"bounded=False: the {name} engine works with roots of the random effects' "
+            "covariances, which negative variances have not; leave options={'engine': ...} out"
+        )
+    if engine is not None or len(levels) < 2:
+        return engine
+    if any(design.factors[f].relationship is not None for f in levels):
+        return "dense"
+    components, _ = independent_clusters(design, levels)
+    small = int(np.bincount(components).max(initial=0)) <= _FEW_CORRELATED
+    return None if are_nested(design, levels) and not small else "dense"
+
+
 def _cross_related(design: Design, levels: tuple[int, ...]) -> _core.Crossing | None:
     """The crossed form of a model with related levels, where it serves and is cheaper."""
-    if design.residual is not None or design.n_obs <= FEW_ROWS:
+    if not design.is_bounded or design.residual is not None or design.n_obs <= FEW_ROWS:
         return None
     related = [design.factors[f].relationship for f in levels]
     if any(r is not None and r.precision is None for r in related):
@@ -168,6 +199,11 @@ def _check_iterative(design: Design) -> None:
 
 def _met_twice(design: Design, factor: GroupingFactor) -> str:
     """A subject of the residual covariance with two of its levels of a factor."""
+    if design.condensed is not None:
+        raise ModelError(
+            "the iterative engine reads the rows again and again, and a reduction has none; leave "
+            "options={'engine': 'iterative'} out"
+        )
     assert design.residual is not None
     codes = design.residual.subject.codes
     seen = np.full(design.residual.subject.n_levels, -1, dtype=np.int64)

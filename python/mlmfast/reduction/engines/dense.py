@@ -125,4 +125,5 @@ def reduce_densely(
         sqrt_weights=None if design.weights is None else np.sqrt(design.weights),
         visits=visits,
         n_visits=n_visits,
+        n_obs=None if design.condensed is None else design.condensed.n_obs,
     )

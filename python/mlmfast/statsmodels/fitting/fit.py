@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -194,9 +193,11 @@ def _held(
     params.fe_params = at.beta
     converged = point.converged and do_cg
     if do_cg and not converged:
-        warn("the fit with parameters held did not reach an optimum", ConvergenceWarning)
+        what = "the fit with parameters held did not reach an optimum"
+        warn(what, ConvergenceWarning, "MLM804")
     if not is_definite(params):
-        warn(f"{_SINGULAR}: some of what is held or estimated is 0", SingularMatrixWarning)
+        what = f"{_SINGULAR}: some of what is held or estimated is 0"
+        warn(what, SingularMatrixWarning, "MLM806")
     return Estimates(
         params, at.scale(at.beta), at.value(at.beta), (converged, point.iterations), mask
     )
@@ -212,11 +213,13 @@ def _warn_of(found: LMMResult) -> None:
             "the fit did not reach a certified optimum (decrement "
             f"{found.certificate.newton_decrement:.1e}); use fewer random effects",
             ConvergenceWarning,
+            "MLM805",
         )
     elif found.singular:
         warn(
             f"{_SINGULAR}: {boundary}. Fixed effects and their standard errors are valid",
             SingularMatrixWarning,
+            "MLM806",
         )
 
 
@@ -232,11 +235,11 @@ def _read_optimisers(method: Any, niter_sa: int, fit_kwargs: dict[str, Any]) -> 
     unknown = sorted(set(fit_kwargs) - _OPTIMISERS - {"disp"})
     if unknown:
         plural = "s" if len(unknown) > 1 else ""
-        warnings.warn(
+        warn(
             f"Argument{plural} {', '.join(unknown)} not used by MixedLM.fit. Future versions will "
             "raise on these arguments.",
             FutureWarning,
-            stacklevel=3,
+            "MLM803",
         )
     meaningless = sorted(set(fit_kwargs) & _OPTIMISERS)
     meaningless += ["method"] * (method is not None) + ["niter_sa"] * (niter_sa > 0)
@@ -246,6 +249,7 @@ def _read_optimisers(method: Any, niter_sa: int, fit_kwargs: dict[str, Any]) -> 
             f"{', '.join(meaningless)}: of statsmodels' optimisers, without effect here, where "
             "Newton's method goes to a proven optimum (said once)",
             IgnoredArgumentWarning,
+            "MLM802",
         )
 
 

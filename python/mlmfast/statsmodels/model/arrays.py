@@ -324,7 +324,7 @@ def _components(exog_vc: Any) -> VCSpec:
         return VCSpec([], [], [])
     if not isinstance(exog_vc, dict):
         return exog_vc  # type: ignore[no-any-return]
-    warn("Using deprecated variance components format", OldFormatWarning)
+    warn("Using deprecated variance components format", OldFormatWarning, "MLM801")
     groups = sorted({group for matrices in exog_vc.values() for group in matrices})
     names = sorted(exog_vc)
     mats = [[_two_columns(exog_vc[name][g]) for g in groups] for name in names]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def by_method_plot(
-    result: Shown, estimand: str | None, where: Mapping[str, Any] | None
+    result: Shown, estimand: str | None, where: Mapping[str, Any] | None, on: Any = None
 ) -> NDArray[Any]:
     """See `StudyPlots.by_method`."""
     name = chosen_estimand(result, estimand)
@@ -26,8 +26,8 @@ def by_method_plot(
     if frame.empty:
         raise DataError(f"no replicate shown has what the picture needs of {name!r}")
     conditions = conditions_of(frame, result.factors)
-    columns = max(1, min(4, len(conditions)))
-    axes = panels(max(1, -(-len(conditions) // columns)), columns, 3.0, 2.6)
+    columns = len(conditions) if on is not None else min(4, len(conditions))
+    axes = panels(-(-len(conditions) // columns), columns, 3.0, 2.6, on)
     for ax, condition in zip(axes.ravel(), conditions, strict=False):
         own = of_condition(frame, condition)
         for m, method in enumerate(result.methods):

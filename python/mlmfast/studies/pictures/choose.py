@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mlmfast.display.figure import new_figure
+from mlmfast.display.figure import new_figure, series
 from mlmfast.errors import DataError
 from mlmfast.studies.performance.by_condition import Shown
 from mlmfast.studies.plan.identity import cell
@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 
 #: Panels of one picture.
 _MOST = 48
-#: Colours of methods, told apart by those who see no red or green too (Okabe and Ito).
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 def colour(position: int) -> str:
     """Colour of a method by its position."""
-    return COLOURS[position % len(COLOURS)]
+    return series(position).colour
 
 
 def chosen_estimand(result: Shown, estimand: str | None) -> str:
@@ -80,14 +78,24 @@ def _same(one: Any, other: Any) -> bool:
     return missing if one is None else bool(one == other or str(one) == other)
 
 
-def panels(rows: int, columns: int, width: float = 2.6, height: float = 2.4) -> NDArray[Any]:
-    """Axes of a picture of several panels, (rows, columns).
+def panels(
+    rows: int, columns: int, width: float = 2.6, height: float = 2.4, ax: Any = None
+) -> NDArray[Any]:
+    """Axes of a picture of several panels, (rows, columns); ``ax`` are those to draw on.
 
     Raises
     ------
     DataError
-        Where they are too many to be seen.
+        Where they are too many to be seen, or ``ax`` are others in number.
     """
+    if ax is not None:
+        given = np.ravel(np.asarray(ax, dtype=object))
+        if given.size != rows * columns:
+            raise DataError(
+                f"ax has {given.size} panels and the picture {rows} x {columns}; choose conditions "
+                "by where=, or leave ax out"
+            )
+        return given.reshape(rows, columns)
     if rows * columns > _MOST:
         raise DataError(
             f"the picture would have {rows} x {columns} panels; choose some conditions by where="

@@ -20,7 +20,7 @@ _Z = 1.959964
 
 
 def funnel_plot(
-    result: Shown, estimand: str | None, where: Mapping[str, Any] | None
+    result: Shown, estimand: str | None, where: Mapping[str, Any] | None, on: Any = None
 ) -> NDArray[Any]:
     """See `StudyPlots.funnel`."""
     name = chosen_estimand(result, estimand)
@@ -29,7 +29,7 @@ def funnel_plot(
     if frame.empty:
         raise DataError(f"no replicate shown has what the picture needs of {name!r}")
     conditions = conditions_of(frame, result.factors)
-    axes = panels(max(1, len(conditions)), len(result.methods))
+    axes = panels(len(conditions), len(result.methods), ax=on)
     for row, condition in zip(axes, conditions, strict=False):
         own = of_condition(frame, condition)
         truth = truth_of(result, condition, name)

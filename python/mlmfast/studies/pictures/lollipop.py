@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlmfast.display.figure import PALE, new_figure, plain
+from mlmfast.display.figure import PALE, axes_or_new, plain, series
 from mlmfast.errors import DataError
 from mlmfast.studies.performance.by_condition import Shown, conditions_of, label, of_condition
 from mlmfast.studies.performance.measures import MEASURES
@@ -22,7 +22,11 @@ _Z = 1.959964
 
 
 def lollipop_plot(
-    result: Shown, measure: str, estimand: str | None, where: Mapping[str, Any] | None
+    result: Shown,
+    measure: str,
+    estimand: str | None,
+    where: Mapping[str, Any] | None,
+    on: Axes | None = None,
 ) -> Axes:
     """See `StudyPlots.lollipop`."""
     [name] = read_measures([measure])
@@ -30,7 +34,7 @@ def lollipop_plot(
     conditions = conditions_of(frame, result.factors)
     shown = [method for method in result.methods if (frame["method"] == method).any()]
     height = 1.2 + 0.22 * len(conditions) * (len(shown) + 1)
-    ax: Axes = new_figure(size=(6.4, max(3.0, height)))[1]
+    ax = axes_or_new(on, (6.4, max(3.0, height)))
     step = 1.0 / (len(shown) + 1)
     ideal = MEASURES[name].ideal
     base = float(ideal) if ideal else None
@@ -44,7 +48,16 @@ def lollipop_plot(
         if base is not None:
             ax.hlines(y, base, value, color=colour(m), linewidth=1.0, alpha=0.5)
         bars = np.nan_to_num(_Z * mcse)
-        ax.errorbar(value, y, xerr=bars, fmt="o", ms=4, color=colour(m), capsize=2, label=method)
+        ax.errorbar(
+            value,
+            y,
+            xerr=bars,
+            fmt=series(m).marker,
+            ms=4,
+            color=colour(m),
+            capsize=2,
+            label=method,
+        )
     ax.set_yticks(np.arange(len(conditions)) + 0.5 - 0.5 * step, [label(c) for c in conditions])
     ax.invert_yaxis()
     ax.legend(fontsize=8, frameon=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlmfast.display.figure import INK, PALE, new_figure, plain
+from mlmfast.display.figure import INK, PALE, axes_or_new, plain, series
 from mlmfast.studies.performance.by_condition import Shown, conditions_of, of_condition
 from mlmfast.studies.performance.measures import MEASURES
 from mlmfast.studies.performance.table import read_measures
@@ -20,18 +20,23 @@ if TYPE_CHECKING:
 
 
 def nested_loop_plot(
-    result: Shown, measure: str, estimand: str | None, where: Mapping[str, Any] | None
+    result: Shown,
+    measure: str,
+    estimand: str | None,
+    where: Mapping[str, Any] | None,
+    on: Axes | None = None,
 ) -> Axes:
     """See `StudyPlots.nested_loop`."""
     [name] = read_measures([measure])
     frame = measured_rows(result, name, chosen_estimand(result, estimand), where)
     conditions = conditions_of(frame, result.factors)
-    ax: Axes = new_figure(size=(max(6.4, 0.25 * len(conditions)), 4.8))[1]
+    ax = axes_or_new(on, (max(6.4, 0.25 * len(conditions)), 4.8))
     edges = np.arange(len(conditions) + 1)
     for m, method in enumerate(result.methods):
         values = _values(frame[frame["method"] == method], conditions)
         if np.isfinite(values).any():
-            ax.stairs(values, edges, baseline=None, color=colour(m), label=method, linewidth=1.5)
+            ax.stairs(values, edges, baseline=None, color=colour(m), label=method,
+                      linewidth=1.5, linestyle=series(m).dash)  # fmt: skip
     if MEASURES[name].ideal:
         ax.axhline(float(MEASURES[name].ideal), color=PALE, linewidth=1.0, zorder=0)
     _factors(ax, conditions, edges)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlmfast.display.figure import PALE, plain
+from mlmfast.display.figure import PALE, plain, series
 from mlmfast.errors import DataError
 from mlmfast.studies.performance.by_condition import Shown, conditions_of, label, of_condition
 from mlmfast.studies.pictures.choose import chosen_estimand, colour, panels
@@ -26,14 +26,15 @@ def power_plot(
     x: str | None,
     estimand: str | None,
     where: Mapping[str, Any] | None,
+    on: Any = None,
 ) -> NDArray[Any]:
     """See `StudyPlots.power`."""
     frame = measured_rows(result, "power", chosen_estimand(result, estimand), where)
     along = _along(result, frame, x)
     others = [name for name in result.factors if name != along]
     groups = conditions_of(frame, others) if others else [{}]
-    columns = min(3, len(groups))
-    axes = panels(-(-len(groups) // columns), columns, 3.4, 3.0)
+    columns = len(groups) if on is not None else min(3, len(groups))
+    axes = panels(-(-len(groups) // columns), columns, 3.4, 3.0, on)
     for ax, group in zip(axes.ravel(), groups, strict=False):
         _panel(ax, of_condition(frame, group), along, result.methods)
         plain(ax, along, "power", label(group))
@@ -63,6 +64,6 @@ def _panel(ax: Axes, rows: pd.DataFrame, along: str, methods: list[str]) -> None
         if len(own):
             where = own[along].to_numpy()
             bars = _Z * mcse
-            ax.errorbar(where, value, yerr=bars, marker="o", ms=4, capsize=2, color=colour(m),
-                        label=method)  # fmt: skip
+            ax.errorbar(where, value, yerr=bars, marker=series(m).marker, ms=4, capsize=2,
+                        linestyle=series(m).dash, color=colour(m), label=method)  # fmt: skip
     ax.set_ylim(0, 1)

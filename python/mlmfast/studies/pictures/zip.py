@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def zip_plot(result: Shown, estimand: str | None, where: Mapping[str, Any] | None) -> NDArray[Any]:
+def zip_plot(
+    result: Shown, estimand: str | None, where: Mapping[str, Any] | None, on: Any = None
+) -> NDArray[Any]:
     """See `StudyPlots.zip`."""
     name = chosen_estimand(result, estimand)
     frame = chosen_rows(result.replicates, result, where)
@@ -27,7 +29,7 @@ def zip_plot(result: Shown, estimand: str | None, where: Mapping[str, Any] | Non
     if frame.empty:
         raise DataError(f"no replicate shown has what the picture needs of {name!r}")
     conditions = conditions_of(frame, result.factors)
-    axes = panels(len(conditions), len(result.methods))
+    axes = panels(len(conditions), len(result.methods), ax=on)
     for row, condition in zip(axes, conditions, strict=True):
         own = of_condition(frame, condition)
         for ax, method in zip(row, result.methods, strict=True):

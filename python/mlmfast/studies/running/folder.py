@@ -119,6 +119,7 @@ class Folder:
                 f"{self.path} was begun with {', '.join(changed)}: last digits of what is added "
                 "may differ from what one version would have given",
                 MixedVersionsWarning,
+                "MLM701",
             )
 
     def _write_plan(self, plan: Plan) -> None:

@@ -20,6 +20,7 @@ from mlmfast.translation.sas.statements.linear import LinearStatement
 from mlmfast.translation.sas.statements.options import Option, numbers
 from mlmfast.translation.sas.statements.step import Step
 from mlmfast.translation.sas.statements.text import written
+from mlmfast.words import MOMENTS
 
 #: Options of the PROC statement that print or say how the search goes.
 _SILENT = frozenset(
@@ -29,8 +30,6 @@ _SILENT = frozenset(
     | {"singchol", "singres", "singular", "update", "sigiter"}
 )
 _REFUSED = {
-    "nobound": "variances stay at 0 or above here; residual='cs(visit | subject)' allows negative "
-    "covariances within subjects",
     "empirical": "robust standard errors are fit.robust('CR0')",
     "anovaf": "its tests are not those of anova()",
 }
@@ -105,7 +104,8 @@ def plan_of(step: Step, found: Findings) -> Plan:
     arguments: dict[str, Any] = {
         "residual": residual.residual,
         "residual_scale": residual.scale,
-        "method": "ML" if _method(step) == "ml" else "REML",
+        "method": _estimator(step),
+        "bounded": False if _without_bounds(step) else None,
         "weights": step.weight,
         "contrasts": contrasts or None,
         "ddf": _ddf(step, found),
@@ -138,6 +138,22 @@ def plan_of(step: Step, found: Findings) -> Plan:
 
 
 _DEFAULT = ("method", "REML")
+#: What METHOD= is here.
+_METHODS = {"reml": "REML", "ml": "ML", **{name: name for name in MOMENTS}}
+
+
+def _estimator(step: Step) -> str:
+    """What METHOD= is here; without random effects all but ML give the residual mean square."""
+    method = _METHODS.get(_method(step), "REML")
+    return "REML" if method in MOMENTS and not step.random else method
+
+
+def _without_bounds(step: Step) -> bool:
+    """Whether NOBOUND stands in the PROC or the PARMS statement, and variances are bounded else."""
+    if _method(step) in MOMENTS:
+        return False
+    options = [*step.options, *(step.parms[1] if step.parms is not None else ())]
+    return any(option.name == "nobound" for option in options)
 
 
 def _proc(step: Step, *names: str) -> Option | None:
@@ -166,10 +182,11 @@ def _read_proc(step: Step, found: Findings) -> None:
             found.lost.append(f"{option} of PROC MIXED: order the levels in the data")
         elif option.name == "alpha" and _proc(step, "covtest") is None:
             _leave_out_limits(f"{option} of PROC MIXED", "fit.covtest", option, found)
-        elif option.name not in {"method", "alpha", "covtest", "order", "dfbw"}:
+        elif option.name not in {"method", "alpha", "covtest", "order", "dfbw", "nobound"}:
             found.lost.append(f"{option} of PROC MIXED")
-    if _method(step) not in {"reml", "ml"}:
-        found.lost.append(f"METHOD={_method(step).upper()}: fits are by REML and ML here")
+    if _method(step) not in _METHODS:
+        known = ", ".join(name.upper() for name in _METHODS)
+        found.lost.append(f"METHOD={_method(step).upper()}: the methods here are {known}")
 
 
 def _leave_out_limits(name: str, method: str, option: Option, found: Findings) -> None:

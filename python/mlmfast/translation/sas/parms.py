@@ -12,8 +12,6 @@ from mlmfast.translation.sas.repeated import ResidualText
 from mlmfast.translation.sas.statements.options import Option, numbers
 
 _REFUSED = {
-    "nobound": "variances stay at 0 or above here; residual='cs(visit | subject)' allows negative "
-    "covariances within subjects",
     "eqcons": "parameters cannot be held equal to each other",
     "pdata": "give the values as start={name: value}",
     "parmsdata": "give the values as start={name: value}",
@@ -38,7 +36,7 @@ def parms_arguments(
             found.lost.append(f"{option} of PARMS: {_REFUSED[option.name]}")
         elif option.name in _PRINTS:
             found.ignored.append(f"{option} of PARMS")
-        elif option.name not in {"hold", "lowerb", "upperb", "noiter"}:
+        elif option.name not in {"hold", "lowerb", "upperb", "noiter", "nobound"}:
             found.lost.append(f"{option} of PARMS")
     try:
         names = _names(len(values), terms, residual)

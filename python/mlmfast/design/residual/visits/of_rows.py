@@ -91,7 +91,12 @@ def _points_of_rows(call: StructureCall, frame: Frame) -> Visits:
 def numbers_of(call: StructureCall, frame: Frame) -> FloatArray:
     """Coordinates of each row, shape (n, d)."""
     for name in call.coordinates:
-        if call.as_levels or not frame.is_numeric(name):
+        if call.as_levels:
+            raise DataError(
+                f"{call.keyword} is over numbers, and factor({name}) makes labels of them; write "
+                f"{name} alone, or use a structure over visits such as ar1"
+            )
+        if not frame.is_numeric(name):
             raise no_numbers(call.keyword, name)
         check_finite(name, frame.numeric(name))
     return np.column_stack([frame.numeric(name) for name in call.coordinates])
@@ -130,9 +135,9 @@ def check_spacing(call: StructureCall, kind: type[CovarianceStructure], visits: 
         )
     if sequence.by_value:
         if sequence.gaps is not None and not _is_long_series(sequence.places):
-            warn(_uneven_values(call, sequence, written), SpacingWarning)
+            warn(_uneven_values(call, sequence, written), SpacingWarning, "MLM201")
     elif not call.as_levels and reads_otherwise(sequence.labels, sequence.places):
-        warn(uneven_levels(call.keyword, sequence, written), SpacingWarning)
+        warn(uneven_levels(call.keyword, sequence, written), SpacingWarning, "MLM202")
 
 
 def _is_long_series(places: IntArray) -> bool:
@@ -199,6 +204,7 @@ def is_alphabetical(word: str, sequence: VisitSequence) -> bool:
         f"stand in the order of the alphabet ({shown}, ...), not of their numbers "
         f"({', '.join(meant[:4])}, ...); use numbers, or a categorical in order",
         SpacingWarning,
+        "MLM203",
     )
     return True
 

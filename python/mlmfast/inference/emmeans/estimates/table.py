@@ -188,7 +188,7 @@ class TableOfEstimates(TableResult):
         return [table_of(part, title, own) for title, part in self._families()]
 
     def _plot(self, what: str, ax: Any, null: float | None = None) -> Any:
-        from mlmfast.display.interval_plot import interval_plot
+        from mlmfast.display.pictures.interval_plot import interval_plot
 
         label = f"{what}, {100 * self.level:g}% interval"
         own = self._functions.own_labels

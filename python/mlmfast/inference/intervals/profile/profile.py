@@ -107,14 +107,17 @@ class Profile(PrintedFrame):
         limits = np.array(rows).reshape(-1, 2)
         return pd.DataFrame(limits, index=self.estimates.index, columns=["lower", "upper"])
 
-    def plot(self, level: float = 0.95, axes: Any = None) -> Any:  # type: ignore[override]
+    def plot(  # type: ignore[override]
+        self, level: float = 0.95, axes: Any = None, scale: str = "zeta"
+    ) -> Any:
         """Zeta by parameter, with the limits at ``level``; returns the matplotlib figure.
 
-        A straight line says that the Wald interval serves.
+        A straight line says that the Wald interval serves. ``axes`` are where to draw, one a
+        parameter; ``scale="deviance"`` draws the rise of -2 log-likelihood, zeta squared.
         """
-        from mlmfast.display.profile_plot import profile_plot
+        from mlmfast.display.pictures.profile_plot import profile_plot
 
-        return profile_plot(self.frame, self.conf_int(level), level, axes)
+        return profile_plot(self.frame, self.conf_int(level), level, axes, scale)
 
     def __repr__(self) -> str:
         return f"Profile of {', '.join(map(str, self.estimates.index))}"
@@ -145,7 +148,8 @@ def profile(
     ModelError
         For a name that is no parameter, is held in the fit, or is not determined by the data.
     """
-    source = fit._needs_source("a profile")
+    fit._needs_likelihood("profile()")
+    source = fit._needs_source("a profile", of_sums=True)
     check_engine(source.model, "a profile")
     untold = open_parameters(
         source.model, source.criterion, source.theta, tuple(source.held_values)
@@ -246,6 +250,7 @@ def _follow(
                 f"(-2 log-likelihood lower by {-side.lowest_rise:.2g}); that is a local minimum: "
                 "fit again with start=",
                 ConvergenceWarning,
+                "MLM302",
             )
             break
     return curves, tuple(pairs), method

@@ -1,0 +1,1 @@
+"""What makes the site of docs/: examples run, mathematics, the reference, links checked."""

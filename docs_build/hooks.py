@@ -1,0 +1,69 @@
+"""What mkdocs calls while it makes the site (`mkdocs.yml` names this file)."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from docs_build import differences, examples, maths, reference, site_check
+
+_log = logging.getLogger("mkdocs.hooks.mlmfast")
+_links: dict[str, str] = {}
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Offer the data sets that pages read."""
+    from mkdocs.structure.files import File
+
+    used = {name for page in examples.DOCS.rglob("*.md") for name in site_check.data_of(page)}
+    for name in sorted(used):
+        path = examples.DATA / name
+        files.append(File.generated(config, f"data/{name}", content=path.read_bytes()))
+    _links.update(reference.targets())
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """Run the examples of a page, fill in what is generated."""
+    from mkdocs.exceptions import PluginError
+    from mkdocs.structure.files import File
+
+    name = page.file.src_uri
+    if name.startswith("reference/"):
+        return reference.expand(markdown, _links)
+    markdown = markdown.replace("::: findings", differences.entries())
+    if name in examples.TESTED_ELSEWHERE:
+        return markdown
+    try:
+        done = examples.run_page(markdown, name)
+    except RuntimeError as error:
+        raise PluginError(str(error)) from error
+    for picture, content in done.pictures.items():
+        files.append(File.generated(config, f"pictures/{picture}", content=content))
+    if done.seconds > 0.5:
+        _log.info("%s: examples took %.1f s", name, done.seconds)
+    return done.markdown
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Formulas as MathML."""
+    return maths.as_mathml(html)
+
+
+def on_post_build(config: Any) -> None:
+    """Links to nowhere and resources from elsewhere end the build.
+
+    Raises
+    ------
+    PluginError
+        With the list of them.
+    """
+    from mkdocs.exceptions import PluginError
+
+    faults = site_check.faults(Path(config["site_dir"]))
+    if faults:
+        raise PluginError("the site has faults:\n  " + "\n  ".join(faults))

@@ -1,0 +1,1 @@
+"""Warnings and notes by code: what each means and what to do about it."""

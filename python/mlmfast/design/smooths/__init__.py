@@ -1,0 +1,1 @@
+"""Smooth terms: penalised B-splines as fixed and random effects."""

@@ -1,0 +1,1 @@
+"""Pictures of results that are no fit: intervals, profiles, deletions, resamples, matrices."""

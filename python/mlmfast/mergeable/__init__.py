@@ -1,0 +1,1 @@
+"""Reductions of parts of the rows, merged, kept, and fitted without the rows."""

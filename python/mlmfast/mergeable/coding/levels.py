@@ -1,0 +1,185 @@
+"""Levels of the factors of a model over parts of the data: united by label, in one order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlmfast.data.factor import Factor, factor_from_uniques, level_labels
+from mlmfast.errors import DataError
+
+_NUMPY_KINDS = {"i": "integer", "u": "integer", "f": "number", "b": "logical", "M": "date"}
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Levels of a column.
+
+    Attributes
+    ----------
+    labels
+        Their text.
+    values
+        As the data hold them: text, numbers, logicals, or dates as text.
+    kind
+        "text", "integer", "number", "logical" or "date".
+    declared
+        All levels that the column declares, in order; None where it declares none.
+    """
+
+    labels: tuple[str, ...]
+    values: tuple[Any, ...]
+    kind: str
+    declared: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, factor: Factor) -> Levels:
+        """Those of a factor.
+
+        Examples
+        --------
+        >>> found = Factor(np.array([0], dtype=np.int32), ("3",), np.array([3]))
+        >>> Levels.of(found)
+        Levels(labels=('3',), values=(3,), kind='integer', declared=None)
+        """
+        kind = _NUMPY_KINDS.get(factor.values.dtype.kind, "text")
+        if kind == "text":
+            return cls(factor.levels, factor.levels, kind, factor.declared)
+        values = factor.values.astype(str) if kind == "date" else factor.values
+        return cls(factor.levels, tuple(values.tolist()), kind, factor.declared)
+
+    def column(self, n: int) -> Any:
+        """A column of n values or more in which every level stands, as a frame would have it."""
+        codes = np.arange(max(n, len(self.values))) % max(len(self.values), 1)
+        values = self.array()
+        if self.declared is None:
+            return values[codes]
+        position = {label: k for k, label in enumerate(self.declared)}
+        own = dict(zip(self.labels, values.tolist(), strict=True))
+        categories = pd.Index([own.get(label, label) for label in self.declared])
+        places = np.array([position[label] for label in self.labels])
+        return pd.Series(pd.Categorical.from_codes(places[codes], categories))
+
+    def array(self) -> Any:
+        """The values as an array."""
+        if self.kind == "date":
+            return np.array(self.values, dtype="datetime64[ns]")
+        return np.array(self.values, dtype=object if self.kind == "text" else None)
+
+
+def united(name: str, parts: Sequence[Levels]) -> Levels:
+    """Levels of all parts, in the order that the data together would give them.
+
+    Numbers go by value, text by code point; categories keep their order where one part declares
+    them all.
+
+    Raises
+    ------
+    DataError
+        Where the parts hold different types, or declare categories in contradicting orders.
+
+    Examples
+    --------
+    >>> a, b = Levels(("b",), ("b",), "text"), Levels(("a",), ("a",), "text")
+    >>> united("f", [a, b]).labels
+    ('a', 'b')
+    """
+    parts = [part for part in parts if part.labels]
+    kinds = {part.kind for part in parts}
+    if kinds == {"integer", "number"}:
+        kinds = {"number"}
+    if len(kinds) > 1:
+        raise DataError(
+            f"the column {name!r} holds {' in one part and '.join(sorted(kinds))} in another; make "
+            "them the same type"
+        )
+    if not parts:
+        return Levels((), (), "text")
+    values = dict(pair for part in parts for pair in zip(part.labels, part.values, strict=True))
+    declared = _declared(name, parts)
+    if declared is not None:
+        labels = tuple(label for label in declared if label in values)
+        own = tuple(values[label] for label in labels)
+        return Levels(labels, own, parts[0].kind, declared)
+    unsorted = Levels(tuple(values), tuple(values.values()), kinds.pop())
+    nothing = np.empty(0, dtype=np.int32)
+    return Levels.of(factor_from_uniques(nothing, unsorted.array()))
+
+
+def _declared(name: str, parts: Sequence[Levels]) -> tuple[str, ...] | None:
+    """The longest list of categories, if it holds those of the others in their order."""
+    lists = {part.declared for part in parts if part.declared is not None}
+    if not lists or any(part.declared is None for part in parts):
+        return None
+    longest = max(lists, key=len)
+    if all(_is_within(own, longest) for own in lists):
+        return longest
+    if all(list(own) == sorted(own) for own in lists):
+        return None
+    raise DataError(
+        f"the column {name!r} has categories in different orders in different parts; give the order "
+        f"by levels={{{name!r}: [...]}}"
+    )
+
+
+def _is_within(own: tuple[str, ...], longest: tuple[str, ...]) -> bool:
+    place = {label: k for k, label in enumerate(longest)}
+    places = [place.get(label, -1) for label in own]
+    return -1 not in places and places == sorted(places)
+
+
+def given(name: str, labels: Sequence[Any], found: Levels | None) -> Levels:
+    """Levels fixed beforehand, in the order given.
+
+    Raises
+    ------
+    DataError
+        Where some level of the data is not among them.
+    """
+    values = np.asarray(list(labels))
+    texts = level_labels(values if values.dtype.kind != "U" else values.astype(object))
+    if not texts or len(set(texts)) < len(texts):
+        raise DataError(f"levels: give each level of {name!r} once, and at least one")
+    unknown = [] if found is None else [label for label in found.labels if label not in texts]
+    if unknown:
+        raise DataError(
+            f"{name!r} has the level {unknown[0]!r}, which levels={{{name!r}: ...}} does not list; "
+            f"it lists {', '.join(texts[:20])}"
+        )
+    kind = "text" if values.dtype.kind in "UO" else _NUMPY_KINDS.get(values.dtype.kind, "text")
+    own = texts if kind == "text" else tuple(values.tolist())
+    if found is not None and found.kind == "date":
+        kind, own = "date", texts
+    return Levels(texts, own, kind, texts)
+
+
+def to_json(levels: Mapping[str, Levels]) -> dict[str, Any]:
+    """JSON-able data."""
+    return {
+        name: {
+            "labels": list(own.labels),
+            "values": list(own.values),
+            "kind": own.kind,
+            "declared": None if own.declared is None else list(own.declared),
+        }
+        for name, own in levels.items()
+    }
+
+
+def from_json(data: Mapping[str, Any]) -> dict[str, Levels]:
+    """Read what `to_json` wrote."""
+    out = {}
+    for name, item in data.items():
+        declared = None if item["declared"] is None else tuple(map(str, item["declared"]))
+        labels = tuple(map(str, item["labels"]))
+        if len(labels) != len(item["values"]) or item["kind"] not in {
+            "text",
+            *_NUMPY_KINDS.values(),
+        }:
+            raise ValueError(f"the levels of {name!r} do not fit each other")
+        out[str(name)] = Levels(labels, tuple(item["values"]), item["kind"], declared)
+    return out

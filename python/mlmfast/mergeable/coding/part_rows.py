@@ -1,0 +1,220 @@
+"""The rows of one part: read, those with a missing value left out, coded by the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.data.finite import check_weights
+from mlmfast.data.frame import Frame
+from mlmfast.design.columns.expressions import evaluate_numeric
+from mlmfast.design.columns.model_matrix import INTERCEPT
+from mlmfast.errors import DataError, MlmError
+from mlmfast.mergeable.coding.plan import Plan
+
+
+class Part(Protocol):
+    """Rows of a source.
+
+    Attributes
+    ----------
+    frame
+        Any frame that `mlmfast.lmm` takes.
+    name
+        Where it comes from, such as a file.
+    first_row
+        Number of its first row there.
+    """
+
+    @property
+    def frame(self) -> Any: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def first_row(self) -> int: ...
+
+
+@dataclass(frozen=True, eq=False)
+class CompleteRows:
+    """Rows of a part without a missing value.
+
+    Attributes
+    ----------
+    frame
+        The rows; None where none is left.
+    n_read, n_dropped
+        Rows of the part, and those left out.
+    name
+        Where they come from.
+    numbers : shape (n,), numbers of the rows there.
+    """
+
+    frame: Frame | None
+    n_read: int
+    n_dropped: int
+    name: str
+    numbers: np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+@contextmanager
+def told_of(name: str) -> Iterator[None]:
+    """Say of which part an error is."""
+    try:
+        yield
+    except MlmError as error:
+        if not name or str(error).startswith(f"{name}: "):
+            raise
+        raise type(error)(f"{name}: {error}") from error
+
+
+def complete_rows(
+    part: Part, names: Sequence[str], numeric: Sequence[str], na_action: str
+) -> CompleteRows:
+    """The rows of a part that have a value in every variable.
+
+    Parameters
+    ----------
+    names, numeric
+        Columns that the model reads, and those of them that hold numbers.
+    na_action
+        "drop" or "raise".
+    """
+    data = part.frame
+    n = _n_rows(data)
+    if n == 0:
+        return CompleteRows(None, 0, 0, part.name, np.zeros(0, dtype=np.int64))
+    with told_of(part.name):
+        frame = Frame.from_native(data)
+        for name in numeric:
+            _check_numbers(frame, name, part)
+        complete = np.ones(frame.n_rows, dtype=np.bool_)
+        for name in names:
+            missing = frame.missing(name)
+            if missing is None:
+                continue
+            if na_action == "raise":
+                first = int(np.argmax(missing)) + part.first_row
+                raise DataError(
+                    f"column {name!r} has {int(missing.sum())} missing values, the first in row "
+                    f"{first}; remove them, or use na_action='drop'"
+                )
+            complete &= ~missing
+    n_kept = int(np.count_nonzero(complete))
+    numbers = np.flatnonzero(complete) + part.first_row
+    if n_kept == 0:
+        return CompleteRows(None, frame.n_rows, frame.n_rows, part.name, numbers)
+    own = frame if n_kept == frame.n_rows else frame.take(complete)
+    return CompleteRows(own, frame.n_rows, frame.n_rows - n_kept, part.name, numbers)
+
+
+def _n_rows(data: Any) -> int | None:
+    if isinstance(data, dict):
+        return min(map(len, data.values()), default=0)
+    n = getattr(data, "num_rows", None)
+    if isinstance(n, int):
+        return n
+    return len(data) if hasattr(data, "__len__") else None
+
+
+def _check_numbers(frame: Frame, name: str, part: Part) -> None:
+    """Refuse text in a column that holds numbers elsewhere, naming the row."""
+    if not frame.has(name) or frame.is_numeric(name):
+        return
+    for row, value in enumerate(np.asarray(part.frame[name], dtype=object).tolist()):
+        try:
+            float("nan" if value is None else value)
+        except (TypeError, ValueError):
+            raise DataError(
+                f"column {name!r} holds numbers elsewhere, and {value!r} in row "
+                f"{row + part.first_row}; mend that value, or leave the row out"
+            ) from None
+    raise DataError(
+        f"column {name!r} holds numbers elsewhere, and here text or logicals that read like numbers; "
+        "make it a column of numbers"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class CodedRows:
+    """Columns of a part, in the order of `Plan.places`.
+
+    Attributes
+    ----------
+    columns : each of shape (n,)
+    weights : shape (n,) or None
+    offset_mean
+        Mean of the offset given as an argument.
+    """
+
+    columns: list[FloatArray]
+    weights: FloatArray | None
+    offset_mean: float
+
+
+def code_rows(plan: Plan, rows: CompleteRows) -> CodedRows:
+    """The columns of Z, X and the response, and the weights.
+
+    Raises
+    ------
+    DataError
+        Where a level is unknown or a value is infinite, naming the part and the row.
+    """
+    frame = rows.frame
+    assert frame is not None, "rows are left"
+    with told_of(rows.name):
+        parsed, places = plan.parsed, plan.places
+        y = evaluate_numeric(parsed.response, frame, "the response")
+        columns: list[Any] = [None] * places.n
+        names = [""] * places.n
+        pairs = [*zip(plan.random_matrices, places.z, strict=True), (plan.fixed_matrix, places.x)]
+        for matrix, own in pairs:
+            built = matrix.spec.build(frame)
+            for name, place, column in zip(built.names, own, built.columns, strict=True):
+                if place is not None:
+                    columns[place], names[place] = column, name
+        given = None if plan.offset is None else frame.numeric(plan.offset)
+        total = given
+        for expression in parsed.offsets:
+            values = evaluate_numeric(expression, frame, "the offset")
+            total = values if total is None else total + values
+        columns[places.y] = y if total is None else y - total
+        names[places.y] = parsed.response
+        _check_finite(columns, names, rows)
+        weights = None if plan.weights is None else frame.numeric(plan.weights)
+        if weights is not None:
+            check_weights(weights, str(plan.weights))
+    return CodedRows(columns, weights, 0.0 if given is None else float(given.mean()))
+
+
+def _check_finite(columns: Sequence[FloatArray], names: Sequence[str], rows: CompleteRows) -> None:
+    for column, name in zip(columns, names, strict=True):
+        # A finite sum says that every value is.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(column.sum()):
+                continue
+        bad: BoolArray = ~np.isfinite(column)
+        if bad.any():
+            first = int(np.argmax(bad))
+            raise DataError(
+                f"{name!r} is {column[first]:g} in row {rows.numbers[first]} "
+                f"({int(bad.sum())} such rows of this part); remove those rows or mark the values "
+                "as missing"
+            )
+
+
+def names_of_columns(plan: Plan) -> list[str]:
+    """Names of the columns kept."""
+    names = [""] * plan.places.n
+    pairs = [*zip(plan.random_matrices, plan.places.z, strict=True)]
+    for matrix, own in [*pairs, (plan.fixed_matrix, plan.places.x)]:
+        for name, place in zip(matrix.names, own, strict=True):
+            if place is not None:
+                names[place] = name
+    names[plan.places.y] = plan.parsed.response
+    assert INTERCEPT not in names, "a constant has no column"
+    return names

@@ -1,0 +1,212 @@
+"""What a reduction holds: of one part of the rows, or of many merged."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mlmfast.errors import DataError
+from mlmfast.mergeable.condensed_rows import CondensedRows, condense, merge_rows
+from mlmfast.mergeable.keys import key_values
+from mlmfast.mergeable.coding.levels import to_json
+from mlmfast.mergeable.coding.part_rows import CodedRows, Part, code_rows, complete_rows
+from mlmfast.mergeable.coding.plan import Plan
+from mlmfast.mergeable.row_facts import Facts, facts_of_part
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """Statistics of rows.
+
+    Attributes
+    ----------
+    plan
+        How the rows were coded.
+    rows
+        What stands for them; None where there were none.
+    n_obs, n_dropped
+        Rows used, and rows left out because a variable was missing.
+    n_withheld
+        Rows of clusters that were too small to leave their place.
+    log_weights
+        Sum of the logarithms of the weights.
+    facts
+        Means and frequencies.
+    parts
+        By the fingerprint of each part that had rows, its name.
+    """
+
+    plan: Plan
+    rows: CondensedRows | None
+    n_obs: int
+    n_dropped: int
+    n_withheld: int
+    log_weights: float
+    facts: Facts
+    parts: Mapping[str, str]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the statistics."""
+        return 0 if self.rows is None else self.rows.nbytes
+
+
+def reduce_part(plan: Plan, part: Part, na_action: str = "drop") -> Content:
+    """Statistics of one part: a function of the plan and the part alone."""
+    rows = complete_rows(part, plan.variables, [*plan.typical, *plan.numbers], na_action)
+    if rows.frame is None:
+        return Content(plan, None, 0, rows.n_dropped, 0, 0.0, Facts(), {})
+    coded = code_rows(plan, rows)
+    keys = {}
+    for name in plan.grouping:
+        factor = rows.frame.factor(name)
+        keys[name] = (factor.codes, key_values(factor))
+    condensed = condense(keys, coded.columns, plan.origin, coded.weights)
+    n = rows.frame.n_rows
+    name = fingerprint(condensed, part.name, part.first_row)
+    facts = facts_of_part(plan, rows.frame, coded.offset_mean)
+    log_weights = _log_weights(coded)
+    return Content(plan, condensed, n, rows.n_dropped, 0, log_weights, facts, {name: part.name})
+
+
+def _log_weights(coded: CodedRows) -> float:
+    return 0.0 if coded.weights is None else float(np.log(coded.weights).sum())
+
+
+def fingerprint(rows: CondensedRows, name: str, first_row: int) -> str:
+    """What tells a part from all others: its statistics, and where it stands."""
+    found = hashlib.blake2b(f"{name}\0{first_row}".encode(), digest_size=8)
+    for array in (rows.sizes, rows.counts, rows.weights, rows.values, rows.origin):
+        found.update(np.ascontiguousarray(array).tobytes())
+    for key, values in rows.keys.items():
+        found.update(key.encode())
+        own = values if values.dtype != object else np.array(values.tolist(), dtype="U")
+        found.update(np.ascontiguousarray(own).tobytes())
+    return found.hexdigest()
+
+
+def merge_contents(contents: Sequence[Content]) -> Content:
+    """Statistics of all rows.
+
+    Raises
+    ------
+    DataError
+        Where a part comes twice, or parts were coded otherwise.
+    """
+    if not contents:
+        raise DataError("there is nothing to merge; give one reduction or more")
+    first = contents[0]
+    parts: dict[str, str] = {}
+    for content in contents:
+        _check_alike(first.plan, content.plan)
+        for mark, name in content.parts.items():
+            if mark in parts:
+                raise DataError(
+                    f"the part {mark} ({name or 'without a name'}) comes twice; its rows would count "
+                    "twice: merge each part once"
+                )
+            parts[mark] = name
+    rows = [content.rows for content in contents if content.rows is not None]
+    facts = Facts()
+    for content in contents:
+        facts += content.facts
+    return Content(
+        first.plan,
+        merge_rows(rows) if rows else None,
+        sum(content.n_obs for content in contents),
+        sum(content.n_dropped for content in contents),
+        sum(content.n_withheld for content in contents),
+        float(sum(content.log_weights for content in contents)),
+        facts,
+        parts,
+    )
+
+
+def _check_alike(first: Plan, other: Plan) -> None:
+    """Refuse to merge what was coded otherwise, saying what differs."""
+    if first.digest == other.digest:
+        return
+    for what in ("formula", "weights", "offset"):
+        ours, theirs = getattr(first, what), getattr(other, what)
+        if ours != theirs:
+            raise DataError(
+                f"the reductions are of different models: {what} is {ours!r} in one and {theirs!r} "
+                "in another; reduce all parts by one call, or by the same one"
+            )
+    for name in sorted(first.levels.keys() | other.levels.keys()):
+        ours, theirs = to_json(first.levels).get(name), to_json(other.levels).get(name)
+        if ours != theirs:
+            one, two = (
+                "numbers" if own is None else ", ".join(own["labels"][:20])
+                for own in (ours, theirs)
+            )
+            raise DataError(
+                f"the column {name!r} was coded by other levels: {one} in one reduction, {two} in "
+                f"another; fix them beforehand by levels={{{name!r}: [...]}}"
+            )
+    for label in sorted(first.states.keys() | other.states.keys()):
+        if first.states.get(label) != other.states.get(label):
+            raise DataError(
+                f"{label} was made from other rows in each reduction, so its columns differ; reduce "
+                "all parts by one plan (mlm.reduce(..., plan=reduction.plan)), or scale the column "
+                "beforehand by constants"
+            )
+    raise DataError(
+        "the reductions code their columns otherwise (contrasts, or columns of numbers); reduce all "
+        "parts by the same call"
+    )
+
+
+def withhold(content: Content, min_cluster_size: int) -> Content:
+    """Without the cells of fewer rows.
+
+    Raises
+    ------
+    DataError
+        Where a cell of that size could stand for itself, or none is left.
+    """
+    rows = content.rows
+    if rows is None:
+        return content
+    least = rows.values.shape[1] + 2
+    if min_cluster_size < least:
+        raise DataError(
+            f"min_cluster_size is {min_cluster_size}; with {rows.values.shape[1]} columns a cluster "
+            f"of fewer than {least} rows could be kept row by row: give {least} or more"
+        )
+    kept = rows.counts >= min_cluster_size
+    if kept.all():
+        return content
+    if not kept.any():
+        raise DataError(
+            f"no cluster has {min_cluster_size} rows or more; give a smaller min_cluster_size"
+        )
+    of_row = np.repeat(kept, rows.sizes)
+    own = CondensedRows(
+        {name: values[kept] for name, values in rows.keys.items()},
+        rows.sizes[kept],
+        rows.counts[kept],
+        rows.values[of_row],
+        rows.weights[of_row],
+        rows.origin,
+    )
+    n = int(own.counts.sum())
+    return replace(content, rows=own, n_obs=n, n_withheld=content.n_obs - n)
+
+
+def without_labels(content: Content) -> Content:
+    """With numbers that mean nothing elsewhere in place of the labels of clusters."""
+    rows = content.rows
+    if rows is None:
+        return content
+    mark = hashlib.blake2b("".join(sorted(content.parts)).encode(), digest_size=6).hexdigest()
+    keys = {}
+    for name, values in rows.keys.items():
+        # By size of the labels' rows nothing is said of their order.
+        _, codes = np.unique(values.astype(str), return_inverse=True)
+        order = np.random.default_rng(int(mark, 16)).permutation(int(codes.max()) + 1)
+        keys[name] = np.array([f"{mark}-{k}" for k in order[codes].tolist()], dtype=object)
+    return replace(content, rows=replace(rows, keys=keys), parts=dict.fromkeys(content.parts, ""))

@@ -1,0 +1,144 @@
+"""A design of the rows that stand for those read, and the model that is fitted to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray
+from mlmfast.data.factor import cross_factors
+from mlmfast.data.frame import Frame
+from mlmfast.design.checks import check_columns, check_identified
+from mlmfast.design.condensed import Condensed, Shifted
+from mlmfast.design.design import Design
+from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
+from mlmfast.design.model_frame import ModelFrame
+from mlmfast.errors import DataError
+from mlmfast.handed_out import read_only
+from mlmfast.mergeable.condensed_rows import CondensedRows
+from mlmfast.mergeable.content import Content
+from mlmfast.mergeable.coding.plan import Plan
+from mlmfast.mergeable.row_facts import row_facts
+from mlmfast.newton.options import NewtonOptions
+from mlmfast.prepared.fit_model import Wishes, fit_model
+from mlmfast.prepared.model import PreparedModel
+from mlmfast.result import LMMResult
+
+
+def fit_content(
+    content: Content,
+    frame: ModelFrame,
+    method: str,
+    options: NewtonOptions | Mapping[str, Any] | None,
+    ddf: str | float | None,
+    wishes: Wishes,
+) -> LMMResult:
+    """The fit of a reduction; ``frame`` is its `model_frame`."""
+    model = PreparedModel(frame.design, frame)
+    fit = fit_model(model, LMMResult, method, options, ddf, wishes)
+    fit._row_facts = row_facts(content.plan, content.facts)
+    return fit
+
+
+def model_frame(content: Content) -> ModelFrame:
+    """The design of a reduction, as one that was read from a frame.
+
+    Its frame holds examples, not the rows: what reads rows of a fit is refused before it looks.
+
+    Raises
+    ------
+    DataError, ModelError
+        Where no rows are left, or nothing could be estimated from them.
+    """
+    plan = content.plan
+    design = design_of(content)
+    matrix = plan.fixed_matrix
+    return ModelFrame(
+        design,
+        matrix.spec,
+        tuple(own.spec for own in plan.random_matrices),
+        plan.parsed,
+        None,
+        plan.examples,
+        matrix.terms,
+        matrix.term_of_column,
+        plan.offset is not None,
+        plan.weights,
+    )
+
+
+def design_of(content: Content) -> Design:
+    """Columns of y, X and Z."""
+    plan, rows = content.plan, content.rows
+    if rows is None:
+        raise DataError(
+            f"no rows are left: the parts hold none without a missing value ({content.n_dropped} "
+            "left out)"
+        )
+    places = plan.places
+    raw, shifted = _columns(rows)
+    terms = [_of_places(own, raw) for own in places.z]
+    factors, positions = _factors(plan, rows)
+    random = tuple(
+        RandomEffects(position, matrix.names, columns, structure, term.text)
+        for term, position, matrix, columns, structure in zip(
+            plan.parsed.random, positions, plan.random_matrices, terms, plan.structures, strict=True
+        )
+    )
+    weighted = plan.weights is not None
+    design = Design(
+        y=raw[places.y],
+        x=_of_places(places.x, raw),
+        x_names=plan.fixed_matrix.names,
+        factors=factors,
+        random=random,
+        weights=rows.weights,
+        response=plan.parsed.response,
+        n_dropped=content.n_dropped,
+        condensed=Condensed(
+            content.n_obs,
+            content.log_weights,
+            weighted,
+            tuple(zip(raw, shifted, strict=True)),
+        ),
+    )
+    check_columns(design)
+    check_identified(design)
+    return design
+
+
+def _columns(rows: CondensedRows) -> tuple[list[FloatArray], list[Shifted]]:
+    """Columns as the data hold them, and less their origins; one array where that is 0."""
+    shifted = [
+        Shifted(np.ascontiguousarray(column), float(origin))
+        for column, origin in zip(rows.values.T, rows.origin, strict=True)
+    ]
+    # Not to be copied where they are locked: a column is known by its memory.
+    raw = [read_only(own.values + own.origin if own.origin else own.values) for own in shifted]
+    return raw, shifted
+
+
+def _of_places(
+    places: tuple[int | None, ...], raw: list[FloatArray]
+) -> tuple[FloatArray | None, ...]:
+    return tuple(None if place is None else raw[place] for place in places)
+
+
+def _factors(plan: Plan, rows: CondensedRows) -> tuple[tuple[GroupingFactor, ...], list[int]]:
+    """Grouping factors, coded by cell."""
+    if not plan.grouping:
+        return (), []
+    cells = Frame.from_native(dict(rows.keys))
+    factors: dict[tuple[str, ...], GroupingFactor] = {}
+    positions = []
+    for term in plan.parsed.random:
+        if term.group not in factors:
+            own = cross_factors([cells.factor(name) for name in term.group])
+            codes = np.repeat(own.codes, rows.sizes)
+            factors[term.group] = GroupingFactor(
+                ":".join(term.group), codes, own.levels, term.group
+            )
+        positions.append(list(factors).index(term.group))
+    return tuple(factors.values()), positions

@@ -1,0 +1,1 @@
+"""The curves of smooth terms: estimates, bands, effective degrees of freedom, tests."""

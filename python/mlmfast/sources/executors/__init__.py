@@ -1,0 +1,1 @@
+"""Work on a source's parts, here or by workers elsewhere: bytes out, bytes back."""

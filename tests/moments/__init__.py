@@ -1,0 +1,1 @@
+"""Estimates of variances by moments."""
