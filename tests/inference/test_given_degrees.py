@@ -153,14 +153,15 @@ def test_other_methods_by_term():
     fit = lmm(formula, data, ddf={"x": "residual", None: "kr"})
     roger = lmm(formula, data, ddf="kenward-roger")
     np.testing.assert_array_equal(fit.bse, roger.bse)
-    assert denominators(fit) == {**denominators(roger), "x": len(data) - 7.0}
+    expected = {**denominators(roger), "x": len(data) - 7.0}
+    assert denominators(fit) == pytest.approx(expected, rel=1e-10)
     both = denominators(lmm(formula, data, ddf={"a": 5, None: "containment"}))
     assert both == {**denominators(lmm(formula, data, ddf="containment")), "a": 5.0}
     sas = mlm.from_sas("""proc mixed; class a b s; model y = a b a*b x / ddf=5,.,.,77 ddfm=kr;
         random int / sub=s;""")
     assert denominators(sas(data).fit)["x"] == 77.0
     assert denominators(sas(data).fit)["a"] == 5.0
-    assert denominators(sas(data).fit)["b"] == denominators(roger)["b"]
+    assert denominators(sas(data).fit)["b"] == pytest.approx(expected["b"], rel=1e-7)
     arrays = mlm.LMM.from_arrays(
         data["y"], data[["x"]].assign(one=1.0).to_numpy(), groups=data["s"], names=["x", "one"]
     )
