@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mlmfast.covariance.names import structures
     from mlmfast.data.datasets import load_sleepstudy
     from mlmfast.fitted.certificate import Certificate
+    from mlmfast.imputation.pooling.pool import pool
     from mlmfast.inference.comparison.compare import Comparison, compare
     from mlmfast.inference.emmeans.effect_tests import joint_tests
     from mlmfast.inference.permutation.permutation_test import permutation_test
@@ -102,6 +103,7 @@ __all__ = [
     "load_study",
     "mvn",
     "permutation_test",
+    "pool",
     "power",
     "reduce",
     "sample_size",
@@ -139,6 +141,7 @@ _LATER = {
     "joint_tests": "mlmfast.inference.emmeans",
     "detectable_effect": "mlmfast.power_analysis.detectable_effect",
     "permutation_test": "mlmfast.inference.permutation.permutation_test",
+    "pool": "mlmfast.imputation.pooling.pool",
     "power": "mlmfast.power_analysis.power",
     "sample_size": "mlmfast.power_analysis.sample_size",
     "validate": "mlmfast.validation.run",

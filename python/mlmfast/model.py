@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlmfast.arrays import FloatArray
+from mlmfast.degrees_of_freedom import Ddf
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import build_model_frame
 from mlmfast.fitted.record import FitRecord
@@ -178,7 +179,7 @@ class LMM(PreparedModel):
         method: str = BY_DEFAULT,
         start: Mapping[str, Any] | FloatArray | None = None,
         options: NewtonOptions | Mapping[str, Any] | None = None,
-        ddf: str | float | None = None,
+        ddf: Ddf | None = None,
         *,
         hold: Mapping[str, float] | None = None,
         bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
@@ -217,7 +218,9 @@ class LMM(PreparedModel):
             iterative engine, which lacks what that needs, and with crossed factors of thousands of
             levels, where it costs far more than the fit), "kenward-roger" (PROC MIXED's),
             "kenward-roger-linear", "kenward-roger-expected" (pbkrtest's), "kenward-roger-2009",
-            "containment", "between-within", "residual", "asymptotic" (z), or a number. With the
+            "containment", "between-within" (mmrm's), "between-within-sas", "residual", "asymptotic"
+            (z), or a number; PROC MIXED's words ("kr", "sat", "bw", "contain", ...) are understood.
+            A dict gives some terms their own, ``{"arm": 12, None: "satterthwaite"}``. With the
             "kenward-roger..." standard errors are adjusted too. `mlmfast.degrees_of_freedom` says
             which is whose.
         hold
@@ -279,7 +282,7 @@ class LMM(PreparedModel):
         Y: Any,
         method: str = BY_DEFAULT,
         options: NewtonOptions | Mapping[str, Any] | None = None,
-        ddf: str | float | None = None,
+        ddf: Ddf | None = None,
         *,
         bounded: bool = True,
         REML: bool | None = None,
@@ -350,7 +353,7 @@ def lmm(
     absorb: bool | None = None,
     start: Mapping[str, Any] | None = None,
     options: NewtonOptions | Mapping[str, Any] | None = None,
-    ddf: str | float | None = None,
+    ddf: Ddf | None = None,
     hold: Mapping[str, float] | None = None,
     bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
     grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None,

@@ -41,6 +41,7 @@ FLOORS = [
     "plots",
     "report",
     "saving",
+    "imputation",
     "diagnostics",
     "smooths",
     "prediction",
