@@ -38,8 +38,11 @@ class LMM(PreparedModel):
     Parameters
     ----------
     formula
-        lme4's formula language, for example ``"y ~ x + (x | g)"``. ``us(x | g, by=arm)``, and so
-        every structure, has a covariance at each level of ``arm``.
+        lme4's formula language, for example ``"y ~ x + (x | g)"``. ``s(x, k=10, by=f)`` is a smooth
+        term, a penalised B-spline (mgcv's ``bs="ps"``) whose curved part is a random effect:
+        `LMMResult.smooths`, `LMMResult.smooth`. ``(1 | mm(a, b, weights=[u, v]))`` are levels of
+        which a row has several, ``dummy(f, "level")`` an indicator, ``(x | a + b)`` two terms.
+        ``us(x | g, by=arm)``, and so every structure, has a covariance at each level of ``arm``.
     data
         pandas, polars or pyarrow frame, any that narwhals reads, or a dict of arrays.
     residual

@@ -204,8 +204,7 @@ class Fitted:
     @property
     def n_groups(self) -> dict[str, int]:
         """Levels of each grouping factor; of the subjects where there are no random effects."""
-        groups = [group for group in self._record.groups if not group.has_all_rows]
-        return {group.name: group.n_levels for group in groups}
+        return self._record.group_sizes
 
     @property
     def sigma(self) -> float | None:
