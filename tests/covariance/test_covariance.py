@@ -8,6 +8,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from mlmfast.covariance import STRUCTURES, structures
+from mlmfast.covariance.spatial.linear_decay import SpatialLinear
+from mlmfast.covariance.spatial.linear_logarithm import SpatialLinearLogarithm
 from mlmfast.errors import DataError, ModelError
 
 N_FITS = 4
@@ -21,6 +23,10 @@ def structure_of(keyword, size, **order):
         return cls(size, **order)
     rng = np.random.default_rng(size)
     along = np.arange(size) + 0.5 * rng.uniform(size=size)
+    if issubclass(cls, SpatialLinear):
+        # Along a line; logarithms of distances above 1.
+        stretch = 4.0 if issubclass(cls, SpatialLinearLogarithm) else 1.0
+        return cls(size, coordinates=stretch * along, **order)
     return cls(size, coordinates=np.column_stack([along, rng.uniform(size=size)]), **order)
 
 
@@ -31,6 +37,7 @@ ARGUMENTS = {
     "fa": ({}, {"order": 2}),
     "rr": ({"order": 1}, {}),
     "sp_matern": ({}, {"nu": 1.5}),
+    "sp_matern_nugget": ({"nu": 1.5},),
 }
 #: Structures that go by steps, and places of levels that leave out some.
 BY_LAG = [word for word, kind in STRUCTURES.items() if kind.by_lag]
@@ -163,8 +170,8 @@ def test_matrix_is_zero_outside_the_entries(structure):
     assert_allclose(matrix, matrix.mT, rtol=0, atol=0)
 
 
-# A smoothness from a grid, loadings after a limited number of iterations.
-STARTS_ARE_NEAR = {"sp_matern", "fa"}
+# A smoothness from a grid, loadings and nuggets after a limited number of iterations.
+STARTS_ARE_NEAR = {"sp_matern", "fa"} | {word for word in STRUCTURES if word.endswith("_nugget")}
 
 
 @every_structure

@@ -120,6 +120,16 @@ ENTRIES = (
         r".* an end of its range$",
     ),
     Entry(
+        "MLM418",
+        "no estimate without bounds",
+        "ConvergenceWarning",
+        "With bounded=False -2 log-likelihood falls up to where V, the covariance matrix of the "
+        "rows, is singular, and on to where it is none: negative variances leave nothing of some "
+        "combination of rows.",
+        "Fit with bounds (bounded=True), or leave out some of the random effects.",
+        r"V = Z G Z' \+ R is nearly singular",
+    ),
+    Entry(
         "MLM421",
         "a flat likelihood",
         _SINGULAR,

@@ -127,6 +127,11 @@ class CovarianceStructure(ABC):
         """Whether all levels are uncorrelated, with this number in the formula."""
         return cls.independent
 
+    @property
+    def is_regular(self) -> bool:
+        """Whether there are positive definite matrices among the structure's."""
+        return True
+
     def __post_init__(self) -> None:
         if self.size < self.minimum_size:
             raise ModelError(

@@ -16,6 +16,7 @@ from mlmfast.data.finite import check_finite, check_weights
 from mlmfast.data.frame import Frame
 from mlmfast.data.suspect_values import warn_of_suspect_values
 from mlmfast.design.absorbed.choice import absorbed_factor, absorbed_from, no_absorbed_factor
+from mlmfast.design.by_level import at_level, with_levels
 from mlmfast.design.checks import check_columns, check_identified
 from mlmfast.design.columns.build_matrix import build_model_matrix
 from mlmfast.design.columns.expressions import States, evaluate_numeric
@@ -173,7 +174,7 @@ def _read(
             "absorb=True goes without smooth terms; leave it out, or write them as bs()"
         )
     least = None if parsed.smooths else absorbed_from(absorb, plain)
-    parsed, states = with_smooths(parsed, frame)
+    parsed, states = with_smooths(with_levels(parsed, frame), frame)
     fixed = build_model_matrix(parsed.fixed, frame, contrasts, least, states)
     if absorb and fixed.absorbed is None:
         raise no_absorbed_factor()
@@ -215,7 +216,10 @@ def _read(
     return ModelFrame(
         design,
         fixed.spec,
-        tuple(matrix.spec for matrix in random),
+        tuple(
+            at_level(term, matrix, frame).spec
+            for term, matrix in zip(parsed.random, random, strict=True)
+        ),
         parsed,
         used,
         frame,
@@ -289,9 +293,9 @@ def grouping_factor(group: tuple[str, ...], frame: Frame) -> Factor:
 
 
 def _effects(term: RandomTerm, position: int, matrix: ModelMatrix, frame: Frame) -> RandomEffects:
-    columns = design_columns(matrix)
     structure = term_structure(term, matrix, frame)
-    return RandomEffects(position, matrix.names, columns, structure, term.text)
+    matrix = at_level(term, matrix, frame)
+    return RandomEffects(position, matrix.names, design_columns(matrix), structure, term.text)
 
 
 def _offset(

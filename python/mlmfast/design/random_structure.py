@@ -110,11 +110,12 @@ def check_not_residual(term: RandomTerm, matrix: ModelMatrix, codes: CodeArray) 
         return
     level = np.argmax(np.stack(matrix.columns), axis=0)
     if len(np.unique(codes.astype(np.int64) * size + level)) == n:
+        arm = "" if term.by is None else f"{term.by} / "
         raise ModelError(
             f"{term.text}: every level of {', '.join(matrix.terms)} has at most one row by "
             f"{':'.join(term.group)}, so that the variance of {term.structure!r} cannot be told "
             f"from the residual's; write it as the residual's covariance, "
-            f"residual='{term.structure}(visit | subject)'"
+            f"residual='{term.structure}(visit | {arm}subject)'"
         )
 
 

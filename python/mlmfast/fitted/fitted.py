@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.degrees_of_freedom import TestBasis, basis_of, ddf_text, method_of
+from mlmfast.degrees_of_freedom import Ddf, TestBasis, basis_of, ddf_text, method_of
 from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
 from mlmfast.design.factors.frame_by_group import FrameByGroup
 from mlmfast.distributions import two_sided
@@ -296,7 +296,7 @@ class Fitted:
     def _bases(self) -> dict[str, TestBasis]:
         return {}
 
-    def _basis(self, ddf: str | float | None = None) -> TestBasis:
+    def _basis(self, ddf: Ddf | None = None) -> TestBasis:
         """What tests under a method need; kept once computed."""
         key = self.ddf if ddf is None else ddf_text(ddf)
         if key not in self._bases:

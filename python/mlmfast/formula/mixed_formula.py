@@ -25,6 +25,9 @@ class RandomTerm:
     group : columns whose combinations are the groups.
     text : the term as a formula writes it.
     number : what stands after the group, ``fa(0 + f | g, 2)``; None if nothing does.
+    by : column whose levels have covariances of their own, ``us(x | g, by=arm)``; None for one of
+        all rows.
+    level : level of ``by`` that this term is of, once the data have said which there are.
     shared : name of a factor of one level, all rows, which no columns make: the smooths, or a
         factor of which a row has several levels.
     """
@@ -34,6 +37,8 @@ class RandomTerm:
     group: tuple[str, ...]
     text: str
     number: float | None = None
+    by: str | None = None
+    level: str | None = None
     shared: str = ""
 
 
@@ -186,9 +191,7 @@ def _has_bar(node: Node) -> bool:
 
 def _random_terms(node: Node, bar: Binary) -> list[RandomTerm]:
     structure = node.function if isinstance(node, Call) else ""
-    if isinstance(node, Call) and node.keywords:
-        raise FormulaError(f"{deparse(node)}: a covariance structure takes no options here")
-    number = _number(node)
+    number, by = _number(node), _by(node)
     if structure and bar.operator == "||":
         raise FormulaError(
             f"{deparse(node)}: '||' already says that effects are uncorrelated; write one bar"
@@ -207,7 +210,7 @@ def _random_terms(node: Node, bar: Binary) -> list[RandomTerm]:
         return [_term_of_members(one, bar.right) for one in expressions]
     groups = list(dict.fromkeys(_groups(bar.right)))
     return [
-        _random_term(structure, expression, group, number)
+        _random_term(structure, expression, group, number, by)
         for group in groups
         for expression in expressions
     ]
@@ -239,17 +242,39 @@ def _number(node: Node) -> float | None:
     return float(rest[0].value)
 
 
+def _by(node: Node) -> str | None:
+    """The column of ``by=arm``, whose levels have covariances of their own."""
+    if not isinstance(node, Call) or not node.keywords:
+        return None
+    names = [name for name, _ in node.keywords]
+    if names != ["by"]:
+        other = next((name for name in names if name != "by"), "by, twice")
+        raise FormulaError(
+            f"{deparse(node)}: a covariance structure takes no option {other!r} here; there is "
+            "by=column, for a covariance at each level of a column"
+        )
+    column = node.keywords[0][1]
+    if not isinstance(column, Name):
+        raise FormulaError(f"{deparse(node)}: by= takes the name of a column")
+    return column.name
+
+
 def _has_loose_bar(node: Node) -> bool:
     return isinstance(node, Binary) and node.operator in {"|", "||"}
 
 
 def _random_term(
-    structure: str, expression: str, group: tuple[str, ...], number: float | None
+    structure: str,
+    expression: str,
+    group: tuple[str, ...],
+    number: float | None,
+    by: str | None = None,
 ) -> RandomTerm:
     factor = ":".join(quote_name(name) for name in group)
     after = "" if number is None else f", {number:g}"
+    after += "" if by is None else f", by={quote_name(by)}"
     text = f"{structure}({expression} | {factor}{after})"
-    return RandomTerm(structure or "us", expression, group, text, number)
+    return RandomTerm(structure or "us", expression, group, text, number, by)
 
 
 def _uncorrelated(expression: str) -> list[str]:
