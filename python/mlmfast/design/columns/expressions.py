@@ -227,10 +227,9 @@ class _Evaluation:
     def _members(self, node: Call) -> Basis:
         members = read_members(node)
         factors = [self._frame.factor(column.name) for column in members.columns]
-        weights = members.weights and [
-            np.broadcast_to(self._number(weight), len(factors[0].codes))
-            for weight in members.weights
-        ]
+        n = len(factors[0].codes)
+        given = members.weights
+        weights = None if given is None else [np.broadcast_to(self._number(w), n) for w in given]
         state = self._states.setdefault(deparse(node), {})
         return member_columns(members, factors, weights, state)
 
