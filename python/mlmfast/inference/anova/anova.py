@@ -185,7 +185,12 @@ def _tests_of_terms(
         hypotheses[label] = pd.DataFrame(full, columns=list(fit._record.x_names))
         test = f_test(fit, full, ddf, term=own[label])
         rows[label] = table_row(test, chisq)
-        parts.append(_components(fit, label, full, ddf, test))
+        scales = next(
+            c.scales
+            for t, c in zip(functions.terms, functions.cells, strict=True)
+            if t.label == label
+        )
+        parts.append(_components(fit, label, in_units(full, scales), ddf, test))
         if test.note:
             without[label] = test.note
     curves = [term.label for term in functions.terms if is_smooth_label(term.label)]
@@ -217,6 +222,19 @@ def _tests_of_terms(
         notes=tuple(notes),
         components=pd.concat(parts, ignore_index=True),
     )
+
+
+def in_units(L: FloatArray, scales: FloatArray) -> FloatArray:
+    """Rows of a hypothesis in the units of the covariates, which have mean square 1 in it.
+
+    Examples
+    --------
+    >>> in_units(np.array([[4.0], [6.0]]), np.array([2.0, 3.0])).tolist()
+    [[2.0], [2.0]]
+    """
+    if len(L) % len(scales):
+        return L
+    return np.asarray(L / np.repeat(scales, len(L) // len(scales))[:, None])
 
 
 def _components(fit: Fitted, label: str, L: FloatArray, ddf: Any, test: FTest) -> pd.DataFrame:
