@@ -32,6 +32,7 @@ from mlmfast.errors import (
 if TYPE_CHECKING:
     from mlmfast import mvn
     from mlmfast.batch.fit_batch import FitBatch
+    from mlmfast.by_size import lmm
     from mlmfast.catalogue.codes import warning_codes
     from mlmfast.compare_structures import compare_structures
     from mlmfast.covariance.names import structures
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from mlmfast.many_data_sets.fit_each import fit_each
     from mlmfast.mergeable.reduce import reduce
     from mlmfast.mergeable.reduction import load_reduction
-    from mlmfast.model import LMM, lmm
+    from mlmfast.model import LMM
     from mlmfast.newton.options import NewtonOptions
     from mlmfast.power_analysis.detectable_effect import detectable_effect
     from mlmfast.power_analysis.power import power
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from mlmfast.studies.study import Study
     from mlmfast.translation.r.translated import from_r
     from mlmfast.translation.sas.translated import from_sas
+    from mlmfast.validation.run import validate
 
 __all__ = [
     "LMM",
@@ -106,6 +108,7 @@ __all__ = [
     "reduce",
     "sample_size",
     "structures",
+    "validate",
     "warning_codes",
 ]
 
@@ -117,7 +120,7 @@ _LATER = {
     "LMMResult": "mlmfast.result",
     "NewtonOptions": "mlmfast.newton.options",
     "Reduction": "mlmfast.low_level.reduction",
-    "lmm": "mlmfast.model",
+    "lmm": "mlmfast.by_size",
     "load": "mlmfast.result",
     "load_reduction": "mlmfast.mergeable.reduction",
     "reduce": "mlmfast.mergeable.reduce",
@@ -141,6 +144,7 @@ _LATER = {
     "pool": "mlmfast.imputation.pooling.pool",
     "power": "mlmfast.power_analysis.power",
     "sample_size": "mlmfast.power_analysis.sample_size",
+    "validate": "mlmfast.validation.run",
     "warning_codes": "mlmfast.catalogue.codes",
 }
 

@@ -38,7 +38,11 @@ class LMM(PreparedModel):
     Parameters
     ----------
     formula
-        lme4's formula language, for example ``"y ~ x + (x | g)"``.
+        lme4's formula language, for example ``"y ~ x + (x | g)"``. ``s(x, k=10, by=f)`` is a smooth
+        term, a penalised B-spline (mgcv's ``bs="ps"``) whose curved part is a random effect:
+        `LMMResult.smooths`, `LMMResult.smooth`. ``(1 | mm(a, b, weights=[u, v]))`` are levels of
+        which a row has several, ``dummy(f, "level")`` an indicator, ``(x | a + b)`` two terms.
+        ``us(x | g, by=arm)``, and so every structure, has a covariance at each level of ``arm``.
     data
         pandas, polars or pyarrow frame, any that narwhals reads, or a dict of arrays.
     residual
@@ -47,7 +51,7 @@ class LMM(PreparedModel):
         Independent residuals of one variance by default. Structures that go by the order of the
         visits count numbers, dates and times in units of their greatest common step, and levels
         one by one, those that a categorical declares and no row has too; ``factor(visit)`` counts
-        any column level by level.
+        any column level by level. ``"sp_exp(time | subject, nugget)"`` adds an error of each row.
     residual_scale
         What residual standard deviations are multiplied by, on top of ``residual``: a factor
         (``"sex"``, nlme's varIdent: ratios to its first level), ``"power(x)"`` (varPower,
@@ -191,7 +195,7 @@ class LMM(PreparedModel):
         Covariance parameters are named as `profile` names them, ``sd_x|g``, ``cor_x.y|g`` and
         ``sigma``, or by ``var_x|g``, ``cov_x.y|g`` and ``Residual`` (variances and covariances),
         or as `residual_parameters` names those of a residual structure. Names as reports print
-        them, ``Var(x) | g`` and ``sd__x``, are understood too, and a pair in either order.
+        them, ``Var(x) | g``, ``sd__x`` and ``UN(2,1)``, are understood too, a pair in either order.
 
         Parameters
         ----------
@@ -359,7 +363,7 @@ def lmm(
     bounded: bool = True,
     REML: bool | None = None,
 ) -> LMMResult:
-    """Fit a linear mixed model; `LMM` and `LMM.fit` document the arguments.
+    """Fit a linear mixed model to rows in memory; see `mlmfast.by_size.lmm`, which calls this.
 
     Examples
     --------

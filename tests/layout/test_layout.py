@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2] / "python" / "mlmfast"
 FLOORS = [
     "__main__",
     "cli",
+    "validation",
     "studies",
     "power_analysis",
     "marginaleffects",
@@ -27,6 +28,8 @@ FLOORS = [
     "translation",
     "compare_structures",
     "many_data_sets",
+    "by_size",
+    "mergeable.arrow_batches",
     "mergeable.reduce",
     "mergeable.reduction",
     "low_level",

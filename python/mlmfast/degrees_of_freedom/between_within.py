@@ -58,6 +58,8 @@ def subjects(design: Design) -> tuple[CodeArray, int]:
     """Codes of the subjects, those of ``residual=`` or the outermost grouping factor's levels."""
     if design.residual is not None:
         subject = design.residual.subject
+        if design.condensed is not None:
+            return subject.codes, subject.n_levels
         return subject.codes, len(np.unique(subject.codes))
     if not design.random:
         raise ModelError(

@@ -19,6 +19,7 @@ from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.make_record import make_record
 from mlmfast.fitted.moments import MomentEstimates
+from mlmfast.fitted.provenance import provenance_of
 from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.starts.given import starting_theta
@@ -79,8 +80,14 @@ def fit_by_moments(
     )
     record = replace(record, certificate=certificate, converged=True, estimator=method)
     moments = MomentEstimates(method, log_sigma2, spread, table)
+    asked = {"method": method, "ddf": ddf_text(ddf), "options": options}
     source = FitSource(
-        reduced, covariance.criterion, covariance.theta, opened._frame, moments=moments
+        reduced,
+        covariance.criterion,
+        covariance.theta,
+        opened._frame,
+        provenance=provenance_of(model._arguments, asked),
+        moments=moments,
     )
     timings = {**opened._timings, "iterate": time.perf_counter() - started}
     result = make(record, source, timings)

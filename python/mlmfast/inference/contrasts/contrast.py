@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,10 +99,9 @@ class Contrast(PrintedFrame):
         return text if self.f is None else f"{text}\n{_joint(self)}"
 
     def _repr_html_(self) -> str:
-        from mlmfast.display.html import table_html
+        from mlmfast.display.html import tables_html
 
-        html = table_html(contrast_table(self))
-        return html if self.f is None else f"{html}<p>{escape(_joint(self))}</p>"
+        return tables_html([contrast_table(self)], () if self.f is None else (_joint(self),))
 
 
 _NUMBERS = ("estimate", "rhs", "se", "df", "statistic", "p_value", "lower", "upper")
