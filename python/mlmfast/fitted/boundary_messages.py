@@ -33,7 +33,7 @@ _FLAT = 1e-4
 #: Visits that a message lists.
 _MOST_NAMED = 12
 #: What a curve without variance is, which is nothing to warn of.
-STRAIGHT = "a straight line, the variance of its curved part 0"
+STRAIGHT = "is 0: the curve is a straight line"
 #: Ratio of residual standard deviations that goes to 0, one on the way there, and what each exactly
 #: fitted combination of rows adds to the slope of -2 log-likelihood by its logarithm.
 _VANISHED, _BEFORE, _OF_EACH = 1e-6, 1e-4, 2.0
@@ -53,8 +53,8 @@ def name_boundary(
     for term in terms:
         if not term.singular:
             continue
-        if groups[term.group].has_all_rows:
-            out.append(f"{term.text} is {STRAIGHT}")
+        if groups[term.group].has_curves:
+            out.append(f"variance of {term.text} {STRAIGHT}")
             continue
         group = groups[term.group].name
         zero = [

@@ -12,6 +12,7 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import method_of
 from mlmfast.design.columns.model_matrix import INTERCEPT
+from mlmfast.design.design import Design
 from mlmfast.display.table_result import TableResult
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.fitted import Fitted
@@ -319,12 +320,13 @@ def _of_sums(fit: Fitted, design: Design) -> EstimableFunctions:
     from mlmfast.inference.anova.of_sums import functions_of_sums
 
     record = fit._record
-    assert record.fixed_spec is not None and fit._row_facts is not None, "the caller looked"
+    assert record.fixed_spec is not None, "the caller looked"
+    assert fit._row_facts is not None, "the caller looked"
     if design.is_weighted and design.random:
         raise ModelError(
-            "tests of terms go by sums over the rows without their weights, and a reduction of rows "
-            "with weights holds weighted ones; use contrast() with the coefficients you mean, or "
-            "fit the rows: mlm.lmm(formula, data, weights=...)"
+            "tests of terms go by sums over the rows without their weights, and a reduction of "
+            "rows with weights holds weighted ones; use contrast() with the coefficients you mean, "
+            "or fit the rows: mlm.lmm(formula, data, weights=...)"
         )
     return functions_of_sums(record.fixed_spec, design, fit._row_facts, record.kept)
 

@@ -58,9 +58,9 @@ class CovarianceTests(PrintedFrame):
         return table_text(covariance_tests_table(self))
 
     def _repr_html_(self) -> str:
-        from mlmfast.display.html import table_html
+        from mlmfast.display.html import tables_html
 
-        return table_html(covariance_tests_table(self))
+        return tables_html([covariance_tests_table(self)], ())
 
 
 def _ratios(fit: Fitted, names: Sequence[str]) -> BoolArray:
