@@ -13,7 +13,7 @@ use super::arguments::{
 use super::arrays::{Floats, array, c_slice, vector};
 use super::gateway::{require, without_gil};
 use super::gather::{self, Effects, Evaluation, Solutions, definite, map_fits};
-use crate::criterion::asked::{Asked, Request};
+use crate::criterion::asked::{Asked, MOST_EFFECTS, Request};
 use crate::criterion::engine::{self, At, OPTIONAL, Unsolved, Wanted};
 use crate::criterion::sums::Entry;
 

@@ -271,9 +271,9 @@ def test_a_picture_has_the_curve_and_its_bands(fit):
 def test_weighted_sums_over_chi_squared_by_simulation():
     weights, df = np.array([1.0, 1.0, 0.93, 0.21]), 40
     rng = np.random.default_rng(2)
-    draws = (rng.standard_normal((400_000, 4)) ** 2) @ weights
-    ratio = draws / (rng.chisquare(df, 400_000) / df)
-    for at in (1.0, 4.0, 9.0):
+    draws = (rng.standard_normal((200_000, 4)) ** 2) @ weights
+    ratio = draws / (rng.chisquare(df, 200_000) / df)
+    for at in (1.0, 9.0):
         expected = (ratio > at).mean()
         assert_allclose(ratio_tail(weights, at, df), expected, atol=0.003)
     assert_allclose(ratio_tail(np.ones(3), 6.0, 12.0), stats.f.sf(2.0, 3, 12), rtol=1e-12)

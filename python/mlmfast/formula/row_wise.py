@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from mlmfast.formula.functions import data_parts, mathematical
+from mlmfast.formula.memberships import MEMBERS
 from mlmfast.formula.mixed_formula import MixedFormula
+from mlmfast.formula.smooth_terms import SMOOTH
 from mlmfast.formula.syntax import Call, Node, parse
 
 
@@ -28,6 +30,20 @@ def is_row_wise(formula: MixedFormula) -> bool:
     row_wise = all(call == "I" or mathematical(call) is not None for call in calls)
     plain = structures == {"us"} and all(term.by is None for term in formula.random)
     return row_wise and one_each and plain and not formula.offsets
+
+
+def call_over_all_rows(formula: MixedFormula) -> str | None:
+    """A function of a formula that looks at all rows at once, but for the transforms; None if none.
+
+    Examples
+    --------
+    >>> from mlmfast.formula.mixed_formula import parse_formula
+    >>> call_over_all_rows(parse_formula("y ~ poly(x, 2) + s(z) + (1 | g)"))
+    's'
+    """
+    expressions = [formula.fixed, *(term.expression for term in formula.random)]
+    calls = [call for text in expressions for call in _calls(parse(text))]
+    return next((call for call in calls if call in {SMOOTH, MEMBERS, "dummy"}), None)
 
 
 def _calls(node: Node) -> list[str]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from mlmfast.errors import DataError, MlmError
+from mlmfast.errors import DataError, FormulaError, MlmError
 from mlmfast.formula.mixed_formula import MixedFormula, parse_formula
 from mlmfast.formula.residual_formula import parse_residual
+from mlmfast.formula.row_wise import call_over_all_rows
 from mlmfast.mergeable.coding.levels import OtherLevels, given
 from mlmfast.mergeable.coding.part_rows import CompleteRows, code_rows, complete_rows
 from mlmfast.mergeable.coding.plan import Plan, plan_of, with_origin
@@ -51,7 +52,12 @@ class Asked:
         for role, column in (("weights", self.weights), ("offset", self.offset)):
             if column is not None and not isinstance(column, str):
                 raise DataError(f"{role} is the name of a column here, not {type(column).__name__}")
-        parse_formula(self.formula)
+        whole = call_over_all_rows(parse_formula(self.formula))
+        if whole is not None:
+            raise FormulaError(
+                f"{whole}() looks at all rows at once, and rows are reduced part by part here; fit "
+                "a data frame of all rows by mlmfast.lmm"
+            )
         if self.residual is not None:
             check_reducible(self.parsed, parse_residual(self.residual), self.weights)
         if self.plan is not None:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
 
 _POINTS, _MOST_POINTS = 100, 100_000
-#: Points of one simultaneous band.
-_MOST_TOGETHER = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +64,9 @@ class Smooth:
 
         Beyond the data the curve goes on as a straight line, as mgcv's do. Standard errors are
         those of mgcv's Bayesian covariance (of the error of prediction), for known variances;
-        bands are by t with `df` degrees of freedom. The simultaneous band holds at all points of
-        the table together: the distribution of the largest of their t statistics, integrated
-        without random numbers.
+        bands are by t with `df` degrees of freedom. The simultaneous band holds for the whole
+        curve over the data, whatever points are asked for: by the distribution of the largest t
+        statistic at 100 points, integrated without random numbers.
 
         Parameters
         ----------
@@ -103,7 +101,7 @@ class Smooth:
         variance = np.maximum(((columns @ self._covariance) * columns).sum(axis=1), 0.0)
         error = np.sqrt(variance)
         alone = float(quantile(np.array([self.df]), level)[0])
-        together = self._together(columns, error, level, alone)
+        together = self._together(level, order)
         out = {self._curve.variable: points, "estimate": estimate, "std_error": error}
         for suffix, half in (("", alone * error), ("_simultaneous", together * error)):
             out |= {f"lower{suffix}": estimate - half, f"upper{suffix}": estimate + half}
@@ -130,16 +128,16 @@ class Smooth:
             )
         return points
 
-    def _together(
-        self, columns: FloatArray, error: FloatArray, level: float, alone: float
-    ) -> float:
-        """Quantile of the largest of the points' statistics."""
+    def _together(self, level: float, order: int) -> float:
+        """Quantile of the largest t statistic over the range of the data."""
+        low, high = self._curve.range
+        columns = self._curve.columns(np.linspace(low, high, _POINTS), order)
+        error = np.sqrt(np.maximum(((columns @ self._covariance) * columns).sum(axis=1), 0.0))
         rows = columns[error > 0.0] / error[error > 0.0, None]
-        rows = rows[np.unique(rows.round(12), axis=0, return_index=True)[1]]
-        if len(rows) < 2:
-            return alone
-        if len(rows) > _MOST_TOGETHER:
-            return float("nan")
+        # A straight line has the same statistic, but for its sign, everywhere.
+        different = np.unique((rows * np.sign(rows[:, :1])).round(9), axis=0)
+        if len(different) < 2:
+            return float(quantile(np.array([self.df]), level)[0])
         return MaximumT(rows @ self._covariance @ rows.T).critical_value(1.0 - level, self.df)
 
     def __repr__(self) -> str:

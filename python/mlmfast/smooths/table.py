@@ -11,7 +11,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.display.printed_frame import PrintedFrame
 from mlmfast.inference.comparison.conditional_aic import trace_of_random_part
 from mlmfast.smooths.joint import JointEffects, joint_effects
-from mlmfast.smooths.wald_test import test_of_curve
+from mlmfast.smooths.wald_test import curve_test
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -39,7 +39,7 @@ def smooths(fit: Fitted) -> PrintedFrame:
     >>> import mlmfast as mlm
     >>> fit = mlm.lmm("Reaction ~ s(Days, k=8) + (Days | Subject)", mlm.load_sleepstudy())
     >>> fit.smooths[["k", "edf"]].round(2).to_numpy().tolist()
-    [[8.0, 1.0]]
+    [[8.0, 1.28]]
     """
     joint = joint_effects(fit)
     df = residual_df(fit)
@@ -47,7 +47,7 @@ def smooths(fit: Fitted) -> PrintedFrame:
     for k, curve in enumerate(joint.curves):
         places = joint.places[k]
         edf, ref_df = effective_df(joint, k)
-        found = test_of_curve(
+        found = curve_test(
             _columns(fit, joint, k),
             joint.estimate[places],
             joint.covariance[np.ix_(places, places)],

@@ -31,7 +31,7 @@ class CurveTest:
     p: float
 
 
-def test_of_curve(
+def curve_test(
     columns: FloatArray, estimate: FloatArray, covariance: FloatArray, rank: float, df: float
 ) -> CurveTest:
     """Test a curve by its columns at the rows.

@@ -44,14 +44,19 @@ def _shares(rates: FloatArray) -> FloatArray:
     is a recurrence of the order of the different rates.
     """
     different, counts = np.unique(rates[rates > 0.0], return_counts=True)
-    out, sums = [1.0], np.zeros(len(different))
     if not different.size:
         return np.ones(1)
+    # Plain numbers: there are two or three rates, and up to hundreds of thousands of terms.
+    pairs = list(zip(different.tolist(), (0.5 * counts).tolist(), strict=True))
     total = float(np.prod((1.0 - different) ** (-0.5 * counts)))
-    reached = 1.0
+    sums, out, reached, last = [0.0] * len(pairs), [1.0], 1.0, 1.0
     while reached < total * (1.0 - _LEFT) and len(out) < _MOST_TERMS:
         # s_i(j) = sum_l r_i^l a_{j-l}
-        sums = different * (sums + out[-1])
-        out.append(float(0.5 * counts @ sums) / len(out))
-        reached += out[-1]
+        whole = 0.0
+        for i, (rate, half) in enumerate(pairs):
+            sums[i] = rate * (sums[i] + last)
+            whole += half * sums[i]
+        last = whole / len(out)
+        out.append(last)
+        reached += last
     return np.array(out)
