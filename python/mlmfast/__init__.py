@@ -32,6 +32,7 @@ from mlmfast.errors import (
 if TYPE_CHECKING:
     from mlmfast import mvn
     from mlmfast.batch.fit_batch import FitBatch
+    from mlmfast.by_size import lmm
     from mlmfast.catalogue.codes import warning_codes
     from mlmfast.compare_structures import compare_structures
     from mlmfast.covariance.names import structures
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from mlmfast.many_data_sets.fit_each import fit_each
     from mlmfast.mergeable.reduce import reduce
     from mlmfast.mergeable.reduction import load_reduction
-    from mlmfast.model import LMM, lmm
+    from mlmfast.model import LMM
     from mlmfast.newton.options import NewtonOptions
     from mlmfast.power_analysis.detectable_effect import detectable_effect
     from mlmfast.power_analysis.power import power
@@ -115,7 +116,7 @@ _LATER = {
     "LMMResult": "mlmfast.result",
     "NewtonOptions": "mlmfast.newton.options",
     "Reduction": "mlmfast.low_level.reduction",
-    "lmm": "mlmfast.model",
+    "lmm": "mlmfast.by_size",
     "load": "mlmfast.result",
     "load_reduction": "mlmfast.mergeable.reduction",
     "reduce": "mlmfast.mergeable.reduce",

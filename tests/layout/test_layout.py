@@ -27,6 +27,8 @@ FLOORS = [
     "translation",
     "compare_structures",
     "many_data_sets",
+    "by_size",
+    "mergeable.arrow_batches",
     "mergeable.reduce",
     "mergeable.reduction",
     "low_level",

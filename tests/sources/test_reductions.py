@@ -19,7 +19,6 @@ import mlmfast as mlm
 from mlmfast.errors import ModelError
 from mlmfast.mergeable import running
 
-
 FORMULA = "y ~ x * f + (x | g)"
 TO_THE_END = {"tolerance": 1e-18}
 

@@ -119,6 +119,8 @@ def test_duckdb(table, folder, fitted):
         fit = mlm.lmm(FORMULA, source)
         assert fit.llf == fitted.llf
         assert fit.params.equals(fitted.params)
+    assert open_source((connection, "rows")).n_rows == 600
+    assert open_source((connection, query)).n_rows is None
     with pytest.raises(DataError, match=r"holds many tables; give \(connection, 'table'\)"):
         mlm.lmm(FORMULA, connection)
     with pytest.raises(DataError, match=r"cannot read DuckDB's nothing: .*nothing"):
