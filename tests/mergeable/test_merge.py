@@ -231,22 +231,3 @@ def test_labels_stay(data, tmp_path):
     assert fit.n_groups == expected.n_groups
     assert relative(fit.bse, expected.bse) < 1e-12
     assert relative(np.sort(fit.ranef["g"]["t"]), np.sort(expected.ranef["g"]["t"]), 1e-2) < 1e-9
-
-
-# -- engines -------------------------------------------------------------------------------------
-
-
-def test_batches_of_an_engine_give_bytes(data, expected):
-    """As Spark's mapInArrow calls it: once a partition, the function pickled."""
-    like = mlm.reduce(FORMULA, [data[:50]], levels=LEVELS)
-    function = pickle.loads(pickle.dumps(like.batch_reducer()))
-    partitions = [pa.Table.from_pandas(part).to_batches(max_chunksize=60)
-                  for part in in_parts(data, 700)]  # fmt: skip
-    found = [batch for part in [*partitions, []] for batch in function(iter(part))]
-    assert all(batch.schema == pa.schema([("reduction", pa.binary())]) for batch in found)
-    own = [type(like).from_bytes(batch["reduction"][0].as_py()) for batch in found]
-    merged = mlm.Reduction.merge(own)
-    assert merged.nobs == expected.nobs
-    assert relative(merged.fit(options=TO_THE_END).bse, expected.bse) < 1e-12
-    with pytest.raises(DataError, match="comes twice"):
-        mlm.Reduction.merge([*own, own[0]])

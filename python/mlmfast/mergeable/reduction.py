@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.low_level import Reduction as ArrayReduction
 from mlmfast.low_level.merging import Part as ArrayPart
-from mlmfast.mergeable.batches import batch_reducer
 from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.content import Content, merge_contents
 from mlmfast.mergeable.model import fit_content, model_frame
@@ -168,25 +167,6 @@ class Reduction(ArrayReduction):
     def from_bytes(cls, data: bytes) -> Reduction:
         """Read what `to_bytes` gave; no code is run."""
         return cls(of_bytes(data))
-
-    def batch_reducer(self, na_action: str = "drop") -> Callable[[Iterable[Any]], Iterator[Any]]:
-        """A function that reduces an iterator of Arrow batches by this reduction's plan.
-
-        What it gives is an iterator of one batch, whose column ``reduction`` holds one reduction as
-        `from_bytes` reads it: what Spark's ``mapInArrow(function, "reduction binary")`` asks for,
-        and any engine that runs a function over its batches. It pickles.
-
-        Examples
-        --------
-        >>> import mlmfast as mlm, pyarrow as pa
-        >>> data = mlm.load_sleepstudy()
-        >>> like = mlm.reduce("Reaction ~ Days + (Days | Subject)", [data[:20]])
-        >>> batches = pa.Table.from_pandas(data).to_batches(max_chunksize=50)
-        >>> (batch,) = like.batch_reducer()(batches)
-        >>> type(like).from_bytes(batch["reduction"][0].as_py()).nobs
-        180
-        """
-        return batch_reducer(self.plan, na_action)
 
 
 def load_reduction(path: str | os.PathLike[str]) -> Reduction:

@@ -13,7 +13,7 @@ from mlmfast.formula.mixed_formula import MixedFormula, parse_formula
 from mlmfast.formula.residual_formula import parse_residual
 from mlmfast.mergeable.coding.levels import OtherLevels, given
 from mlmfast.mergeable.coding.part_rows import CompleteRows, code_rows, complete_rows
-from mlmfast.mergeable.coding.plan import Plan, plan_of, with_origin
+from mlmfast.mergeable.coding.plan import Plan, check_width, plan_of, with_origin
 from mlmfast.mergeable.coding.survey import (
     Survey,
     expressions_of,
@@ -52,8 +52,8 @@ class Asked:
             if column is not None and not isinstance(column, str):
                 raise DataError(f"{role} is the name of a column here, not {type(column).__name__}")
         parse_formula(self.formula)
-        if self.residual is not None:
-            check_reducible(self.parsed, parse_residual(self.residual), self.weights)
+        within = None if self.residual is None else parse_residual(self.residual)
+        check_reducible(self.parsed, within, self.weights)
         if self.plan is not None:
             _check_plan(self, self.plan)
 
@@ -97,6 +97,7 @@ class Asked:
             levels,
             self.residual,
         )
+        check_width(plan)
         return with_origin(plan, code_rows(plan, head).columns)
 
 
