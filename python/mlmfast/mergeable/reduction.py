@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlmfast.design.model_frame import ModelFrame
+from mlmfast.errors import ModelError
 from mlmfast.low_level import Reduction as ArrayReduction
+from mlmfast.low_level.coordinates import Coordinates
 from mlmfast.low_level.merging import Part as ArrayPart
 from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.content import Content, merge_contents
@@ -52,6 +54,18 @@ class Reduction(ArrayReduction):
     @cached_property
     def _part(self) -> ArrayPart:  # type: ignore[override]
         return ArrayPart(self._frame.design, {}, {})
+
+    @cached_property
+    def _coordinates(self) -> Coordinates:
+        if self.plan.residual is not None:
+            raise ModelError(
+                "the likelihood by theta is that of independent residuals, and this reduction has "
+                f"residual={self.plan.residual!r}; use fit()"
+            )
+        return Coordinates(self._model)
+
+    def __reduce__(self) -> tuple[type[Reduction], tuple[Content]]:
+        return Reduction, (self._content,)
 
     # -- what it is ------------------------------------------------------------------------------
 
