@@ -370,6 +370,20 @@ def test_robust_covariances_go_by_the_sums_of_clusters(data, formula):
         ours.robust("CR0", cluster="f")
 
 
+@pytest.mark.parametrize("formula", ["y ~ f + t + (t | g)", "y ~ f + t + (1 | g / unit)"])
+def test_predictions_with_effects_and_shares_of_variance(data, formula):
+    ours = mlm.reduce(formula, in_parts(data)).fit(options=TO_THE_END)
+    theirs = mlm.lmm(formula, data, options=TO_THE_END)
+    new = data[50:75].drop(columns="y").dropna()
+    for interval in ("confidence", "prediction"):
+        for ranef in (True, False):
+            own, its = (f.predict(new, interval=interval, ranef=ranef) for f in (ours, theirs))
+            assert relative(own, its, 1e-1) < 1e-10
+    assert relative(ours.r2(), theirs.r2(), 1e-3) < 1e-10
+    assert relative(ours.icc(), theirs.icc(), 1e-3) < 1e-10
+    assert relative(ours.cov_theta(), theirs.cov_theta(), 1e-4) < 1e-9
+
+
 def test_comparisons_profiles_and_variances_go_by_the_sums(data):
     small, large = "y ~ t + (1 | g)", "y ~ f + t + (t | g)"
     parts = in_parts(data.dropna())
