@@ -90,7 +90,7 @@ def unit_rows(plan: Plan, found: CondensedUnits) -> UnitRows:
             f"{residual.text} goes along the rows of each subject, over too many visits to be "
             "summed by pattern; fit the rows, mlm.lmm(formula, data, residual=...)"
         )
-    counts = [_counts(own.count, len(own.weights)) for _, own in patterns]
+    counts = [_counts(own.n_subjects, len(own.weights)) for _, own in patterns]
     labels = _labels(plan.within, units)
     factor = residual.subject
     subjects = GroupingFactor(factor.name, factor.codes, labels, factor.columns)
