@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mlmfast.covariance.names import structures
     from mlmfast.data.datasets import load_sleepstudy
     from mlmfast.fitted.certificate import Certificate
+    from mlmfast.imputation.pooling.pool import pool
     from mlmfast.inference.comparison.compare import Comparison, compare
     from mlmfast.inference.emmeans.effect_tests import joint_tests
     from mlmfast.inference.permutation.permutation_test import permutation_test
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from mlmfast.studies.study import Study
     from mlmfast.translation.r.translated import from_r
     from mlmfast.translation.sas.translated import from_sas
+    from mlmfast.validation.run import validate
 
 __all__ = [
     "LMM",
@@ -101,10 +103,12 @@ __all__ = [
     "load_study",
     "mvn",
     "permutation_test",
+    "pool",
     "power",
     "reduce",
     "sample_size",
     "structures",
+    "validate",
     "warning_codes",
 ]
 
@@ -137,8 +141,10 @@ _LATER = {
     "joint_tests": "mlmfast.inference.emmeans",
     "detectable_effect": "mlmfast.power_analysis.detectable_effect",
     "permutation_test": "mlmfast.inference.permutation.permutation_test",
+    "pool": "mlmfast.imputation.pooling.pool",
     "power": "mlmfast.power_analysis.power",
     "sample_size": "mlmfast.power_analysis.sample_size",
+    "validate": "mlmfast.validation.run",
     "warning_codes": "mlmfast.catalogue.codes",
 }
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2] / "python" / "mlmfast"
 FLOORS = [
     "__main__",
     "cli",
+    "validation",
     "studies",
     "power_analysis",
     "marginaleffects",
@@ -40,6 +41,7 @@ FLOORS = [
     "plots",
     "report",
     "saving",
+    "imputation",
     "diagnostics",
     "smooths",
     "prediction",

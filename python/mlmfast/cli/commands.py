@@ -16,6 +16,7 @@ from mlmfast.cli.power import add_power
 from mlmfast.cli.reductions import add_reductions, add_run_arguments, fitted_from, is_by_parts
 from mlmfast.cli.study import add_study
 from mlmfast.cli.tables import add_tables
+from mlmfast.cli.validate import add_validate
 from mlmfast.data.whole_files import write_whole
 from mlmfast.errors import MlmError
 from mlmfast.report.html import html_page
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add_tables(commands)
     add_study(commands)
     add_power(commands)
+    add_validate(commands)
     demo = commands.add_parser("demo", help="fit a model to data that come with the package")
     demo.set_defaults(command=_demo)
     return parser

@@ -40,6 +40,10 @@ from mlmfast.inference.contrasts.linear_tests import FTest, f_test
 
 _TYPES = {"1": 1, "2": 2, "3": 3, "I": 1, "II": 2, "III": 3}
 _ROMAN = {1: "I", 2: "II", 3: "III"}
+_BY_ORDER = (
+    "car's type III tests coefficients: where columns of X are aliased, as here, it depends on the "
+    "order of levels, which the hypotheses of definition='SAS' do not"
+)
 _DEFINITIONS = ("SAS", "lmerTest", "mmrm", "car")
 
 
@@ -190,6 +194,8 @@ def _tests_of_terms(
     notes = [ddf_label(fit, ddf)]
     if empty:
         notes.append(f"Not estimable, left out: {', '.join(empty)}")
+    if kind == 3 and definition == "car" and len(fit._record.kept) < len(fit._record.x_names):
+        notes.append(_BY_ORDER)
     if curves:
         notes.append(f"Smooth terms, tested in fit.smooths: {', '.join(curves)}")
     notes += without_f(without)
