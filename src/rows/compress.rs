@@ -252,7 +252,9 @@ mod tests {
                 assert_eq!(size, 3);
                 let own = (first..first + size)
                     .map(|r| (found.weights[r], found.values[r * 3..(r + 1) * 3].to_vec()));
-                assert!(own.clone().all(|(_, row)| row[1] == cell as f64 * 0.1));
+                assert!(
+                    own.clone().all(|(_, row)| row[1].to_bits() == (cell as f64 * 0.1).to_bits())
+                );
                 let all = (0..n as usize)
                     .filter(|&r| codes[r] as usize == cell)
                     .map(|r| (weights.map_or(1.0, |w| w[r]), vec![x[r], of_cell[r], y[r]]));
