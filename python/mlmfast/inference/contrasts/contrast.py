@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mlmfast.degrees_of_freedom import method_of
+from mlmfast.degrees_of_freedom import Ddf, method_of
 from mlmfast.display.numbers import column, degrees_of_freedom, p_value, statistic
 from mlmfast.display.printed_frame import PrintedFrame
 from mlmfast.display.tables import Table
@@ -108,7 +108,7 @@ _NUMBERS = ("estimate", "rhs", "se", "df", "statistic", "p_value", "lower", "upp
 
 
 def contrast(
-    fit: Fitted, L: object, rhs: object = 0.0, ddf: str | float | None = None, level: float = 0.95
+    fit: Fitted, L: object, rhs: object = 0.0, ddf: Ddf | None = None, level: float = 0.95
 ) -> Contrast:
     """Test linear functions of the fixed effects: one row by t, several together by F.
 
@@ -145,7 +145,7 @@ def linear_function_tests(
     fit: Fitted,
     L: object,
     rhs: object = 0.0,
-    ddf: str | float | None = None,
+    ddf: Ddf | None = None,
     level: float = 0.95,
     *,
     joint: bool,
