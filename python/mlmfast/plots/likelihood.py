@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from mlmfast.fitted.fitted import Fitted
 
-#: Points of the grid along each parameter, and steps that are drawn at most.
-_POINTS, _MOST_STEPS = 35, 30
+#: Points of the grid along each parameter, near the estimate and over all, without a residual
+#: structure and with one, whose parameters are found point by point; steps drawn at most.
+_POINTS, _OF_STRUCTURE, _MOST_STEPS = 35, 16, 30
 #: Joint confidence regions whose borders are drawn.
 _REGIONS = (0.5, 0.8, 0.95, 0.99)
 
@@ -104,10 +105,11 @@ def _grid(
     else:
         reach = 1.5 * abs(centre) or 1.0
         low, high = centre - reach, centre + reach
-    near = np.linspace(low, high, _POINTS)
+    n = _POINTS if functions.model.design.residual is None else _OF_STRUCTURE
+    near = np.linspace(low, high, n)
     low, high = min(low, float(seen.min())), max(high, float(seen.max()))
     room = 0.04 * (high - low)
-    wide = np.linspace(low - room, high + room, _POINTS)
+    wide = np.linspace(low - room, high + room, n)
     grid = np.union1d(near, wide)
     inside = (grid > parameter.lower + 0.2 * room) & (grid < parameter.upper - 0.2 * room)
     return np.asarray(grid[inside])
