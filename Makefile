@@ -63,7 +63,6 @@ bench: $(VENV)/installed $(VENV)/test $(BENCH_VENV)/installed  ## time a release
 
 fuzz: $(VENV)/installed $(VENV)/test $(VENV)/fuzz  ## random formulas, files and statements, ten minutes
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(FUZZ)
-	cargo test --quiet --lib --profile develop fuzz -- --ignored
 
 dist:  ## wheel and source distribution in dist/, tested in fresh environments: ten minutes
 	$(PYTHON) release/build.py
