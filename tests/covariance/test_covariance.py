@@ -8,6 +8,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from mlmfast.covariance import STRUCTURES, structures
+from mlmfast.covariance.spatial.linear_decay import SpatialLinear
+from mlmfast.covariance.spatial.linear_logarithm import SpatialLinearLogarithm
 from mlmfast.errors import DataError, ModelError
 
 N_FITS = 4
@@ -21,6 +23,10 @@ def structure_of(keyword, size, **order):
         return cls(size, **order)
     rng = np.random.default_rng(size)
     along = np.arange(size) + 0.5 * rng.uniform(size=size)
+    if issubclass(cls, SpatialLinear):
+        # Along a line; logarithms of distances above 1.
+        stretch = 4.0 if issubclass(cls, SpatialLinearLogarithm) else 1.0
+        return cls(size, coordinates=stretch * along, **order)
     return cls(size, coordinates=np.column_stack([along, rng.uniform(size=size)]), **order)
 
 
@@ -29,7 +35,9 @@ ARGUMENTS = {
     "toeph": ({}, {"order": 2}),
     "un": ({}, {"order": 2}),
     "fa": ({}, {"order": 2}),
+    "rr": ({"order": 1}, {}),
     "sp_matern": ({}, {"nu": 1.5}),
+    "sp_matern_nugget": ({"nu": 1.5},),
 }
 #: Structures that go by steps, and places of levels that leave out some.
 BY_LAG = [word for word, kind in STRUCTURES.items() if kind.by_lag]
@@ -162,8 +170,8 @@ def test_matrix_is_zero_outside_the_entries(structure):
     assert_allclose(matrix, matrix.mT, rtol=0, atol=0)
 
 
-# A smoothness from a grid, loadings after a limited number of iterations.
-STARTS_ARE_NEAR = {"sp_matern", "fa"}
+# A smoothness from a grid, loadings and nuggets after a limited number of iterations.
+STARTS_ARE_NEAR = {"sp_matern", "fa"} | {word for word in STRUCTURES if word.endswith("_nugget")}
 
 
 @every_structure
@@ -194,7 +202,8 @@ def test_start_of_any_covariance_is_inside(structure):
         theta = structure.theta(root @ root.mT)
         matrix = structure.matrix(theta)
         assert np.isfinite(theta).all()
-        assert smallest_correlation_eigenvalue(matrix).min() > 0
+        least = smallest_correlation_eigenvalue(matrix).min()
+        assert least > 0 if structure.for_residuals else least > -1e-12
 
 
 def smallest_correlation_eigenvalue(matrix):
@@ -205,7 +214,7 @@ def smallest_correlation_eigenvalue(matrix):
 def is_positive_definite_by_construction(structure):
     """Bands cut off a Toeplitz matrix, and gaps in it, may leave it indefinite."""
     if structure.keyword not in ("toep", "toeph"):
-        return True
+        return structure.for_residuals
     cut = structure.order not in (None, structure.size) or structure.has_gaps
     return not cut or structure.bands == 1
 

@@ -362,6 +362,7 @@ MAPPED = {
     "repeated visit / sub=id type=un(1)": 'residual="diag(visit | id)"',
     "repeated visit / sub=id type=toep(2)": 'residual="toep(factor(visit) | id, 2)"',
     "repeated visit / sub=id(site) type=ante(1)": 'residual="adh(factor(visit) | site:id)"',
+    "repeated / sub=id type=sp(gau)(x) local": 'residual="sp_gau(x | id, nugget)"',
     "repeated / local=exp(x)": 'residual_scale="exp(x)"',
     "repeated sex visit / sub=id type=un@ar(1)": 'residual="us(sex) @ ar1(factor(visit) | id)"',
     "repeated / sub=id type=sp(pow)(x)": 'residual="sp_pow(x | id)"',
@@ -431,19 +432,19 @@ def test_a_level_lies_in_one_place(trial):
 DDF = {
     "model y = x;": "residual",
     "model y = x; random int / sub=id;": "containment",
-    "model y = x; repeated visit / type=cs sub=id;": "between-within",
+    "model y = x; repeated visit / type=cs sub=id;": "between-within-sas",
     "model y = x / ddfm=kr;": "kenward-roger",
     "model y = x / ddfm=kr(firstorder);": "kenward-roger-linear",
     "model y = x / ddfm=kenwardroger2;": "kenward-roger-2009",
     "model y = x / ddfm=satterth;": "satterthwaite",
-    "model y = x / ddfm=bw;": "between-within",
+    "model y = x / ddfm=bw;": "between-within-sas",
     "model y = x / ddfm=none;": "asymptotic",
 }
 
 
 def test_dfbw_is_between_within():
     step = mlm.from_sas("proc mixed dfbw; class id; model y = x; random int / sub=id;")
-    assert 'ddf="between-within"' in step.code
+    assert 'ddf="between-within-sas"' in step.code
     assert not step.ignored
 
 
@@ -461,7 +462,8 @@ BLOCKING = {
     "proc mixed; class g v / order=data; model y = x; repeated v / sub=g type=ar(1);": "of CLASS",
     "proc mixed; class g / missing; model y = x g;": "MISSING of CLASS",
     "proc mixed dfbw; model y = x / ddfm=kr;": "two methods",
-    "proc mixed; model y = x / ddf=3;": "DDF=3",
+    "proc mixed; model y = x / ddf=3,4;": "2 numbers for 1 effects",
+    "proc mixed; model y = x / ddf=-3;": "neither a positive number nor a period",
     "proc mixed; where x > 0; model y = x;": "where x > 0",
     "proc mixed data=d(where=(x=1)); model y = x;": "options of the data set",
     "proc mixed; class g; model y = x; random int / sub=g; parms (1) (1) / eqcons=1,2;": "EQCONS",
@@ -469,8 +471,9 @@ BLOCKING = {
     "proc mixed; class g; model y = x; random int;": "SUBJECT= is missing",
     "proc mixed; class g a; model y = x; random int a / sub=g type=un;": "together",
     "proc mixed; class g a; model y = x; random int x / sub=g type=cs;": "units differ",
-    "proc mixed; class g a; model y = x; random int x / sub=g type=un group=a;": "GROUP=",
-    "proc mixed; class g; model y = x; repeated / sub=g type=sp(exp)(x) local;": "LOCAL adds",
+    "proc mixed; class g a; model y = x; random int x / sub=g type=un group=a*b;": "GROUP= by several",
+    "proc mixed; class g; model y = x; repeated / sub=g type=sp(linl)(x) local;": "LOCAL beside",
+    "proc mixed; class g v; model y = x; repeated v / sub=g type=ar(1) local;": "LOCAL adds",
     "proc mixed; class g; model y = x; repeated / type=ar(1);": "one block of all rows",
     "proc mixed; class g v; model y = x; random v / sub=g type=sp(exp)(s t);": "s, t as",
     "proc mixed; class g v; model y = x; random v / sub=g type=sp(exp);": "names no coordinates",

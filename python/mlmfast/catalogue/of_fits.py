@@ -40,7 +40,7 @@ ENTRIES = (
         "for the model without that effect.",
         "Keep the term if the design demands it, and say so; or leave it out. fit.ranova() and "
         "fit.test_variance() test it.",
-        r"variance of .* is 0$",
+        r"variance of .* is 0(: the curve is a straight line)?$",
     ),
     Entry(
         "MLM402",
@@ -118,6 +118,16 @@ ENTRIES = (
         "Report it as such: Wald intervals do not apply to it. A structure without it gives the "
         "same likelihood.",
         r".* an end of its range$",
+    ),
+    Entry(
+        "MLM418",
+        "no estimate without bounds",
+        "ConvergenceWarning",
+        "With bounded=False -2 log-likelihood falls up to where V, the covariance matrix of the "
+        "rows, is singular, and on to where it is none: negative variances leave nothing of some "
+        "combination of rows.",
+        "Fit with bounds (bounded=True), or leave out some of the random effects.",
+        r"V = Z G Z' \+ R is nearly singular",
     ),
     Entry(
         "MLM421",

@@ -78,6 +78,8 @@ class CovarianceStructure(ABC):
     from_one_series: ClassVar[bool] = False
     #: Is it one for random effects too, and which field does a number set there?
     for_random_effects: ClassVar[bool] = True
+    #: Is it one for residuals, whose covariance must not be singular?
+    for_residuals: ClassVar[bool] = True
     random_option: ClassVar[str | None] = None
     #: Are there multiples of the identity among the matrices with other parameters free, so that a
     #: random effect for each row is the residual once more?
@@ -124,6 +126,11 @@ class CovarianceStructure(ABC):
     def is_diagonal(cls, number: float | None) -> bool:
         """Whether all levels are uncorrelated, with this number in the formula."""
         return cls.independent
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether there are positive definite matrices among the structure's."""
+        return True
 
     def __post_init__(self) -> None:
         if self.size < self.minimum_size:

@@ -39,6 +39,8 @@ def _variables(parsed: MixedFormula) -> list[str]:
         names.update(dict.fromkeys(variables_of(expression)))
     for term in parsed.random:
         names.update(dict.fromkeys(term.group))
+        if term.by is not None:
+            names[term.by] = None
     return list(names)
 
 

@@ -16,13 +16,14 @@ from mlmfast.data.finite import check_finite, check_weights
 from mlmfast.data.frame import Frame
 from mlmfast.data.suspect_values import warn_of_suspect_values
 from mlmfast.design.absorbed.choice import absorbed_factor, absorbed_from, no_absorbed_factor
+from mlmfast.design.by_level import at_level, with_levels
 from mlmfast.design.checks import check_columns, check_identified
 from mlmfast.design.columns.build_matrix import build_model_matrix
 from mlmfast.design.columns.expressions import States, evaluate_numeric
 from mlmfast.design.columns.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec
+from mlmfast.design.columns.model_variables import FactorVariable
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import (
-    ALL_ROWS,
     EVERY_ROW,
     GroupingFactor,
     RandomEffects,
@@ -173,7 +174,7 @@ def _read(
             "absorb=True goes without smooth terms; leave it out, or write them as bs()"
         )
     least = None if parsed.smooths else absorbed_from(absorb, plain)
-    parsed, states = with_smooths(parsed, frame)
+    parsed, states = with_smooths(with_levels(parsed, frame), frame)
     fixed = build_model_matrix(parsed.fixed, frame, contrasts, least, states)
     if absorb and fixed.absorbed is None:
         raise no_absorbed_factor()
@@ -215,7 +216,10 @@ def _read(
     return ModelFrame(
         design,
         fixed.spec,
-        tuple(matrix.spec for matrix in random),
+        tuple(
+            at_level(term, matrix, frame).spec
+            for term, matrix in zip(parsed.random, random, strict=True)
+        ),
         parsed,
         used,
         frame,
@@ -257,6 +261,11 @@ def _random_matrix(
     matrix = build_model_matrix(term.expression, frame, own, states=states)
     if not matrix.columns:
         raise ModelError(f"the random-effects term {term.text} has no column left of the bar")
+    if term.shared and any(isinstance(v, FactorVariable) for v in matrix.spec.coded.values()):
+        raise ModelError(
+            f"{term.text}: by mm an effect is that of numbers, and what stands left of the bar is "
+            "a factor; write a term for each level with dummy(f, 'level')"
+        )
     return matrix
 
 
@@ -266,11 +275,12 @@ def _factors(
     factors: dict[tuple[str, ...], GroupingFactor] = {}
     positions = []
     for term in terms:
-        if term.group not in factors:
+        key = term.group or (term.shared,)
+        if key not in factors:
             factor = grouping_factor(term.group, frame)
-            name = ":".join(term.group) or ALL_ROWS
-            factors[term.group] = GroupingFactor(name, factor.codes, factor.levels, term.group)
-        positions.append(list(factors).index(term.group))
+            name = ":".join(key)
+            factors[key] = GroupingFactor(name, factor.codes, factor.levels, term.group)
+        positions.append(list(factors).index(key))
     return tuple(factors.values()), positions
 
 
@@ -283,9 +293,9 @@ def grouping_factor(group: tuple[str, ...], frame: Frame) -> Factor:
 
 
 def _effects(term: RandomTerm, position: int, matrix: ModelMatrix, frame: Frame) -> RandomEffects:
-    columns = design_columns(matrix)
     structure = term_structure(term, matrix, frame)
-    return RandomEffects(position, matrix.names, columns, structure, term.text)
+    matrix = at_level(term, matrix, frame)
+    return RandomEffects(position, matrix.names, design_columns(matrix), structure, term.text)
 
 
 def _offset(

@@ -77,7 +77,13 @@ def _check_not_of_visits(term: RandomTerm, matrix: ModelMatrix) -> None:
     """
     written = term.text.startswith(f"{term.structure}(")
     variables = list(matrix.spec.coded.values())
-    if not written or term.expression not in matrix.spec.coded or len(variables) != 1:
+    mean_effects = not STRUCTURES[term.structure].for_residuals
+    if (
+        mean_effects
+        or not written
+        or term.expression not in matrix.spec.coded
+        or len(variables) != 1
+    ):
         return
     if isinstance(variables[0], FactorVariable) and len(matrix.terms) == 2:
         group = ":".join(term.group)
@@ -104,11 +110,12 @@ def check_not_residual(term: RandomTerm, matrix: ModelMatrix, codes: CodeArray) 
         return
     level = np.argmax(np.stack(matrix.columns), axis=0)
     if len(np.unique(codes.astype(np.int64) * size + level)) == n:
+        arm = "" if term.by is None else f"{term.by} / "
         raise ModelError(
             f"{term.text}: every level of {', '.join(matrix.terms)} has at most one row by "
             f"{':'.join(term.group)}, so that the variance of {term.structure!r} cannot be told "
             f"from the residual's; write it as the residual's covariance, "
-            f"residual='{term.structure}(visit | subject)'"
+            f"residual='{term.structure}(visit | {arm}subject)'"
         )
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from mlmfast.errors import FormulaError
 from mlmfast.formula.deparse import deparse, quote_name
 from mlmfast.formula.functions import check_functions, is_function
+from mlmfast.formula.memberships import MEMBERS, read_members
 from mlmfast.formula.smooth_terms import SmoothTerm, check_no_smooth, smooths_of
 from mlmfast.formula.syntax import Binary, Call, Name, Node, Number, Paren, Unary, parse, summands
 from mlmfast.formula.terms import term_list
@@ -24,6 +25,11 @@ class RandomTerm:
     group : columns whose combinations are the groups.
     text : the term as a formula writes it.
     number : what stands after the group, ``fa(0 + f | g, 2)``; None if nothing does.
+    by : column whose levels have covariances of their own, ``us(x | g, by=arm)``; None for one of
+        all rows.
+    level : level of ``by`` that this term is of, once the data have said which there are.
+    shared : name of a factor of one level, all rows, which no columns make: the smooths, or a
+        factor of which a row has several levels.
     """
 
     structure: str
@@ -31,6 +37,9 @@ class RandomTerm:
     group: tuple[str, ...]
     text: str
     number: float | None = None
+    by: str | None = None
+    level: str | None = None
+    shared: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,9 +191,7 @@ def _has_bar(node: Node) -> bool:
 
 def _random_terms(node: Node, bar: Binary) -> list[RandomTerm]:
     structure = node.function if isinstance(node, Call) else ""
-    if isinstance(node, Call) and node.keywords:
-        raise FormulaError(f"{deparse(node)}: a covariance structure takes no options here")
-    number = _number(node)
+    number, by = _number(node), _by(node)
     if structure and bar.operator == "||":
         raise FormulaError(
             f"{deparse(node)}: '||' already says that effects are uncorrelated; write one bar"
@@ -197,12 +204,30 @@ def _random_terms(node: Node, bar: Binary) -> list[RandomTerm]:
     if not effects.terms and not effects.intercept:
         raise FormulaError(f"{deparse(node)} has no random effect; write 1 left of the bar")
     expressions = [left] if bar.operator == "|" else _uncorrelated(left)
+    if isinstance(bar.right, Call) and bar.right.function == MEMBERS:
+        if structure:
+            raise FormulaError(f"{deparse(node)}: mm takes no covariance structure")
+        return [_term_of_members(one, bar.right) for one in expressions]
     groups = list(dict.fromkeys(_groups(bar.right)))
     return [
-        _random_term(structure, expression, group, number)
+        _random_term(structure, expression, group, number, by)
         for group in groups
         for expression in expressions
     ]
+
+
+def _term_of_members(expression: str, call: Call) -> RandomTerm:
+    """A term whose rows have several levels of a factor: one effect, times their weights."""
+    members, effects = read_members(call), term_list(expression)
+    text = f"({expression} | {members.name})"
+    if len(effects.terms) + effects.intercept > 1:
+        raise FormulaError(
+            f"{text}: an effect by mm has a term of its own; write (1 | {members.name}) + "
+            f"(0 + x | {members.name}), or two bars"
+        )
+    weights = deparse(call)
+    columns = f"0 + {weights}" if effects.intercept else f"0 + {effects.labels[0]}:{weights}"
+    return RandomTerm("homdiag", columns, (), text, shared=members.name)
 
 
 def _number(node: Node) -> float | None:
@@ -217,17 +242,39 @@ def _number(node: Node) -> float | None:
     return float(rest[0].value)
 
 
+def _by(node: Node) -> str | None:
+    """The column of ``by=arm``, whose levels have covariances of their own."""
+    if not isinstance(node, Call) or not node.keywords:
+        return None
+    names = [name for name, _ in node.keywords]
+    if names != ["by"]:
+        other = next((name for name in names if name != "by"), "by, twice")
+        raise FormulaError(
+            f"{deparse(node)}: a covariance structure takes no option {other!r} here; there is "
+            "by=column, for a covariance at each level of a column"
+        )
+    column = node.keywords[0][1]
+    if not isinstance(column, Name):
+        raise FormulaError(f"{deparse(node)}: by= takes the name of a column")
+    return column.name
+
+
 def _has_loose_bar(node: Node) -> bool:
     return isinstance(node, Binary) and node.operator in {"|", "||"}
 
 
 def _random_term(
-    structure: str, expression: str, group: tuple[str, ...], number: float | None
+    structure: str,
+    expression: str,
+    group: tuple[str, ...],
+    number: float | None,
+    by: str | None = None,
 ) -> RandomTerm:
     factor = ":".join(quote_name(name) for name in group)
     after = "" if number is None else f", {number:g}"
+    after += "" if by is None else f", by={quote_name(by)}"
     text = f"{structure}({expression} | {factor}{after})"
-    return RandomTerm(structure or "us", expression, group, text, number)
+    return RandomTerm(structure or "us", expression, group, text, number, by)
 
 
 def _uncorrelated(expression: str) -> list[str]:

@@ -151,6 +151,12 @@ def structure_kind(call: StructureCall, text: str) -> type[CovarianceStructure]:
     kind = STRUCTURES.get(call.keyword)
     if kind is None:
         raise unknown_structure(call.keyword)
+    if not kind.for_residuals:
+        raise FormulaError(
+            f"{call.keyword!r} is for random effects, its matrices are singular: write "
+            f"{call.keyword}(0 + visit | subject, number) in the formula, or fa(visit | "
+            "subject, number) as the residual"
+        )
     if kind.needs == "levels" and len(call.coordinates) > 1:
         raise FormulaError(f"{call.keyword!r} takes one column of visits: {text!r}")
     if kind.option is None and (call.number is not None or call.free):
@@ -245,6 +251,7 @@ def _call(tree: Node, text: str) -> tuple[StructureCall, Node | None]:
         tree = tree.inner
     if not isinstance(tree, Call) or not tree.arguments:
         raise FormulaError(f"residual={text!r} is not of the form structure(visit | subject)")
+    tree = _with_nugget(tree, text)
     arguments = list(tree.arguments)
     options: list[tuple[str | None, Node]] = [(None, a) for a in arguments if not _is_column(a)]
     options += tree.keywords
@@ -261,6 +268,26 @@ def _call(tree: Node, text: str) -> tuple[StructureCall, Node | None]:
         names.append(_name(inner, text))
     number, free = _number(tree.function, options, text)
     return StructureCall(tree.function, tuple(names), number, free, as_levels), bar
+
+
+def _with_nugget(tree: Call, text: str) -> Call:
+    """``sp_exp(time | id, nugget)`` or ``nugget=True`` as the structure of that keyword."""
+    after = tree.arguments[1:] if isinstance(tree.arguments[0], Binary) else ()
+    words = [node for node in after if isinstance(node, Name) and node.name == "nugget"]
+    said = [value for name, value in tree.keywords if name == "nugget"]
+    if not words and not said:
+        return tree
+    if said and not (isinstance(said[0], Name) and said[0].name in {"True", "TRUE"}):
+        raise FormulaError(f"residual={text!r}: write nugget, or nugget=True")
+    structure = STRUCTURES.get(tree.function)
+    keyword = "" if structure is None else f"{structure.keyword}_nugget"
+    if keyword not in STRUCTURES:
+        raise FormulaError(
+            f"residual={text!r}: a nugget goes with structures over distances (sp_exp, sp_gau, "
+            f"sp_sph, ...), not with {tree.function!r}; write (1 | row) for an effect of each row"
+        )
+    arguments = tuple(node for node in tree.arguments if node not in words)
+    return Call(keyword, arguments, tuple(item for item in tree.keywords if item[0] != "nugget"))
 
 
 def _inside_factor(node: Node) -> Node:

@@ -26,7 +26,8 @@ def is_row_wise(formula: MixedFormula) -> bool:
     one_each = len({term.group for term in formula.random}) == len(formula.random)
     calls = [call for text in expressions for call in _calls(parse(text))]
     row_wise = all(call == "I" or mathematical(call) is not None for call in calls)
-    return row_wise and one_each and structures == {"us"} and not formula.offsets
+    plain = structures == {"us"} and all(term.by is None for term in formula.random)
+    return row_wise and one_each and plain and not formula.offsets
 
 
 def _calls(node: Node) -> list[str]:

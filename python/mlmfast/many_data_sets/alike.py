@@ -118,7 +118,8 @@ def _built(parsed: MixedFormula, whole: Frame, arguments: Mapping[str, Any]) -> 
     """The design over all rows; None where parts may have another, or more to say of theirs."""
     sides = [parsed.response, parsed.fixed, *(term.expression for term in parsed.random)]
     nodes = [parse(parsed.response), *(n for s in sides[1:] for n in term_list(s).variables)]
-    if not parsed.random or not all(_is_by_row(node, whole) for node in nodes):
+    by_level = any(term.by is not None for term in parsed.random)
+    if by_level or not parsed.random or not all(_is_by_row(node, whole) for node in nodes):
         return None
     how = {name: arguments[name] for name in ("contrasts", "na_action")}
     with warnings.catch_warnings(record=True) as heard:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import criterion_of
-from mlmfast.degrees_of_freedom import ddf_text
+from mlmfast.degrees_of_freedom import Ddf, ddf_text
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
 from mlmfast.fitted.certificate import Certificate
@@ -41,7 +41,7 @@ def fit_by_moments(
     make: Callable[[Recorded, FitSource, Mapping[str, float]], _Result],
     method: str,
     options: Any = None,
-    ddf: str | float | None = None,
+    ddf: Ddf | None = None,
     wishes: Wishes | None = None,
 ) -> _Result:
     """Fit by ``method`` "type1", "type2", "type3" or "mivque0"; `mlmfast.LMM.fit` documents them.

@@ -54,16 +54,17 @@ def _made(fit: Fitted) -> dict[str, Any]:
         "time": None if moment is None else moment.isoformat(timespec="seconds"),
         "call": call,
         "seed": _seed(fit),
-        "data": _data(source, fit.nobs),
+        "data": _data(source),
     }
 
 
-def _data(source: FitSource, rows: int) -> dict[str, Any]:
-    """Digests of the rows; none where only sums over them are kept."""
-    if source.design.condensed is None:
+def _data(source: FitSource) -> dict[str, Any]:
+    """Digests of the columns; of a reduction, the marks of the parts that it was merged from."""
+    condensed = source.design.condensed
+    if condensed is None:
         return fingerprint(source.design, source.frame)
-    method = "none: a reduction keeps sums over the rows"
-    return {"method": method, "rows": rows, "columns": {}, "all": None}
+    method = "fingerprints of the parts that were reduced"
+    return {"method": method, "rows": condensed.n_obs, "parts": list(condensed.parts)}
 
 
 def _seed(fit: Fitted) -> int | None:

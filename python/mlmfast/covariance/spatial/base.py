@@ -37,6 +37,8 @@ class Spatial(ScaledCorrelation):
     sequential: ClassVar[bool] = True
     exchangeable: ClassVar[bool] = True
     from_one_series: ClassVar[bool] = True
+    #: Name of the range where PROC MIXED has no structure of that name.
+    range_name: ClassVar[str] = "range"
     #: Smallest range to start from, over the smallest distance.
     shortest: ClassVar[float] = 0.2
 
@@ -108,8 +110,7 @@ class Spatial(ScaledCorrelation):
 
     @property
     def correlation_names(self) -> tuple[str, ...]:
-        assert self.sas is not None, "the parameter has the name of PROC MIXED's structure"
-        return (self.sas,)
+        return (self.range_name if self.sas is None else self.sas,)
 
     def correlation_parameters(self, eta: Jet) -> Jet:
         return eta.exp()

@@ -28,7 +28,7 @@ class SpatialExponential(ExponentialDecay, MarkovChain):
 
     keyword: ClassVar[str] = "sp_exp"
     space: ClassVar[str] = "sp_exp"
-    aliases: ClassVar[tuple[str, ...]] = ("car1",)
+    aliases: ClassVar[tuple[str, ...]] = ("car1", "ou")
     label: ClassVar[str] = "spatial exponential"
     formula: ClassVar[str] = "sigma^2 exp(-d_ij / range)"
     parameters: ClassVar[str] = "2: variance, range"

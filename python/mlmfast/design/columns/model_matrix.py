@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from mlmfast.design.columns.model_variables import (
     variable_from_dict,
     variable_to_dict,
 )
+from mlmfast.design.columns.one_level import OneLevel
 from mlmfast.design.columns.values import Basis, CodedFactor, Variable
 from mlmfast.errors import DataError, MlmError
 from mlmfast.formula.deparse import deparse
@@ -110,11 +111,14 @@ class ModelMatrixSpec:
     states: States
     #: A factor whose columns, and the intercept, are not formed.
     absorbed: str | None = None
+    #: The level of a column outside which all columns are 0.
+    only: OneLevel | None = None
 
     @property
     def variables(self) -> tuple[str, ...]:
         """Columns of the data that the matrix is made from."""
-        return variables_of(self.rhs)
+        own = variables_of(self.rhs)
+        return own if self.only is None else tuple(dict.fromkeys((*own, self.only.column)))
 
     @property
     def factors(self) -> dict[str, tuple[str, ...]]:
@@ -158,7 +162,8 @@ class ModelMatrixSpec:
             self._columns(name, _evaluated(node, frame, states))
             for name, node in zip(structure.variable_names, structure.variables, strict=True)
         ]
-        return _assemble(self, structure, columns, frame.n_rows)
+        matrix = _assemble(self, structure, columns, frame.n_rows)
+        return matrix if self.only is None else of_one_level(matrix, self.only, frame)
 
     def variable(self, name: str, frame: Frame) -> VariableColumns:
         """Columns that one variable of the formula gives, from other rows."""
@@ -192,7 +197,10 @@ class ModelMatrixSpec:
         {'rhs': 'x', 'coded': {'x': {'n_columns': 1}}, 'states': {}}
         """
         coded = {name: variable_to_dict(variable) for name, variable in self.coded.items()}
-        return {"rhs": self.rhs, "coded": coded, "states": self.states}
+        out: dict[str, object] = {"rhs": self.rhs, "coded": coded, "states": self.states}
+        if self.only is not None:
+            out["only"] = [self.only.column, self.only.level, list(self.only.known)]
+        return out
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> ModelMatrixSpec:
@@ -203,7 +211,35 @@ class ModelMatrixSpec:
         if not all(isinstance(state, dict) for state in states.values()):
             raise DataError("this is not a saved model matrix specification")
         variables = {str(name): variable_from_dict(item) for name, item in coded.items()}
-        return cls(rhs, variables, states)
+        return cls(rhs, variables, states, only=_only(data.get("only")))
+
+
+def of_one_level(matrix: ModelMatrix, only: OneLevel, frame: Frame) -> ModelMatrix:
+    """The matrix with 0 in the rows of other levels, and with names that say whose it is.
+
+    Raises
+    ------
+    DataError
+        Where rows have a level that is not known.
+    """
+    inside = only.inside(frame)
+    return replace(
+        matrix,
+        columns=[np.where(inside, column, 0.0) for column in matrix.columns],
+        names=tuple(f"{name}:{only.column}{only.level}" for name in matrix.names),
+        spec=replace(matrix.spec, only=only),
+    )
+
+
+def _only(value: object) -> OneLevel | None:
+    if value is None:
+        return None
+    column, level, known = value if isinstance(value, list) and len(value) == 3 else (0, 0, 0)
+    if not isinstance(known, list) or level not in known:
+        raise DataError("this is not a saved model matrix specification")
+    if not all(isinstance(text, str) for text in (column, *known)):
+        raise DataError("this is not a saved model matrix specification")
+    return OneLevel(str(column), str(level), tuple(known))
 
 
 def _evaluated(node: Node, frame: Frame, states: States) -> Variable:

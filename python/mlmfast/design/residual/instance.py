@@ -38,7 +38,14 @@ def instance(
     elif kind.option == "nu" and not call.free:
         # Data seldom tell the smoothness; left free it drives the iteration to its limits.
         arguments["nu"] = MATERN_SMOOTHNESS
-    return kind(size, **arguments)
+    own = kind(size, **arguments)
+    if not own.is_regular:
+        raise ModelError(
+            f"residual={formula.text!r}: with fewer factors than the {size} visits R is singular; "
+            f"write fa({', '.join(call.coordinates)} | ...) for variances of their own too, or the "
+            f"term as random effects, {call.keyword}(0 + ... | subject, {call.number:g})"
+        )
+    return own
 
 
 def _whole(call: StructureCall, formula: ResidualFormula) -> int:

@@ -168,6 +168,9 @@ def combinations(moves: FlatMoves, directions: FloatArray, group: IntArray) -> l
     out = []
     for row in still:
         used = np.flatnonzero(np.abs(row) > _ROUNDING)
+        if len(used) < 2:
+            # One of a group moves; at a point where it does so by its square only, not to be seen.
+            continue
         weights = (row / moves.size[group])[used]
         weights = weights / weights[-1]
         near = np.round(2.0 * weights) / 2.0

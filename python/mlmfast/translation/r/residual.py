@@ -13,7 +13,14 @@ from mlmfast.translation.r.syntax import Arguments, is_number, matched, number_o
 #: Structures of equal variances, and with a variance for each visit.
 _BY_VISIT = {"corAR1": "ar1", "corCompSymm": "cs", "corSymm": "", "corARMA": ""}
 _UNEQUAL = {"ar1": "ar1h", "cs": "csh", "": "us"}
-_BY_DISTANCE = {"corExp": "sp_exp", "corGaus": "sp_gau", "corSpher": "sp_sph", "corCAR1": "car1"}
+_BY_DISTANCE = {
+    "corExp": "sp_exp",
+    "corGaus": "sp_gau",
+    "corSpher": "sp_sph",
+    "corRatio": "sp_ratio",
+    "corLin": "sp_lin",
+    "corCAR1": "car1",
+}
 _PARAMETERS = {
     "corARMA": ("value", "form", "p", "q", "fixed"),
     "corAR1": ("value", "form", "fixed"),
@@ -84,8 +91,7 @@ def _correlation(
     given = matched(call, _PARAMETERS.get(function, _SPATIAL))
     if given.flag("fixed", False):
         raise FormulaError(f"{deparse(call)}: give the value held as hold={{name: value}}")
-    if given.flag("nugget", False):
-        raise FormulaError(f"{deparse(call)}: a nugget beside {function} has no counterpart")
+    nugget = ", nugget" if given.flag("nugget", False) else ""
     if given.node("metric") is not None and given.word("metric") != "euclidean":
         raise FormulaError(f"{deparse(call)}: distances are Euclidean here")
     coordinates, subject = _form(given, groups, notes)
@@ -95,7 +101,7 @@ def _correlation(
         coordinates, prepared = [OCCASION], [RowNumber(OCCASION, subject)]
     if function in _BY_DISTANCE:
         names = ", ".join(map(quote_name, coordinates))
-        return f"{_BY_DISTANCE[function]}({names} | {bar})", "", prepared
+        return f"{_BY_DISTANCE[function]}({names} | {bar}{nugget})", "", prepared
     if len(coordinates) > 1:
         raise FormulaError(f"{deparse(call)}: one visit tells rows apart")
     visit = quote_name(coordinates[0])

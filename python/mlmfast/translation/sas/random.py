@@ -111,9 +111,23 @@ def _structured(
     group: Sequence[str],
     classes: Collection[str],
 ) -> Term:
-    effects = statement.effects
+    if len(group) > 1:
+        raise FormulaError("GROUP= by several variables; make one variable of them")
     if group:
-        raise FormulaError("GROUP= with a TYPE= other than VC has no counterpart among terms")
+        return _by_group(_ungrouped(statement, name, subject, classes), group[0])
+    return _ungrouped(statement, name, subject, classes)
+
+
+def _by_group(term: Term, group: str) -> Term:
+    """A term with a covariance at each level of GROUP=."""
+    text = f"us{term.text}" if term.text.startswith("(") else term.text
+    return Term(f"{text[:-1]}, by={quote_name(group)})", None, term.check)
+
+
+def _ungrouped(
+    statement: Effects, name: str, subject: Sequence[str], classes: Collection[str]
+) -> Term:
+    effects = statement.effects
     if name.startswith("lin"):
         raise FormulaError("TYPE=LIN: give the matrix as cov={'factor': A} beside (1 | factor)")
     if not subject:

@@ -73,7 +73,8 @@ def _read(statement: Effects, classes: Collection[str]) -> ResidualText:
     arm = quote_name(arms[0]) if arms else None
     local = statement.option("local")
     name = "vc" if kind is None else kind.text
-    scale = None if local is None else _local(local.value or (), name)
+    nugget = local is not None and not local.value and name.startswith("sp(")
+    scale = None if local is None or nugget else _local(local.value or (), name)
     if name in SIMPLE:
         scales = [text for text in (arm, scale) if text is not None]
         return ResidualText(
@@ -88,7 +89,7 @@ def _read(statement: Effects, classes: Collection[str]) -> ResidualText:
     levels: tuple[str, ...] = ()
     keyword = ""
     if name.startswith("sp("):
-        residual, keyword = _spatial(kind.value or (), bar)
+        residual, keyword = _spatial(kind.value or (), bar, nugget)
     elif "@" in name:
         residual, levels = _product(statement, name, bar, classes)
     else:
@@ -132,10 +133,14 @@ def _by_visit(
     return residual, keyword, number, () if number else (visit,)
 
 
-def _spatial(value: Sequence[Token], bar: str) -> tuple[str, str]:
+def _spatial(value: Sequence[Token], bar: str, nugget: bool) -> tuple[str, str]:
     """``sp(exp)(x y)``: coordinates are numbers."""
     keyword, coordinates = spatial_kind(value)
-    return f"{keyword}({', '.join(map(quote_name, coordinates))} | {bar})", keyword
+    if nugget and f"{keyword}_nugget" not in STRUCTURES:
+        raise FormulaError(f"LOCAL beside {keyword!r}, which has no nugget here")
+    after = ", nugget" if nugget else ""
+    text = f"{keyword}({', '.join(map(quote_name, coordinates))} | {bar}{after})"
+    return text, f"{keyword}_nugget" if nugget else keyword
 
 
 def _product(
@@ -161,4 +166,7 @@ def _parameters(keyword: str) -> tuple[str, ...] | str | None:
         return "us"
     second = {"cs": "CS", "ar1": "AR(1)", "sp_exp": "SP(EXP)", "sp_gau": "SP(GAU)"}
     second |= {"sp_pow": "SP(POW)", "sp_sph": "SP(SPH)"}
-    return (second[keyword], "Variance") if keyword in second else None
+    kind = keyword.removesuffix("_nugget")
+    if kind not in second:
+        return None
+    return (second[kind], "Variance") if kind == keyword else ("Variance", second[kind], "Nugget")

@@ -1,0 +1,1 @@
+"""Covariance structures over distances with a nugget: a variance that each row has of its own."""
