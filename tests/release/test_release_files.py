@@ -14,20 +14,28 @@ def text_of(name):
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def test_versions_agree():
-    (version,) = re.findall(
-        r'^version = "(.+)"$', text_of("Cargo.toml").partition("[lib]")[0], re.M
-    )
-    assert version == mlm.__version__
-    assert re.search(rf'name = "mlmfast"\nversion = "{re.escape(version)}"', text_of("Cargo.lock"))
-    cited = re.search(r"^version: (.+)$", text_of("CITATION.cff"), re.M).group(1)
-    released = re.findall(
+def released():
+    """Version and date of each heading of the changelog, the last first."""
+    return re.findall(
         r"^## \[(\d+\.\d+\.\d+)\] - (\d{4}-\d\d-\d\d)$", text_of("CHANGELOG.md"), re.M
     )
-    assert released[0][0] == cited
-    assert f'date-released: "{released[0][1]}"' in text_of("CITATION.cff")
-    assert version == cited
-    assert "## [Unreleased]\n" in text_of("CHANGELOG.md")
+
+
+def test_versions_agree():
+    head = text_of("Cargo.toml").partition("[lib]")[0]
+    (version,) = re.findall(r'^version = "(.+)"$', head, re.M)
+    assert version == mlm.__version__
+    assert f'name = "mlmfast"\nversion = "{version}"' in text_of("Cargo.lock")
+
+
+def test_what_is_cited_is_the_last_release_or_the_next():
+    """Before its release it stands in CITATION.cff alone."""
+    cited = re.search(r"^version: (.+)$", text_of("CITATION.cff"), re.M).group(1)
+    for version, date in released()[:1]:
+        assert (cited, version) == (version, mlm.__version__)
+        assert f'date-released: "{date}"' in text_of("CITATION.cff")
+    assert tuple(map(int, cited.split("."))) >= tuple(map(int, mlm.__version__.split(".")))
+    assert text_of("CHANGELOG.md").count("## [Unreleased]\n") == 1
 
 
 def test_pages_that_are_listed_exist():
