@@ -269,6 +269,7 @@ def fuzz(name: str, seconds: float, start: int) -> int:
     """Try a target with random input until the time is over; returns the number of examples."""
     call, items = TARGETS[name]
     rounds, ends = 0, time.monotonic() + seconds
+    failed: list[bool] = []
     while time.monotonic() < ends:
 
         @seed(start + rounds)
@@ -281,8 +282,11 @@ def fuzz(name: str, seconds: float, start: int) -> int:
         )
         @given(items)
         def trial(item: Any) -> None:
-            if time.monotonic() < ends:
+            # What went wrong is tried again to make it shorter, however late it is.
+            if failed or time.monotonic() < ends:
+                failed.append(True)
                 answers(call, item)
+                failed.pop()
 
         trial()
         rounds += 1
