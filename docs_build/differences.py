@@ -57,8 +57,10 @@ def read(script: Path) -> Finding:
 def _title_and_versions(head: str) -> tuple[str, str]:
     """The first sentence, and what follows a blank line or ``Library:``."""
     title, _, versions = re.sub(r"\n(?=Library:)", "\n\n", head.strip()).partition("\n\n")
-    bare = _line(title).removeprefix("Title: ").rstrip(".")
-    return bare[:1].upper() + bare[1:], _line(versions).replace("Library: ", "").rstrip(".")
+    bare = _line(title).rstrip(".")
+    if bare.startswith("Title: "):
+        bare = bare[7:8].upper() + bare[8:]
+    return bare, _line(versions).replace("Library: ", "").rstrip(".")
 
 
 def _line(text: str) -> str:

@@ -3,7 +3,8 @@
 A fence ```` ```python ```` is run. Words after ``python`` say how: ``slow`` (left out by the tests,
 not by the site), ``fold`` (the code is folded away, its picture is not), ``quiet`` (nothing below),
 ``caption="..."`` (of its picture, also its alternative text), ``alone`` (not run).
-An output that stands below in a fence ```` ```text ```` gives way to that of the run.
+An output that stands below in a fence ```` ```text ```` gives way to that of the run. In the text
+``{{ expression }}`` gives way to its value, so that no number of a page is typed.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ _FENCE = re.compile(
     r"^```python(?P<words>[^\n]*)\n(?P<code>.*?)^```[ ]*$(?:\n\n```text\n(?P<shown>.*?)^```[ ]*$)?",
     re.MULTILINE | re.DOTALL,
 )
+#: A value in the text.
+_VALUE = re.compile(r"\{\{(?P<value>.+?)\}\}")
 _CAPTION = re.compile(r'caption="([^"]*)"')
 _WORDS = {"slow", "fold", "quiet", "alone"}
 
@@ -153,17 +156,27 @@ class Page:
     seconds: float
 
 
-def run_page(text: str, page: str) -> Page:
-    """Run all examples of a page in one namespace and put what they give below them."""
+def run_page(text: str, page: str, *, slow: bool = True, draw: bool = True) -> Page:
+    """Run all examples of a page in one namespace and put what they give below them.
+
+    Parameters
+    ----------
+    text, page
+        Its Markdown, and its name below ``docs/``.
+    slow
+        Run the slow ones too.
+    draw
+        Make files of the pictures.
+    """
     started, pictures, namespace = time.perf_counter(), dict[str, bytes](), {"__name__": "__page__"}
     stem = Path(page).with_suffix("").as_posix().replace("/", "-").lower()
 
     def shown(match: re.Match[str]) -> str:
         example = Example.of(match, page)
         fence = f"```python\n{match['code']}```"
-        if "alone" in example.words:
+        if "alone" in example.words or ("slow" in example.words and not slow):
             return fence
-        output = run(example, page, namespace)
+        output = run(example, page, namespace, draw=draw)
         names = []
         for picture in output.pictures:
             names.append(f"{stem}-{len(pictures) + 1}.svg")
@@ -171,9 +184,25 @@ def run_page(text: str, page: str) -> Page:
         up = "../" * page.count("/")
         return "\n\n".join(_below(example, fence, output, [f"{up}pictures/{n}" for n in names]))
 
+    parts, end = [], 0
     with place():
-        markdown = _FENCE.sub(shown, text)
-    return Page(markdown, pictures, time.perf_counter() - started)
+        for match in _FENCE.finditer(text):
+            parts += [_with_values(text[end : match.start()], page, namespace), shown(match)]
+            end = match.end()
+        parts.append(_with_values(text[end:], page, namespace))
+    return Page("".join(parts), pictures, time.perf_counter() - started)
+
+
+def _with_values(text: str, page: str, namespace: dict[str, Any]) -> str:
+    """The text between examples with the values that it names."""
+
+    def value(match: re.Match[str]) -> str:
+        try:
+            return str(eval(match["value"].strip(), namespace))
+        except Exception as error:
+            raise RuntimeError(f"docs/{page}: {match[0]}: {error!r}") from error
+
+    return _VALUE.sub(value, text)
 
 
 def _below(example: Example, fence: str, output: Output, pictures: list[str]) -> list[str]:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from docs_build import differences, examples, maths, reference, site_check
+from docs_build import examples, generated, maths, reference, site_check
 
 _log = logging.getLogger("mkdocs.hooks.mlmfast")
 _links: dict[str, str] = {}
+
+
+def on_config(config: Any) -> Any:
+    """Pages that the navigation does not name stand at its end."""
+    named = set(re.findall(r"[\w/]+\.md", str(config["nav"])))
+    pages = [page.relative_to(examples.DOCS).as_posix() for page in examples.DOCS.rglob("*.md")]
+    further = sorted(set(pages) - named)
+    if further:
+        config["nav"].append({"More": further})
+    return config
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -35,7 +46,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     name = page.file.src_uri
     if name.startswith("reference/"):
         return reference.expand(markdown, _links)
-    markdown = markdown.replace("::: findings", differences.entries())
+    markdown = generated.fill(markdown)
     if name in examples.TESTED_ELSEWHERE:
         return markdown
     try:

@@ -1,11 +1,13 @@
 """The reference: public names with their signatures and docstrings, as Markdown.
 
 A line ``::: LMMResult`` of a page gives way to the class with its methods and attributes, a line
-``::: lmm`` to the function. A name in backticks in a docstring links to where it stands.
+``::: lmm`` to the function, ``::: *`` to every public name that no page has. A name in backticks
+in a docstring links to where it stands.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import re
@@ -98,8 +100,19 @@ def _is_descriptor(owner: type, member: str) -> bool:
 
 
 def names_of(text: str) -> list[str]:
-    """What the lines ``:::`` of a page ask for."""
-    return _LINE.findall(text)
+    """What the lines ``:::`` of a page ask for; ``::: *`` for public names that no page has."""
+    found = _LINE.findall(text)
+    return [name for one in found for name in (_others() if one == "*" else [one])]
+
+
+@functools.cache
+def _others() -> list[str]:
+    """Public names that have no place of their own yet."""
+    package = importlib.import_module("mlmfast")
+    pages = (DOCS / "reference").glob("*.md")
+    placed = {name for page in pages for name in _LINE.findall(page.read_text(encoding="utf-8"))}
+    modules = {name for name in package.__all__ if inspect.ismodule(getattr(package, name))}
+    return sorted(set(package.__all__) - placed - modules - {"__version__"}, key=str.lower)
 
 
 def targets() -> dict[str, str]:
@@ -114,7 +127,12 @@ def targets() -> dict[str, str]:
 
 def expand(text: str, links: dict[str, str]) -> str:
     """The page with its lines ``:::`` as Markdown."""
-    return _LINE.sub(lambda m: "\n\n".join(_entry(e, links) for e in entries(m[1])), text)
+
+    def shown(match: re.Match[str]) -> str:
+        names = _others() if match[1] == "*" else [match[1]]
+        return "\n\n".join(_entry(e, links) for name in names for e in entries(name))
+
+    return _LINE.sub(shown, text)
 
 
 def _entry(entry: Entry, links: dict[str, str]) -> str:

@@ -6,7 +6,7 @@ import pandas as pd
 from mlmfast.covariance import STRUCTURES
 
 # lin needs matrices of its own.
-KEYWORDS = sorted(set(STRUCTURES) - {"lin"})
+KEYWORDS = sorted(word for word, kind in STRUCTURES.items() if word != "lin" and kind.for_residuals)
 FIXED = "y ~ x + visit"
 
 

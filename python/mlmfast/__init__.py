@@ -32,11 +32,13 @@ from mlmfast.errors import (
 if TYPE_CHECKING:
     from mlmfast import mvn
     from mlmfast.batch.fit_batch import FitBatch
+    from mlmfast.by_size import lmm
     from mlmfast.catalogue.codes import warning_codes
     from mlmfast.compare_structures import compare_structures
     from mlmfast.covariance.names import structures
     from mlmfast.data.datasets import load_sleepstudy
     from mlmfast.fitted.certificate import Certificate
+    from mlmfast.imputation.pooling.pool import pool
     from mlmfast.inference.comparison.compare import Comparison, compare
     from mlmfast.inference.emmeans.effect_tests import joint_tests
     from mlmfast.inference.permutation.permutation_test import permutation_test
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from mlmfast.many_data_sets.fit_each import fit_each
     from mlmfast.mergeable.reduce import reduce
     from mlmfast.mergeable.reduction import load_reduction
-    from mlmfast.model import LMM, lmm
+    from mlmfast.model import LMM
     from mlmfast.newton.options import NewtonOptions
     from mlmfast.power_analysis.detectable_effect import detectable_effect
     from mlmfast.power_analysis.power import power
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from mlmfast.studies.study import Study
     from mlmfast.translation.r.translated import from_r
     from mlmfast.translation.sas.translated import from_sas
+    from mlmfast.validation.run import validate
 
 __all__ = [
     "LMM",
@@ -100,10 +103,12 @@ __all__ = [
     "load_study",
     "mvn",
     "permutation_test",
+    "pool",
     "power",
     "reduce",
     "sample_size",
     "structures",
+    "validate",
     "warning_codes",
 ]
 
@@ -115,7 +120,7 @@ _LATER = {
     "LMMResult": "mlmfast.result",
     "NewtonOptions": "mlmfast.newton.options",
     "Reduction": "mlmfast.low_level.reduction",
-    "lmm": "mlmfast.model",
+    "lmm": "mlmfast.by_size",
     "load": "mlmfast.result",
     "load_reduction": "mlmfast.mergeable.reduction",
     "reduce": "mlmfast.mergeable.reduce",
@@ -136,8 +141,10 @@ _LATER = {
     "joint_tests": "mlmfast.inference.emmeans",
     "detectable_effect": "mlmfast.power_analysis.detectable_effect",
     "permutation_test": "mlmfast.inference.permutation.permutation_test",
+    "pool": "mlmfast.imputation.pooling.pool",
     "power": "mlmfast.power_analysis.power",
     "sample_size": "mlmfast.power_analysis.sample_size",
+    "validate": "mlmfast.validation.run",
     "warning_codes": "mlmfast.catalogue.codes",
 }
 

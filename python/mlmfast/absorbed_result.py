@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.degrees_of_freedom import Ddf
 from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.record import AbsorbedRecord
 from mlmfast.handed_out import handed_out
@@ -57,7 +58,7 @@ class AbsorbedResult(LMMResult):
     def _tests(self) -> CoefficientTests:
         return coefficient_tests(self)
 
-    def _basis(self, ddf: str | float | None = None) -> Any:
+    def _basis(self, ddf: Ddf | None = None) -> Any:
         """What tests of the columns beside the factor need."""
         self._tests.check(self.ddf if ddf is None else str(ddf))
         return super()._basis(ddf)
@@ -132,7 +133,7 @@ class AbsorbedResult(LMMResult):
         return frame.reindex(index=self.params.index, columns=self.params.index)
 
     def contrast(
-        self, L: object, rhs: object = 0.0, ddf: str | float | None = None, level: float = 0.95
+        self, L: object, rhs: object = 0.0, ddf: Ddf | None = None, level: float = 0.95
     ) -> Any:
         """Test linear functions of the fixed effects; see `LMMResult.contrast`."""
         from mlmfast.inference.absorbed.contrasts import contrast
@@ -143,7 +144,7 @@ class AbsorbedResult(LMMResult):
         self,
         L: object,
         rhs: object = 0.0,
-        ddf: str | float | None = None,
+        ddf: Ddf | None = None,
         level: float = 0.95,
         *,
         random: Mapping[str, Any] | None = None,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlmfast.arrays import FloatArray
+from mlmfast.degrees_of_freedom import Ddf
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import build_model_frame
 from mlmfast.fitted.record import FitRecord
@@ -37,8 +38,11 @@ class LMM(PreparedModel):
     Parameters
     ----------
     formula
-        lme4's formula language, for example ``"y ~ x + (x | g)"``. ``us(x | g, by=arm)``, and so
-        every structure, has a covariance at each level of ``arm``.
+        lme4's formula language, for example ``"y ~ x + (x | g)"``. ``s(x, k=10, by=f)`` is a smooth
+        term, a penalised B-spline (mgcv's ``bs="ps"``) whose curved part is a random effect:
+        `LMMResult.smooths`, `LMMResult.smooth`. ``(1 | mm(a, b, weights=[u, v]))`` are levels of
+        which a row has several, ``dummy(f, "level")`` an indicator, ``(x | a + b)`` two terms.
+        ``us(x | g, by=arm)``, and so every structure, has a covariance at each level of ``arm``.
     data
         pandas, polars or pyarrow frame, any that narwhals reads, or a dict of arrays.
     residual
@@ -178,7 +182,7 @@ class LMM(PreparedModel):
         method: str = BY_DEFAULT,
         start: Mapping[str, Any] | FloatArray | None = None,
         options: NewtonOptions | Mapping[str, Any] | None = None,
-        ddf: str | float | None = None,
+        ddf: Ddf | None = None,
         *,
         hold: Mapping[str, float] | None = None,
         bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
@@ -191,7 +195,7 @@ class LMM(PreparedModel):
         Covariance parameters are named as `profile` names them, ``sd_x|g``, ``cor_x.y|g`` and
         ``sigma``, or by ``var_x|g``, ``cov_x.y|g`` and ``Residual`` (variances and covariances),
         or as `residual_parameters` names those of a residual structure. Names as reports print
-        them, ``Var(x) | g`` and ``sd__x``, are understood too, and a pair in either order.
+        them, ``Var(x) | g``, ``sd__x`` and ``UN(2,1)``, are understood too, a pair in either order.
 
         Parameters
         ----------
@@ -217,7 +221,9 @@ class LMM(PreparedModel):
             iterative engine, which lacks what that needs, and with crossed factors of thousands of
             levels, where it costs far more than the fit), "kenward-roger" (PROC MIXED's),
             "kenward-roger-linear", "kenward-roger-expected" (pbkrtest's), "kenward-roger-2009",
-            "containment", "between-within", "residual", "asymptotic" (z), or a number. With the
+            "containment", "between-within" (mmrm's), "between-within-sas", "residual", "asymptotic"
+            (z), or a number; PROC MIXED's words ("kr", "sat", "bw", "contain", ...) are understood.
+            A dict gives some terms their own, ``{"arm": 12, None: "satterthwaite"}``. With the
             "kenward-roger..." standard errors are adjusted too. `mlmfast.degrees_of_freedom` says
             which is whose.
         hold
@@ -279,7 +285,7 @@ class LMM(PreparedModel):
         Y: Any,
         method: str = BY_DEFAULT,
         options: NewtonOptions | Mapping[str, Any] | None = None,
-        ddf: str | float | None = None,
+        ddf: Ddf | None = None,
         *,
         bounded: bool = True,
         REML: bool | None = None,
@@ -350,14 +356,14 @@ def lmm(
     absorb: bool | None = None,
     start: Mapping[str, Any] | None = None,
     options: NewtonOptions | Mapping[str, Any] | None = None,
-    ddf: str | float | None = None,
+    ddf: Ddf | None = None,
     hold: Mapping[str, float] | None = None,
     bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
     grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None,
     bounded: bool = True,
     REML: bool | None = None,
 ) -> LMMResult:
-    """Fit a linear mixed model; `LMM` and `LMM.fit` document the arguments.
+    """Fit a linear mixed model to rows in memory; see `mlmfast.by_size.lmm`, which calls this.
 
     Examples
     --------

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlmfast.diagnostics import residuals as _residuals
     from mlmfast.fitted.residual import at_points as _residual_at_points
     from mlmfast.fitted.residual import covariance as _residual_covariance
+    from mlmfast.imputation import impute as _impute
     from mlmfast.inference.comparison import compare as _compare
     from mlmfast.inference.comparison import conditional_aic as _conditional_aic
     from mlmfast.inference.comparison import information_criteria as _information_criteria
@@ -60,6 +61,7 @@ else:
     _residuals = FunctionsOnUse("mlmfast.diagnostics.residuals")
     _residual_at_points = FunctionsOnUse("mlmfast.fitted.residual.at_points")
     _residual_covariance = FunctionsOnUse("mlmfast.fitted.residual.covariance")
+    _impute = FunctionsOnUse("mlmfast.imputation.impute")
     _anova = FunctionsOnUse("mlmfast.inference.anova.anova")
     _compare = FunctionsOnUse("mlmfast.inference.comparison.compare")
     _conditional_aic = FunctionsOnUse("mlmfast.inference.comparison.conditional_aic")
@@ -160,6 +162,7 @@ class LMMResult(TypedCalls):
     fittedvalues = handed_out(_prediction.fittedvalues)
     resid = _residuals.resid
     influence = _influence.influence
+    impute = _impute.impute
     simulate = _simulate.simulate
     G = _matrices.G
     R = _matrices.R

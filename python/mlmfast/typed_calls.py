@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from mlmfast.degrees_of_freedom import Ddf
 from mlmfast.fitted.fitted import Fitted
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class TypedCalls(Fitted):
             self,
             *,
             type: int | str = 3,
-            ddf: str | float | None = None,
+            ddf: Ddf | None = None,
             definition: str | None = None,
             chisq: bool = False,
         ) -> AnovaTable: ...
@@ -39,7 +40,7 @@ class TypedCalls(Fitted):
             type: int | str,
             /,
             *,
-            ddf: str | float | None = None,
+            ddf: Ddf | None = None,
             definition: str | None = None,
             chisq: bool = False,
         ) -> AnovaTable: ...
@@ -67,7 +68,7 @@ class TypedCalls(Fitted):
             offset: object = None,
             conditional: bool = False,
             weights: object = None,
-            ddf: str | float | None = None,
+            ddf: Ddf | None = None,
             nonestimable: str = "nan",
         ) -> pd.Series[float]: ...
         @overload
@@ -82,7 +83,7 @@ class TypedCalls(Fitted):
             offset: object = None,
             conditional: bool = False,
             weights: object = None,
-            ddf: str | float | None = None,
+            ddf: Ddf | None = None,
             nonestimable: str = "nan",
         ) -> pd.DataFrame: ...
         @overload
@@ -97,7 +98,7 @@ class TypedCalls(Fitted):
             offset: object = None,
             conditional: bool = False,
             weights: object = None,
-            ddf: str | float | None = None,
+            ddf: Ddf | None = None,
             nonestimable: str = "nan",
         ) -> pd.Series[float] | Any: ...
         @overload
@@ -112,7 +113,7 @@ class TypedCalls(Fitted):
             offset: object = None,
             conditional: bool = False,
             weights: object = None,
-            ddf: str | float | None = None,
+            ddf: Ddf | None = None,
             nonestimable: str = "nan",
         ) -> pd.DataFrame | Any: ...
         def predict(self, newdata: Any = None, **how: Any) -> Any:

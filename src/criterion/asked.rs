@@ -1,5 +1,8 @@
 //! What small designs are asked, all fits of a batch in one call.
 
+/// Most random effects with code of their own.
+pub const MOST_EFFECTS: usize = 3;
+
 /// What is asked of each fit, by all entries of G.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Asked {

@@ -97,6 +97,7 @@ fn basis(name: &str) -> PyResult<Basis> {
         "orthonormal" => Ok(Basis::Orthonormal),
         "scaled" => Ok(Basis::Scaled),
         "common" => Ok(Basis::Common),
+        "isotropic" => Ok(Basis::Isotropic),
         _ => Err(PyValueError::new_err(format!("no basis {name}"))),
     }
 }

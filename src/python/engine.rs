@@ -314,7 +314,7 @@ impl Engine {
         (asked, weights, reml): (Asked, Option<&[f64]>, bool),
     ) -> PyResult<Option<Vec<Vec<f64>>>> {
         let ([g], [(q, _)]) = (&g[..], &self.0.levels()[..]) else { return Ok(None) };
-        if g.shape() != [fits.len(), *q, *q] || fits.is_empty() {
+        if *q > MOST_EFFECTS || g.shape() != [fits.len(), *q, *q] || fits.is_empty() {
             return Ok(None);
         }
         check_fits(fits, self.n_fits())?;

@@ -36,6 +36,9 @@ pub enum Basis {
     Scaled,
     /// One scale for all columns.
     Common,
+    /// One scale for all columns of independent effects with one variance, whose columns may depend
+    /// on each other: any rotation of them is the same model.
+    Isotropic,
 }
 
 /// Columns that were kept of X, and the map from the original to the orthonormal ones.
@@ -224,6 +227,17 @@ pub fn level_basis(gram: &[f64], q: usize, terms: &[(usize, Basis)]) -> Result<V
     let mut basis = vec![0.0; q * q];
     let mut first = 0;
     for &(size, kind) in terms {
+        if kind == Basis::Isotropic {
+            let squares: f64 = (first..first + size).map(|i| gram[i * q + i]).sum();
+            if squares <= 0.0 {
+                return Err(first);
+            }
+            for i in first..first + size {
+                basis[i * q + i] = (squares / size as f64).sqrt();
+            }
+            first += size;
+            continue;
+        }
         // Unit diagonal, so that the pivot tells how much of a column lies outside the others.
         let root: Vec<f64> = (first..first + size).map(|i| gram[i * q + i].sqrt()).collect();
         if let Some(zero) = root.iter().position(|r| *r <= 0.0) {
@@ -250,7 +264,7 @@ pub fn level_basis(gram: &[f64], q: usize, terms: &[(usize, Basis)]) -> Result<V
                 basis[(first + j) * q + first + i] = match kind {
                     Basis::Orthonormal => scaled[i * size + j] * root[i],
                     Basis::Scaled => identity * root[i],
-                    Basis::Common => identity * common,
+                    Basis::Common | Basis::Isotropic => identity * common,
                 };
             }
         }

@@ -10,7 +10,7 @@ from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.design.random_structure import random_structures
 from mlmfast.reduction.blocks import structure_of
 
-STRUCTURES = [s for s in random_structures() if s not in {"us", "diag", "arma11", "fa"}]
+STRUCTURES = [s for s in random_structures() if s not in {"us", "diag", "arma11", "fa", "rr"}]
 
 
 def periods(n_levels=3):

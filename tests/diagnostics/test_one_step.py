@@ -300,3 +300,19 @@ def test_refusals(sleepstudy):
         fit.influence().one_step("rows")
     with pytest.raises(ModelError, match="use 'expected' or 'observed'"):
         fit.influence().one_step(information="average")
+
+
+@pytest.mark.parametrize("seed", [1, 3, 7])
+@pytest.mark.parametrize("by", ["clusters", "observations"])
+def test_a_correlation_of_1_stays_one(by, seed):
+    """Of four groups of three rows: steps are among the matrices of the same rank."""
+    rng = np.random.default_rng(seed)
+    data = {"g": np.repeat(range(4), 3), "v": np.tile(range(3), 4)}
+    data["y"] = rng.normal(size=12) + np.repeat(rng.normal(size=4), 3)
+    with pytest.warns(SingularFitWarning):
+        fit = mlm.lmm("y ~ 1 + (v | g)", data)
+    assert fit.certificate.boundary == ("correlation is +-1 for (Intercept), v by g",)
+    intercept, both, slope, residual = fit.influence().one_step(by).parameters.to_numpy().T
+    assert np.isfinite(residual).all()
+    np.testing.assert_allclose(both**2, intercept * slope, rtol=1e-6)
+    assert np.ptp(slope) > 0.0

@@ -5,12 +5,16 @@ import re
 from pathlib import Path
 
 import pytest
-from docs_build import differences, examples, reference, site_check
+from docs_build import differences, examples, generated, reference, site_check
 
 import mlmfast as mlm
 
 pytest.importorskip("matplotlib")
 
+#: Rows of the page of equivalents.
+LINES = re.findall(
+    r"^\| .*`mlm[.]lmm", (examples.DOCS / "EQUIVALENTS.md").read_text("utf-8"), re.MULTILINE
+)
 PAGES = sorted(examples.DOCS.rglob("*.md"))
 NAMES = [page.relative_to(examples.DOCS).as_posix() for page in PAGES]
 #: Pages whose outputs are stored, and compared by tests of their own.
@@ -20,11 +24,9 @@ RUN = [name for name in NAMES if name not in {*examples.TESTED_ELSEWHERE, *STORE
 
 @pytest.mark.parametrize("name", [n for n in RUN if not n.startswith("reference/")])
 def test_the_examples_run(name):
-    text, namespace = (examples.DOCS / name).read_text("utf-8"), {"__name__": "__page__"}
-    with examples.place():
-        for example in examples.examples(text, name):
-            if not example.words & {"slow", "alone"}:
-                examples.run(example, name, namespace, draw=False)
+    text = (examples.DOCS / name).read_text("utf-8")
+    page = examples.run_page(text, name, slow=False, draw=False)
+    assert "{{" not in page.markdown
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,9 +49,11 @@ def test_broken_links_are_found(tmp_path):
     ]
 
 
-def test_the_navigation_has_every_page():
+def test_the_navigation_names_pages_that_are_there():
+    """Those that it does not name are put at its end."""
     named = re.findall(r"[\w/]+\.md", (examples.ROOT / "mkdocs.yml").read_text("utf-8"))
-    assert sorted(named) == NAMES
+    assert set(named) <= set(NAMES)
+    assert len(named) == len(set(named))
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +103,22 @@ def test_an_example_that_fails_names_page_and_line():
         examples.run_page(text, "p.md")
 
 
+def test_values_in_the_text_are_those_of_the_run():
+    text = (
+        "```python\nx = 1\n```\n\nIt is {{ x }}.\n\n```python\nx = 2\n```\n\nNow {{ f'{x:.1f}' }}."
+    )
+    shown = examples.run_page(text, "p.md").markdown
+    assert "It is 1." in shown
+    assert "Now 2.0." in shown
+    with pytest.raises(RuntimeError, match=r"docs/p\.md: \{\{ z \}\}: NameError"):
+        examples.run_page("{{ z }}", "p.md")
+
+
+def test_links_that_name_a_file_have_its_title():
+    found = generated.fill("[DEGREES_OF_FREEDOM.md](DEGREES_OF_FREEDOM.md)\n")
+    assert found == "[Degrees of freedom: which name means what](DEGREES_OF_FREEDOM.md)\n"
+
+
 def test_an_example_that_warns_fails():
     text = "```python\nimport warnings\nwarnings.warn('look')\n```\n"
     with pytest.raises(RuntimeError, match="look"):
@@ -138,3 +158,22 @@ def test_faults_of_a_site_are_found(tmp_path: Path):
         "index.html: #there: no such heading",
         "index.html: other.html: no such file",
     ]
+
+
+def test_each_program_has_its_table_of_equivalents():
+    text = generated.coming()
+    header, rows = generated.equivalents()
+    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == [
+        "R", "SAS", "Stata", "SPSS", "Julia", "statsmodels",
+    ]  # fmt: skip
+    assert len(rows) == len(LINES)
+    assert all(len(row) == len(header) for row in rows)
+    assert text.count("`mlm.lmm(") == sum(bool(cell) for row in rows for cell in row[1:-1])
+
+
+def test_bars_in_code_of_tables_are_bars():
+    assert generated.fill("| `(1 \\| g)` | a \\| b |\n") == "| `(1 | g)` | a \\| b |\n"
+
+
+def test_benchmarks_show_the_tables_of_the_readme():
+    assert "| W1 sleepstudy" in generated.fill("::: speed\n")

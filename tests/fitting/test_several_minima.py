@@ -38,7 +38,14 @@ SMALL_DESIGNS = {
     "d1003": ("y ~ t + hf(0 + f | g)", {"method": "ML"}, 60.093914),
     "d1123": ("y ~ arm + (t || g)", {"residual": "adh(visit | g)"}, 81.151034),
     "d1372": ("y ~ t * arm + (t | g)", {"residual": "csh(visit | arm / g)"}, 241.700316),
+    "d1913": ("y ~ arm + ar1h(0 + f | g)", {}, 348.359962),
+    "s385": ("y ~ t * arm", {"residual": "sp_matern(time | g)", "method": "ML"}, 73.480488),
     "d1675": ("y ~ t + (t | g)", {"residual": "toeph(visit | g)"}, 29.876192),
+}
+#: Two arms, both singular at the infimum: minima of many dense starts, which are not the lowest.
+TWO_ARMS = {
+    "d1922": ("y ~ t * arm + (t | g)", "ML", 283.819323),
+    "d1762": ("y ~ t + (1 | g)", "REML", 385.676508),
 }
 #: The same where R is singular at the infimum and random effects keep V regular.
 SINGULAR_DESIGNS = {
@@ -97,6 +104,14 @@ def test_a_residual_variance_of_0_is_named():
     formula, residual, _ = CASES["c859"]
     fit = lmm(formula, pd.read_csv(DATA / "c859.csv"), residual=residual)
     assert any("residual variance of 3 is 0" in text for text in fit.certificate.boundary)
+    for found in (fit, mlm.load(fit.to_json())):
+        assert found.residual_parameters["Var(4)"] == 0.0
+        np.testing.assert_array_equal(found.residual_cov.to_numpy()[3], np.zeros(4))
+        assert found.residual_corr.to_numpy()[:3, :3] == pytest.approx(
+            fit.residual_parameters["CSH"] ** (np.eye(3) == 0.0)
+        )
+        assert np.isnan(found.residual_corr.to_numpy()[3]).all()
+    assert fit.covtest().table.loc["Var(4)", "estimate"] == 0.0
 
 
 def test_a_gaussian_correlation_starts_from_every_range():
@@ -132,6 +147,42 @@ def test_a_local_maximum_beside_a_likelihood_without_bound_says_so():
     assert text.startswith("a local maximum: the likelihood of residual='ar1h(visit | g)' grows")
 
 
+@pytest.mark.parametrize("name", ["d1922", pytest.param("d1762", marks=pytest.mark.slow)])
+def test_arms_may_be_singular_together(name):
+    """Neither is a way down alone; likelihood and V of what is found are those of a dense V."""
+    formula, method, lowest = TWO_ARMS[name]
+    frame = pd.read_csv(DATA / f"{name}.csv")
+    model = mlm.LMM(formula, frame, residual="adh(visit | arm / g)")
+    fit = model.fit(method)
+    assert fit.converged
+    assert fit.deviance < lowest + 1e-4
+    assert fit.llf == pytest.approx(_dense_llf(model, fit, method), abs=1e-8)
+    found = [text for text in fit.certificate.boundary if "is singular" in text]
+    assert [text.split()[4] for text in found] == ["a", "b"]
+
+
+def test_visits_that_fixed_effects_fit_say_so_beside_a_local_maximum():
+    """A visit where all have one value: its variance may be as small as it likes."""
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({"id": np.repeat(range(12), 4), "week": np.tile([0, 2, 4, 6], 12)})
+    frame["y"] = np.where(frame["week"] == 0, 1.5, rng.normal(size=48))
+    fit = mlm.lmm("y ~ 1", frame, residual="diag(week | id)", method="ML")
+    (text,) = [text for text in fit.certificate.boundary if "local maximum" in text]
+    assert "as the residual covariance of 0 becomes singular (12 subject(s)" in text
+    X = np.ones((48, 1))
+    sd = np.sqrt(np.diag(fit.residual_cov.to_numpy()))[np.tile(range(4), 12)]
+    smaller = np.where(frame["week"] == 0, 1e-8, sd)
+    y = frame["y"].to_numpy()
+    assert dense.log_likelihood(y, X, np.diag(smaller**2), "ML") > fit.llf + 10
+
+
+def test_pairs_of_visits_that_fixed_effects_fit_say_so_beside_a_local_maximum():
+    frame = pd.read_csv(DATA / "d807.csv")
+    fit = mlm.lmm("y ~ t * arm + (1 | g)", frame, residual="ar1h(visit | arm / g)", method="ML")
+    assert fit.converged
+    assert any("local maximum" in text for text in fit.certificate.boundary)
+
+
 def test_a_range_does_not_hold_a_random_intercept():
     """Second derivatives by a range are no information, below 0 as they may be."""
     frame = pd.read_csv(DATA / "d787.csv")
@@ -162,6 +213,20 @@ def test_a_small_design_ends_at_the_lowest_of_several_dense_starts(name):
     assert fit.converged
 
 
+def _whole(model, fit):
+    """y, X and V from the matrices of the subjects that are reported."""
+    y, subject = model._design.y, model._design.factors[0]
+    X, V = np.zeros((len(y), len(fit.params))), np.zeros((len(y), len(y)))
+    for code, label in enumerate(subject.labels):
+        own = subject.codes == code
+        X[own], V[np.ix_(own, own)] = fit.X(label), fit.V(label)
+    return y, X, V
+
+
+def _dense_llf(model, fit, method):
+    return dense.log_likelihood(*_whole(model, fit), method)
+
+
 @pytest.fixture(scope="module", params=SINGULAR_DESIGNS)
 def singular(request):
     formula, arguments, lowest = SINGULAR_DESIGNS[request.param]
@@ -182,11 +247,7 @@ def test_a_singular_residual_covariance_is_the_infimum_of_a_dense_likelihood(sin
 def test_beside_a_singular_residual_covariance_estimates_are_those_of_v_itself(singular):
     """No digits are lost to an inverse of R: V is formed from the matrices that are reported."""
     model, method, _, fit = singular
-    y, subject = model._design.y, model._design.factors[0]
-    X, V = np.zeros((len(y), len(fit.params))), np.zeros((len(y), len(y)))
-    for code, label in enumerate(subject.labels):
-        own = subject.codes == code
-        X[own], V[np.ix_(own, own)] = fit.X(label), fit.V(label)
+    y, X, V = _whole(model, fit)
     assert fit.llf == pytest.approx(dense.log_likelihood(y, X, V, method), abs=1e-8)
     beta, vcov = dense.gls(y, X, V)
     np.testing.assert_allclose(fit.params, beta, rtol=1e-7, atol=1e-9)

@@ -335,3 +335,22 @@ def test_satterthwaite_denominators_of_car_depend_on_no_order(kind):
     for other in tables[1:]:
         pd.testing.assert_frame_equal(other, tables[0], rtol=1e-6)
     assert np.ptp(np.array(by_program), axis=0).max() > 1e-3
+
+
+def test_type_three_of_coefficients_says_that_it_depends_on_the_order():
+    """car's own; every other test of these rows is the same in any order."""
+    seen = [(a, b) for a in "pqr" for b in "uvw" if a + b != "qw"]
+    cells = pd.DataFrame(seen, columns=["a", "b"])
+    data = pd.concat([cells] * 6, ignore_index=True)
+    data["y"], data["id"] = np.random.default_rng(2).normal(size=48), np.arange(48) // 8
+    found = {}
+    for definition in DEFINITIONS:
+        for levels in (["p", "q", "r"], ["q", "r", "p"]):
+            fit = mlm.lmm("y ~ a * b", ordered(data, "a", levels))
+            table = fit.anova(type=3, definition=definition)
+            assert (definition == "car") == any("order of levels" in note for note in table.notes)
+            found.setdefault(definition, []).append(table.frame["F value"].to_numpy())
+    for definition, (one, other) in found.items():
+        assert np.allclose(one, other) == (definition != "car")
+    whole = data.assign(b=np.tile(list("uv"), 24))
+    assert len(mlm.lmm("y ~ b", whole).anova(type=3, definition="car").notes) == 1

@@ -59,7 +59,12 @@ def test_what_is_held_has_no_profile_by_name():
     fit = quiet("y ~ s + x", visits_of_subjects(3), residual="cs(t | s)")
     with pytest.raises(mlm.ModelError, match="do not determine 'CS'"):
         fit.profile("CS")
-    assert fit.profile("covariance").conf_int().index.tolist() == ["Variance"]
+    profile = fit.profile("covariance")
+    limits, note = profile.conf_int(), "Note: left out, as the data do not determine them: CS"
+    assert limits.index.tolist() == ["Variance"]
+    assert repr(limits).splitlines()[-1] == repr(profile).splitlines()[-1] == note
+    assert fit.profile("Variance").notes == ()
+    assert quiet("y ~ x", visits_of_subjects(3)).profile().notes == ()
 
 
 def test_arms_have_the_limits_of_separate_variances():

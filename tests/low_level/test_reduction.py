@@ -229,6 +229,7 @@ def test_groups_of_integers_are_those_of_a_frame(labels):
         (lambda r: r.deviance([1.0, 0.0, 1.0, 1.0], "MCMC"), "use 'REML' or 'ML'"),
         (lambda r: r.theta({}, 1.0), "no covariance matrix"),
         (lambda r: r.theta({"a": [[1.0]]}, 1.0), "is needed"),
+        (lambda r: r.theta({"a": [[1.0, 0.2], [0.0, 1.0]]}, 1.0), "not symmetric.*up to 0.2"),
     ],
 )
 def test_what_is_refused(call, message):

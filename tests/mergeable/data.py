@@ -5,7 +5,7 @@ import pandas as pd
 
 
 def rows(n=1500, n_groups=40, seed=1):
-    """Rows with factors, a covariate far from 0, nested and crossed groups, weights, missing values."""
+    """Rows with factors, a covariate far from 0, groups of all kinds, weights, missing values."""
     rng = np.random.default_rng(seed)
     g = rng.integers(0, n_groups, n)
     unit = g * 5 + rng.integers(0, 3, n)

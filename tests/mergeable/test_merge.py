@@ -72,15 +72,15 @@ def test_a_part_comes_once(sites):
 
 def test_other_models_are_not_merged(data, sites):
     part = [data[:300]]
-    with pytest.raises(DataError, match="formula is .* in one and"):
+    with pytest.raises(DataError, match=r"formula is .* in one and"):
         sites[0] + mlm.reduce("y ~ f + (t | g)", part, levels=LEVELS)
     with pytest.raises(
-        DataError, match="'f' was coded by other levels: a, b, c .*; b, a, c|levels"
+        DataError, match=r"'f' was coded by other levels: a, b, c in one reduction, b, a, c in"
     ):
         sites[0] + mlm.reduce(FORMULA, part, levels={"f": ["b", "a", "c"]})
     with pytest.raises(DataError, match="weights is None in one and 'w'"):
         sites[0] + mlm.reduce(FORMULA, part, levels=LEVELS, weights="w")
-    with pytest.raises(DataError, match="other rows in each reduction.*plan="):
+    with pytest.raises(DataError, match=r"other rows in each reduction.*plan="):
         mlm.reduce("y ~ scale(t) + (1 | g)", [data[:700]]) + mlm.reduce(
             "y ~ scale(t) + (1 | g)", [data[700:]]
         )

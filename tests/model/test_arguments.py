@@ -56,6 +56,16 @@ def test_levels(ask, level, fit):
         ask(fit, level)
 
 
+@pytest.mark.parametrize("ask", [
+    lambda fit: fit.conf_int(0.05),
+    lambda fit: fit.predict(interval="confidence", level=0.05),
+    lambda fit: fit.robust().conf_int(0.05),
+])  # fmt: skip
+def test_alpha_is_no_level(ask, fit):
+    with pytest.raises(ModelError, match=r"not alpha: give level=0.95 for alpha = 0.05"):
+        ask(fit)
+
+
 def test_the_only_random_effect_needs_no_name(sleep, fit):
     one = mlm.lmm("Reaction ~ Days + (1 | Subject)", sleep)
     named = one.test_variance("sd_(Intercept)|Subject", "mixture")

@@ -17,14 +17,15 @@ SLEEP = "Reaction ~ Days + (Days | Subject)"
 SPELLINGS = {
     5.0: ["sd_Days|Subject", "sd_Days | Subject", "sd__Days", "sd__Days|Subject",
           "SD(Days) | Subject"],
-    25.0: ["var_Days|Subject", "Var(Days) | Subject", "Var(Days)|Subject", "var__Days|Subject"],
+    25.0: ["var_Days|Subject", "Var(Days) | Subject", "Var(Days)|Subject", "var__Days|Subject",
+           "UN(2,2)", "un(2, 2)|Subject"],
     0.2: [
         *("cor_Days.(Intercept)|Subject", "cor_(Intercept).Days|Subject"),
         *("cor__(Intercept).Days", "Cor(Days, (Intercept)) | Subject"),
         "Corr((Intercept),Days)|Subject",
     ],
     40.0: ["Cov((Intercept), Days) | Subject", "cov_(Intercept).Days|Subject",
-           "Cov(Days,(Intercept))|Subject"],
+           "Cov(Days,(Intercept))|Subject", "UN(2,1)", "un(1, 2)", "UN(1,2) | Subject"],
     26.0: ["sigma", "sd__Observation", "sd_Residual", "sd__Observation|Residual"],
     700.0: ["Residual", "var_Residual", "Var(Residual)"],
 }  # fmt: skip
@@ -90,7 +91,7 @@ def test_pairs_of_levels_in_either_order():
     data["early"] = np.where(data.Days < 5, "yes", "no")
     data = data[data.Days.isin([0, 3, 6])]
     model = mlm.LMM("Reaction ~ Days", data, residual="us(Days | Subject)")
-    fits = [model.fit(hold={name: 300.0}) for name in ("UN(2,1)", "UN(1, 2)", "UN(1,2)")]
+    fits = [model.fit(hold={name: 300.0}) for name in ("UN(2,1)", "un(1, 2)", "UN(1,2)")]
     assert len({fit.llf for fit in fits}) == 1
     assert fits[0].residual_parameters["UN(2,1)"] == pytest.approx(300.0)
 
@@ -104,6 +105,8 @@ def test_a_name_of_two_groups_needs_its_group():
     model = mlm.LMM("y ~ (1 | a) + (1 | b)", data)
     with pytest.raises(ModelError, match="no covariance parameter"):
         model.fit(hold={"sd__(Intercept)": 1.0})
+    with pytest.raises(ModelError, match="no covariance parameter"):
+        model.fit(hold={"UN(1,1)": 1.0})
     assert model.fit(hold={"sd__(Intercept)|a": 1.0}).held == {"sd_(Intercept)|a": 1.0}
 
 

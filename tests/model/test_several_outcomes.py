@@ -148,3 +148,11 @@ def test_some_fits_of_a_batch_keep_their_tests(data):
     some = merged([batch], np.array([3, 1]), Layout.of([batch]))
     np.testing.assert_array_equal(some.df, batch.df[[3, 1]])
     np.testing.assert_array_equal(some.tests("Days").pvalue, batch.tests("Days").pvalue[[3, 1]])
+
+
+@pytest.mark.parametrize("names", [["flat", "score"], ["late", "flat"], ["flat"]])
+def test_a_constant_outcome_is_named(data, names):
+    frame = data.assign(flat=2.0).set_index(np.arange(len(data)) // 2)
+    status = mlm.fit_each("~ Days + (1 | Subject)", frame, responses=names).status
+    assert status[names.index("flat")].startswith("the response 'flat' has no residual variance")
+    assert all(text in ("converged", "singular") for text in status if "flat" not in text)

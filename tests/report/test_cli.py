@@ -164,7 +164,7 @@ BAD_ARGUMENTS = {
     "unknown residual": (["SLEEP", SLEEP, "--residual", "magic(Days | Subject)"], "residual"),
     "unknown weights": (["SLEEP", SLEEP, "--weights", "w"], "w"),
     "no folder": (["SLEEP", SLEEP, "--out", "nowhere/fit.json"], "there is no folder nowhere"),
-    "no command line": (["SLEEP"], "required: formula"),
+    "no command line": (["SLEEP"], "give data and a formula, or a reduction"),
 }
 
 

@@ -229,6 +229,18 @@ def test_the_page_needs_nothing_from_elsewhere(fit):
     assert "src=" not in text
 
 
+def test_tables_of_a_notebook_share_a_style_that_breaks_no_word():
+    """`overflow-wrap: anywhere` lets a narrow screen break names letter by letter."""
+    fit = fit_case("sleepstudy_slope_corr_reml")
+    tests = [fit.contrast(["Days", "(Intercept)"]), fit.covtest(), fit.anova(), fit.icc()]
+    for text in (fit._repr_html_(), *(test._repr_html_() for test in tests)):
+        assert text.startswith('<div class="mlmfast">')
+        assert "<style>" in text
+        assert "anywhere" not in text
+        assert '<div class="scroll"><table>' in text
+        assert _Page(text).open == []
+
+
 def test_tidy_has_the_rows_of_broom_mixed():
     fit = fit_case("sleepstudy_slope_corr_reml")
     table = fit.tidy()

@@ -43,6 +43,7 @@ def namespace():
         "fit": mlm.lmm("y ~ x + arm + (1 | id)", d),
         "smaller": mlm.lmm("y ~ x + arm", d),
         "visits": mlm.lmm("y ~ arm * visit", d, residual="us(visit | id)"),
+        "missing": d.assign(y=d["y"].where(~((d["visit"] == "v4") & (ids % 4 == 0)))),
     }
 
 

@@ -206,3 +206,17 @@ def test_a_fit_made_from_another_has_versions_too():
     )[0]
     assert fit.manifest["call"]["formula"] == SLEEP
     assert fit.manifest["versions"]["mlmfast"] == mlm.__version__
+
+
+def test_a_fit_of_a_reduction_says_that_it_has_no_rows():
+    data = mlm.load_sleepstudy()
+    fit = mlm.reduce(SLEEP, [data]).fit()
+    assert fit.manifest["data"]["all"] is None
+    assert fit.manifest["data"]["rows"] == 180
+    assert fit.manifest["data"]["method"].startswith("none: a reduction")
+    assert mlm.load(fit.to_json()).manifest == fit.manifest
+
+
+def test_a_fit_by_moments_says_its_method():
+    fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy(), method="type3")
+    assert fit.manifest["call"]["method"] == "type3"

@@ -177,8 +177,7 @@ def test_errors_of_workers_name_the_file(folder, tmp_path):
 
 
 def test_no_rows_and_no_executor(folder):
-    with pytest.raises(DataError, match="the data are empty"):
-        run(WORK, open_source(folder / "part-05b.parquet"), ["x"])
+    assert run(WORK, open_source(folder / "part-05b.parquet"), ["x"]) is None
     with pytest.raises(ModelError, match=r"executor is 'dask'; give a dask.distributed.Client"):
         run(WORK, open_source(folder), ["x"], "dask")
 
@@ -232,7 +231,7 @@ def test_text_in_a_file_that_a_worker_reads_is_named(folder, tmp_path):
     with (
         ThreadPoolExecutor(1) as threads,
         pytest.raises(
-            DataError, match=r"'x' holds numbers in .*part-00.parquet and text.* in row 1"
+            DataError, match=r"'x' holds numbers in .*part-00.parquet and 'two' in row 1"
         ),
     ):
         run(WORK, source, ["x"], threads)

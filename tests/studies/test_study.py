@@ -255,6 +255,29 @@ def test_a_condition_ends_when_errors_are_small(tmp_path):
     assert files(tmp_path / "s") == before
 
 
+def test_pictures_are_drawn_where_they_are_told_to(result):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    one = {"where": {"n_groups": 6, "sd": 1}}
+    several = {
+        "zip": (2, one), "funnel": (2, one), "by_method": (1, one), "power": (2, {}),
+    }  # fmt: skip
+    for name, (n, how) in several.items():
+        figure, axes = pyplot.subplots(1, n)
+        drawn = getattr(result.plot, name)(**how, ax=axes)
+        assert list(np.ravel(drawn)) == list(np.ravel(axes)), name
+        assert all(ax.get_xlabel() or ax.get_ylabel() for ax in figure.axes)
+        with pytest.raises(mlm.DataError, match="5 panels and the picture"):
+            getattr(result.plot, name)(**how, ax=pyplot.subplots(1, 5)[1])
+    for name in ("lollipop", "nested_loop"):
+        _, ax = pyplot.subplots()
+        assert getattr(result.plot, name)("coverage", ax=ax) is ax
+    pyplot.close("all")
+
+
 def test_pictures_and_report(tmp_path, result):
     import matplotlib
 

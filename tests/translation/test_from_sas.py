@@ -432,19 +432,19 @@ def test_a_level_lies_in_one_place(trial):
 DDF = {
     "model y = x;": "residual",
     "model y = x; random int / sub=id;": "containment",
-    "model y = x; repeated visit / type=cs sub=id;": "between-within",
+    "model y = x; repeated visit / type=cs sub=id;": "between-within-sas",
     "model y = x / ddfm=kr;": "kenward-roger",
     "model y = x / ddfm=kr(firstorder);": "kenward-roger-linear",
     "model y = x / ddfm=kenwardroger2;": "kenward-roger-2009",
     "model y = x / ddfm=satterth;": "satterthwaite",
-    "model y = x / ddfm=bw;": "between-within",
+    "model y = x / ddfm=bw;": "between-within-sas",
     "model y = x / ddfm=none;": "asymptotic",
 }
 
 
 def test_dfbw_is_between_within():
     step = mlm.from_sas("proc mixed dfbw; class id; model y = x; random int / sub=id;")
-    assert 'ddf="between-within"' in step.code
+    assert 'ddf="between-within-sas"' in step.code
     assert not step.ignored
 
 
@@ -462,7 +462,8 @@ BLOCKING = {
     "proc mixed; class g v / order=data; model y = x; repeated v / sub=g type=ar(1);": "of CLASS",
     "proc mixed; class g / missing; model y = x g;": "MISSING of CLASS",
     "proc mixed dfbw; model y = x / ddfm=kr;": "two methods",
-    "proc mixed; model y = x / ddf=3;": "DDF=3",
+    "proc mixed; model y = x / ddf=3,4;": "2 numbers for 1 effects",
+    "proc mixed; model y = x / ddf=-3;": "neither a positive number nor a period",
     "proc mixed; where x > 0; model y = x;": "where x > 0",
     "proc mixed data=d(where=(x=1)); model y = x;": "options of the data set",
     "proc mixed; class g; model y = x; random int / sub=g; parms (1) (1) / eqcons=1,2;": "EQCONS",

@@ -12,6 +12,7 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.batch.merge import Layout, failed, merged
 from mlmfast.batch.tests import with_ddf
+from mlmfast.degrees_of_freedom import Ddf
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.design.observed_rows import design_of_rows, frame_of_rows
@@ -48,7 +49,7 @@ def fit_many(
     Y: Any,
     method: str = "REML",
     options: NewtonOptions | Mapping[str, Any] | None = None,
-    ddf: str | float | None = None,
+    ddf: Ddf | None = None,
     progress: bool | None = None,
 ) -> FitBatch:
     """Fit many responses on a model's design; `mlmfast.LMM.fit_many` documents the arguments.

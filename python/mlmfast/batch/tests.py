@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,7 +12,14 @@ from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.batch.fits import BatchFits
 from mlmfast.batch.names import places
 from mlmfast.batch.rows import RegularFits
-from mlmfast.degrees_of_freedom import DegreesOfFreedom, TestBasis, known_name, method_of
+from mlmfast.degrees_of_freedom import (
+    Ddf,
+    DegreesOfFreedom,
+    TestBasis,
+    ddf_text,
+    known_name,
+    method_of,
+)
 from mlmfast.degrees_of_freedom.stacked_bases import are_definite, coefficients
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import hands_out_copies
@@ -55,7 +62,7 @@ class BatchTests:
     f_pvalue: FloatArray
 
 
-def batch_df(batch: BatchFits, ddf: str | float) -> FloatArray:
+def batch_df(batch: BatchFits, ddf: Ddf) -> FloatArray:
     """See `FitBatch.df`."""
     method = method_of(ddf)
     method.check(batch.method == "REML")
@@ -72,11 +79,11 @@ def batch_df(batch: BatchFits, ddf: str | float) -> FloatArray:
     return out
 
 
-def with_ddf(batch: _Batch, ddf: str | float) -> _Batch:
+def with_ddf(batch: _Batch, ddf: Ddf) -> _Batch:
     """The batch under a method of degrees of freedom, with the standard errors of its tests."""
     method = method_of(ddf)
     if not method.adjusts:
-        return replace(batch, ddf=known_name(ddf) or ddf)
+        return replace(batch, ddf=_kept(ddf))
     method.check(batch.method == "REML")
     bse = np.full(batch.params.shape, np.nan)
     columns = _Columns(batch.names)
@@ -87,7 +94,12 @@ def with_ddf(batch: _Batch, ddf: str | float) -> _Batch:
     for tested in _bases(batch, method, (), ~np.isnan(bse).all(axis=1)):
         vcov = known_entries(tested.basis.moves, tested.basis.vcov)
         bse[tested.fit, columns.kept(tested.model)] = np.sqrt(np.diag(vcov))
-    return replace(batch, bse=bse, ddf=known_name(ddf) or ddf)
+    return replace(batch, bse=bse, ddf=_kept(ddf))
+
+
+def _kept(ddf: Any) -> str | float:
+    """A method as a batch holds it: by name, by its text where it goes by term, or a number."""
+    return ddf_text(ddf) if isinstance(ddf, Mapping) else known_name(ddf) or ddf
 
 
 def batch_tests(batch: BatchFits, L: Any, rhs: Any, ddf: str | float) -> BatchTests:

@@ -40,7 +40,7 @@ ENTRIES = (
         "for the model without that effect.",
         "Keep the term if the design demands it, and say so; or leave it out. fit.ranova() and "
         "fit.test_variance() test it.",
-        r"variance of .* is 0$",
+        r"variance of .* is 0(: the curve is a straight line)?$",
     ),
     Entry(
         "MLM402",

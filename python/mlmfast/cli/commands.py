@@ -13,8 +13,10 @@ from mlmfast._core import __version__
 from mlmfast.cli.demo import run_demo
 from mlmfast.cli.model import add_model_arguments, fitted
 from mlmfast.cli.power import add_power
+from mlmfast.cli.reductions import add_reductions, add_run_arguments, fitted_from, is_by_parts
 from mlmfast.cli.study import add_study
 from mlmfast.cli.tables import add_tables
+from mlmfast.cli.validate import add_validate
 from mlmfast.data.whole_files import write_whole
 from mlmfast.errors import MlmError
 from mlmfast.report.html import html_page
@@ -28,6 +30,9 @@ examples:
   mlmfast fit data.parquet "y ~ x + (1 | school/class)" --factor class --html report.html
   mlmfast fit trial.csv "y ~ arm * visit" --residual "us(visit | patient)"
   mlmfast fit daten.csv "y ~ x + (1 | g)" --sep ";" --decimal ,
+  mlmfast fit 'data/*.parquet' "y ~ x + (x | g)" --memory 4GB
+  mlmfast reduce site.csv "y ~ x + (x | g)" --out site.arrow
+  mlmfast merge site1.arrow site2.arrow --out all.arrow && mlmfast fit --from all.arrow
   zcat data.csv.gz | mlmfast fit - "y ~ x + (1 | g)" --method ML --out fit.json
   mlmfast anova trial.csv "y ~ arm * visit + (1 | patient)" --ddf kenward-roger
   mlmfast emmeans fit.json "arm" --by visit --contrast pairwise
@@ -56,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of the output, such as `head`, has gone; say nothing more to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except (MlmError, OSError) as error:
+    except (MlmError, OSError, MemoryError) as error:
         print(f"mlmfast: error: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
 
@@ -71,9 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mlmfast {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_fit(commands)
+    add_reductions(commands)
     add_tables(commands)
     add_study(commands)
     add_power(commands)
+    add_validate(commands)
     demo = commands.add_parser("demo", help="fit a model to data that come with the package")
     demo.set_defaults(command=_demo)
     return parser
@@ -87,7 +94,11 @@ def _add_fit(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     fit.set_defaults(command=_fit)
-    add_model_arguments(fit)
+    add_model_arguments(fit, optional=True)
+    add_run_arguments(fit)
+    fit.add_argument("--from", metavar="FILE", dest="reduction",
+                     help="fit a reduction, as the commands reduce and merge write it, instead of "
+                          "data and a formula")  # fmt: skip
     fit.add_argument("--out", metavar="FILE", help="save the fit as JSON")
     fit.add_argument("--html", metavar="FILE", help="write the report as a web page")
     fit.add_argument("--quiet", action="store_true", help="print no summary")
@@ -96,7 +107,8 @@ def _add_fit(commands: Any) -> None:
 def _fit(arguments: argparse.Namespace) -> int:
     for name in (arguments.out, arguments.html):
         _check_folder(name)
-    fit = fitted(arguments, arguments.formula)
+    by_parts = arguments.reduction is not None or is_by_parts(arguments)
+    fit = fitted_from(arguments) if by_parts else fitted(arguments, arguments.formula)
     if arguments.out:
         fit.to_json(arguments.out)
     if arguments.html:

@@ -16,12 +16,18 @@ from mlmfast.result import LMMResult
 from mlmfast.words import name_or_number
 
 
-def add_model_arguments(parser: argparse.ArgumentParser, takes_formula: bool = True) -> None:
-    """The data, the formula and the options of a fit."""
-    parser.add_argument("data", help="CSV or other text (also .gz) or Parquet file; - for text on "
-                                     "stdin")  # fmt: skip
+def add_model_arguments(
+    parser: argparse.ArgumentParser, takes_formula: bool = True, optional: bool = False
+) -> None:
+    """The data, the formula and the options of a fit; ``optional`` where they may be left out."""
+    how = {"nargs": "?"} if optional else {}
+    parser.add_argument("data", **how,  # type: ignore[arg-type]
+                        help="CSV or other text (also .gz), Parquet or Feather file, a pattern in "
+                             "quotes such as 'data/*.parquet', a folder; - for text on "
+                             "stdin")  # fmt: skip
     if takes_formula:
-        parser.add_argument("formula", help='model, such as "y ~ x + (x | g)"')
+        parser.add_argument("formula", **how,  # type: ignore[arg-type]
+                            help='model, such as "y ~ x + (x | g)"')  # fmt: skip
     parser.add_argument("--sep", metavar="SIGN",
                         help="what separates fields: one character, tab or space (by default what "
                              "the first lines show)")  # fmt: skip

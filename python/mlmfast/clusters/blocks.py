@@ -89,8 +89,8 @@ def cluster_factor(
         _check_independent(design, clusters)
     if clusters.has_all_rows:
         raise ModelError(
-            "all rows share the smooth terms of the model, so that they are a single cluster; at "
-            "least 2 are needed"
+            f"all rows share the effects of {clusters.name}, so that they are a single cluster; "
+            "at least 2 are needed"
         )
     if clusters.n_levels < 2:
         raise ModelError(f"{clusters.name!r} has a single cluster; at least 2 are needed")

@@ -11,6 +11,7 @@ from mlmfast.clusters.by_parameters import RowCovariances
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.base import floor_eigenvalues
 from mlmfast.covariance.natural_chart import natural_chart
+from mlmfast.criterion.parameters.random_effects import STILL
 from mlmfast.errors import ModelError
 from mlmfast.reduction.blocks import TermBlock, structure_of
 
@@ -90,8 +91,9 @@ class MovedCovariances(RowCovariances):
         before = self.about.scale
         if block.singular:
             moves = np.abs(structure.chart(theta, np.zeros((1, len(structure.entries))))[0])[0]
+            sizes = moves.max(axis=0, initial=0.0)
             full = np.zeros((1, structure.n_theta))
-            full[0, moves.max(axis=0, initial=0.0) > 0.0] = step
+            full[0, sizes > STILL * sizes.max(initial=0.0)] = step
             ratio = np.full((1, 1), np.sqrt(before / sigma2))
             return structure.scaled(structure.move(theta, full), ratio), False
         if structure.natural_entries:

@@ -78,6 +78,8 @@ class CovarianceStructure(ABC):
     from_one_series: ClassVar[bool] = False
     #: Is it one for random effects too, and which field does a number set there?
     for_random_effects: ClassVar[bool] = True
+    #: Is it one for residuals, whose covariance must not be singular?
+    for_residuals: ClassVar[bool] = True
     random_option: ClassVar[str | None] = None
     #: Are there multiples of the identity among the matrices with other parameters free, so that a
     #: random effect for each row is the residual once more?

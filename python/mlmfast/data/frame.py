@@ -192,6 +192,13 @@ class Frame:
             rows = chosen
         return Frame(self._source, np.asarray(rows, dtype=bool))
 
+    def with_factors(self, factors: Mapping[str, Factor]) -> Frame:
+        """The same rows, some columns read as these factors."""
+        frame = Frame(self._source, self._rows)
+        frame._numeric, frame.statistics = self._numeric, self.statistics
+        frame._factor = {**self._factor, **factors}
+        return frame
+
     @property
     def table(self) -> Columns:
         """All columns, as they are read."""
@@ -267,7 +274,9 @@ class _Source:
 
     def numeric(self, name: str) -> FloatArray:
         if name not in self._numeric:
-            self._numeric[name] = read_only(self.columns.numbers(name))
+            values = self.columns.numbers(name)
+            # Frames that came over a network lie where they came, at odd addresses too.
+            self._numeric[name] = read_only(values if values.flags.aligned else values.copy())
         return self._numeric[name]
 
     def factor(self, name: str) -> Factor:

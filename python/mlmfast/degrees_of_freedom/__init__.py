@@ -17,9 +17,11 @@ kenward-roger-expected    without second derivatives; W from the expected inform
 kenward-roger-2009        the bias of the covariance parameters removed too            SAS KR2
 containment               smallest rank of the random effects that contain the term    SAS CONTAIN
 between-within            n - rank(X) split between and within subjects                mmrm
+between-within-sas        the same, effect by effect                                   SAS BW
 residual                  n - rank(X)                                                  SAS
 asymptotic                z and chi-squared tests                                      lme4
 a number                  that number for every test                                   SAS DDF=
+a dict by term            its numbers, another method for the other terms              SAS DDF=
 ========================  ===========================================================  ==========
 
 Observed and expected information coincide for balanced data; in unbalanced data the degrees of
@@ -35,20 +37,23 @@ prints them.
 
 from __future__ import annotations
 
+import json
 import pkgutil
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from mlmfast.degrees_of_freedom.asymptotic import Asymptotic
 from mlmfast.degrees_of_freedom.base import METHODS, ByCounts, DegreesOfFreedom, TestBasis, no_rows
 from mlmfast.degrees_of_freedom.between_within import BetweenWithin
+from mlmfast.degrees_of_freedom.between_within_sas import BetweenWithinSAS
 from mlmfast.degrees_of_freedom.containment import Containment
 from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
-from mlmfast.degrees_of_freedom.given_number import GivenNumber
+from mlmfast.degrees_of_freedom.given_number import GivenByTerm, GivenNumber, by_term
 from mlmfast.degrees_of_freedom.kenward_roger import (
     KenwardRoger,
     KenwardRoger2009,
@@ -69,10 +74,12 @@ __all__ = [
     "METHODS",
     "Asymptotic",
     "BetweenWithin",
+    "BetweenWithinSAS",
     "ByCounts",
     "Containment",
     "DegreesOfFreedom",
     "FittedRows",
+    "GivenByTerm",
     "GivenNumber",
     "KenwardRoger",
     "KenwardRoger2009",
@@ -89,12 +96,17 @@ __all__ = [
 ]
 
 
-def method_of(ddf: str | float) -> DegreesOfFreedom:
+#: What ``ddf=`` takes.
+Ddf: TypeAlias = str | float | Mapping[Any, str | float]
+
+
+def method_of(ddf: Ddf) -> DegreesOfFreedom:
     """The method that a value of ``ddf=`` names.
 
     Parameters
     ----------
-    ddf : a name of `METHODS` or another program's, in any case, or a positive number.
+    ddf : a name of `METHODS` or another program's, in any case, a positive number, or a dict of
+        these by term, with the method of the other terms under None.
 
     Raises
     ------
@@ -105,7 +117,13 @@ def method_of(ddf: str | float) -> DegreesOfFreedom:
     --------
     >>> method_of("satterthwaite").label, method_of("KR").label, method_of(12).label
     ('Satterthwaite', 'Kenward-Roger', 'given')
+    >>> method_of({"arm": 12, None: "KR"}).label
+    'given by term, else Kenward-Roger'
     """
+    if isinstance(ddf, Mapping):
+        return by_term({name: _one_of(value) for name, value in ddf.items()})
+    if isinstance(ddf, str) and ddf.startswith("{"):
+        return _read_by_term(ddf)
     name = known_name(ddf)
     if name is not None:
         return METHODS[name]()
@@ -118,6 +136,22 @@ def method_of(ddf: str | float) -> DegreesOfFreedom:
     raise ModelError(
         f"ddf={ddf!r} is not known{hint} (available: {', '.join(METHODS)}, or a number)"
     )
+
+
+def _one_of(value: object) -> str | float:
+    """A number, or a name of `METHODS`."""
+    found = method_of(value)  # type: ignore[arg-type]
+    return found.value if isinstance(found, GivenNumber) else type(found).name
+
+
+def _read_by_term(text: str) -> DegreesOfFreedom:
+    """What `GivenByTerm.key` wrote."""
+    try:
+        read = json.loads(text)
+        given = {**read["terms"], None: read["other"]}
+    except (ValueError, KeyError, TypeError):
+        raise ModelError(f"ddf={text!r} is no method of degrees of freedom") from None
+    return method_of(given)
 
 
 def known_name(ddf: object) -> str | None:
@@ -137,8 +171,18 @@ def known_name(ddf: object) -> str | None:
     return {**_ELSEWHERE, **own}.get(plain.removeprefix("ddfm"))
 
 
-def ddf_text(ddf: str | float) -> str:
-    """A value of ``ddf=`` as fits and reports hold it: a name of `METHODS`, or a number."""
+def ddf_text(ddf: Ddf) -> str:
+    """A value of ``ddf=`` as fits and reports hold it: a name of `METHODS`, or a number.
+
+    Examples
+    --------
+    >>> ddf_text("KR"), ddf_text(12)
+    ('kenward-roger', '12')
+    """
+    if isinstance(ddf, Mapping):
+        found = method_of(ddf)
+        assert isinstance(found, GivenByTerm), "a dict"
+        return found.key
     return known_name(ddf) or str(ddf)
 
 
@@ -159,6 +203,8 @@ _ELSEWHERE = {
     "sat": "satterthwaite",
     "satterth": "satterthwaite",
     "lmertest": "satterthwaite",
+    "bwsas": "between-within-sas",
+    "betwithinsas": "between-within-sas",
     "bw": "between-within",
     "betweenwithin": "between-within",
     "betwithin": "between-within",

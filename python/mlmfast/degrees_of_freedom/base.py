@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -143,6 +144,24 @@ class DegreesOfFreedom(ABC):
         return wald(basis.vcov, rows, difference) / len(rows), float(
             self.of_rows(basis, rows).min()
         )
+
+    def joint_of_term(
+        self, basis: TestBasis, rows: FloatArray, difference: FloatArray, term: Sequence[int]
+    ) -> tuple[float, float]:
+        """`joint` of a term's hypothesis, with the degrees of freedom of its own coefficients.
+
+        A hypothesis may involve coefficients of others, whose degrees of freedom are not its own
+        (SAS/STAT User's Guide, MODEL statement of PROC MIXED, DDFM=).
+
+        Parameters
+        ----------
+        basis, rows, difference : as of `joint`.
+        term : positions of the term's coefficients among those kept.
+        """
+        statistic, df = self.joint(basis, rows, difference)
+        if basis.by_coefficient is not None:
+            df = float(basis.by_coefficient[list(term)].min())
+        return statistic, df
 
 
 class ByCounts(DegreesOfFreedom):

@@ -22,8 +22,7 @@ class BetweenWithin(DegreesOfFreedom):
     those of ``residual=``, or the levels of the outermost grouping factor. A contrast has the
     smallest number among its coefficients.
 
-    As mmrm: PROC MIXED prints the between-subject number for the intercept, and splits the within
-    part further where several classification effects change within subjects. nlme's inner-outer
+    As mmrm; PROC MIXED's own assignment is ``"between-within-sas"``. nlme's inner-outer
     rule is of the same kind, level by level of nested groups, and is not offered.
 
     References: Schluchter and Elashoff (1990) Journal of Statistical Computation and Simulation
@@ -59,6 +58,8 @@ def subjects(design: Design) -> tuple[CodeArray, int]:
     """Codes of the subjects, those of ``residual=`` or the outermost grouping factor's levels."""
     if design.residual is not None:
         subject = design.residual.subject
+        if design.condensed is not None:
+            return subject.codes, subject.n_levels
         return subject.codes, len(np.unique(subject.codes))
     if not design.random:
         raise ModelError(
@@ -95,10 +96,10 @@ def varies(column: FloatArray | None, codes: CodeArray, n_subjects: int) -> bool
     return bool(changed.any())
 
 
-def refuse_none(degrees: FloatArray, n_subjects: int) -> None:
+def refuse_none(degrees: FloatArray, n_subjects: int, name: str = "between-within") -> None:
     """Refuse degrees of freedom of 0 or less."""
     if degrees.size and degrees.min() <= 0:
         raise ModelError(
-            f"ddf='between-within' leaves {degrees.min():g} degrees of freedom: {n_subjects} "
+            f"ddf={name!r} leaves {degrees.min():g} degrees of freedom: {n_subjects} "
             "subjects are too few for the coefficients; use ddf='satterthwaite'"
         )

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.degrees_of_freedom.base import DegreesOfFreedom, TestBasis
 from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
 from mlmfast.design.columns.model_matrix import INTERCEPT, ModelMatrixSpec
@@ -144,7 +144,8 @@ def _rank(design: Design, x: FloatArray, effects: Sequence[_RandomEffect]) -> in
     factors = {effect.factor for effect in effects}
     columns = [column for effect in effects for column in effect.columns]
     if len(factors) == 1:
-        return _rank_by_cluster(design, x, factors.pop(), columns)
+        group = design.factors[factors.pop()]
+        return rank_by_cluster(group.codes, group.n_levels, x, columns)
     size = x.shape[1] + sum(len(e.columns) * design.factors[e.factor].n_levels for e in effects)
     if size * design.n_obs > _LARGEST:
         raise ModelError(
@@ -162,14 +163,13 @@ def _rank(design: Design, x: FloatArray, effects: Sequence[_RandomEffect]) -> in
     return _numerical_rank(np.hstack(parts))
 
 
-def _rank_by_cluster(
-    design: Design, x: FloatArray, factor: int, columns: Sequence[FloatArray | None]
+def rank_by_cluster(
+    codes: CodeArray, n_levels: int, x: FloatArray, columns: Sequence[FloatArray | None]
 ) -> int:
     """Rank of [X Z], one grouping factor: of Z by cluster, then of what it leaves of X."""
-    group = design.factors[factor]
     scaled = _scaled(x)
     total, left = 0, np.zeros((0, x.shape[1]))
-    for rows in clusters_by_size(group.codes, group.n_levels):
+    for rows in clusters_by_size(codes, n_levels):
         if rows.shape[1] == 0:
             continue
         z = columns_at(columns, rows)

@@ -36,6 +36,8 @@ class Condensed:
     counts : shape (n_units,)
         Subjects that each unit of a residual covariance stands for; None where residuals are
         independent.
+    parts
+        Fingerprints of the parts that were read.
     """
 
     n_obs: int
@@ -43,6 +45,7 @@ class Condensed:
     weighted: bool
     columns: tuple[tuple[FloatArray, Shifted], ...]
     counts: NDArray[np.int64] | None = None
+    parts: tuple[str, ...] = ()
 
     @cached_property
     def _by_column(self) -> dict[int, Shifted]:

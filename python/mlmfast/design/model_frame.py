@@ -21,9 +21,9 @@ from mlmfast.design.checks import check_columns, check_identified
 from mlmfast.design.columns.build_matrix import build_model_matrix
 from mlmfast.design.columns.expressions import States, evaluate_numeric
 from mlmfast.design.columns.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec
+from mlmfast.design.columns.model_variables import FactorVariable
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import (
-    ALL_ROWS,
     EVERY_ROW,
     GroupingFactor,
     RandomEffects,
@@ -261,6 +261,11 @@ def _random_matrix(
     matrix = build_model_matrix(term.expression, frame, own, states=states)
     if not matrix.columns:
         raise ModelError(f"the random-effects term {term.text} has no column left of the bar")
+    if term.shared and any(isinstance(v, FactorVariable) for v in matrix.spec.coded.values()):
+        raise ModelError(
+            f"{term.text}: by mm an effect is that of numbers, and what stands left of the bar is "
+            "a factor; write a term for each level with dummy(f, 'level')"
+        )
     return matrix
 
 
@@ -270,11 +275,12 @@ def _factors(
     factors: dict[tuple[str, ...], GroupingFactor] = {}
     positions = []
     for term in terms:
-        if term.group not in factors:
+        key = term.group or (term.shared,)
+        if key not in factors:
             factor = grouping_factor(term.group, frame)
-            name = ":".join(term.group) or ALL_ROWS
-            factors[term.group] = GroupingFactor(name, factor.codes, factor.levels, term.group)
-        positions.append(list(factors).index(term.group))
+            name = ":".join(key)
+            factors[key] = GroupingFactor(name, factor.codes, factor.levels, term.group)
+        positions.append(list(factors).index(key))
     return tuple(factors.values()), positions
 
 

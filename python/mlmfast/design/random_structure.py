@@ -77,7 +77,13 @@ def _check_not_of_visits(term: RandomTerm, matrix: ModelMatrix) -> None:
     """
     written = term.text.startswith(f"{term.structure}(")
     variables = list(matrix.spec.coded.values())
-    if not written or term.expression not in matrix.spec.coded or len(variables) != 1:
+    mean_effects = not STRUCTURES[term.structure].for_residuals
+    if (
+        mean_effects
+        or not written
+        or term.expression not in matrix.spec.coded
+        or len(variables) != 1
+    ):
         return
     if isinstance(variables[0], FactorVariable) and len(matrix.terms) == 2:
         group = ":".join(term.group)

@@ -19,7 +19,10 @@ _STYLE = """
   white-space: nowrap; }
 .mlmfast th { font-weight: 600; }
 .mlmfast th.name, .mlmfast td.name { text-align: left; }
-.mlmfast td.name { white-space: normal; overflow-wrap: anywhere; }
+.mlmfast td.name { white-space: normal; overflow-wrap: break-word; max-width: 24em; }
+.mlmfast .facts th.name { white-space: normal; vertical-align: top; }
+.mlmfast .facts td.name { max-width: 60em; }
+.mlmfast .scroll { overflow-x: auto; max-width: 100%; }
 .mlmfast thead th { border-bottom: 1px solid currentColor; }
 .mlmfast .note { opacity: 0.75; margin: 0.3em 0 0; }
 """.strip()

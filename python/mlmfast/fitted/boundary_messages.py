@@ -16,28 +16,24 @@ from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.residual.design import ResidualDesign, seen_pairs
 from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.fitted.record import GroupRecord, TermRecord
+from mlmfast.fitted.residual.zero_variances import NEARLY_SINGULAR, is_zero, singular_limit
 from mlmfast.fitting.confounding import errors_depend, flat_directions
 from mlmfast.fitting.covariance_fit import CovarianceFit
-from mlmfast.fitting.starts.kinds import residual_stretches
+from mlmfast.fitting.starts.stretches import residual_stretches
 from mlmfast.fitting.undetermined.record import ERRORS_DEPEND, UndeterminedRecord
 from mlmfast.information.edges import is_variance, may_stand_still
 from mlmfast.information.of_fit import information_of
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.reduced_model import ReducedModel
 
-#: Smallest eigenvalue of a correlation matrix (and ratio of variances) that is not singular, for a
-#: fit that converged and for one that did not.
-_SINGULAR, _NEARLY_SINGULAR = 1e-9, 1e-5
 #: Variance of a random effect, over that of the residual, beside which the latter is 0.
 _OVER_RESIDUAL = 1e8
 #: Smallest eigenvalue of a Hessian that is not flat.
 _FLAT = 1e-4
 #: Visits that a message lists.
 _MOST_NAMED = 12
-#: The same for a fit known to be singular.
-_AT_END = 1e-3
 #: What a curve without variance is, which is nothing to warn of.
-STRAIGHT = "a straight line, the variance of its curved part 0"
+STRAIGHT = "is 0: the curve is a straight line"
 #: Ratio of residual standard deviations that goes to 0, one on the way there, and what each exactly
 #: fitted combination of rows adds to the slope of -2 log-likelihood by its logarithm.
 _VANISHED, _BEFORE, _OF_EACH = 1e-6, 1e-4, 2.0
@@ -57,8 +53,8 @@ def name_boundary(
     for term in terms:
         if not term.singular:
             continue
-        if groups[term.group].has_all_rows:
-            out.append(f"{term.text} is {STRAIGHT}")
+        if groups[term.group].has_curves:
+            out.append(f"variance of {term.text} {STRAIGHT}")
             continue
         group = groups[term.group].name
         zero = [
@@ -151,7 +147,7 @@ def _name_own_boundary(
     if untold:
         return out + (name_unseen(reduced) or untold)
     at_end = bool(covariance.singular_residual)
-    out += singular_residual(reduced, residual, bool(newton.converged[0]), at_end)
+    out += singular_residual(reduced, residual, singular_limit(covariance), at_end)
     if not out and newton.converged[0]:
         out = name_edges(reduced, covariance.criterion, covariance.theta)
     if not out and not newton.converged[0]:
@@ -237,21 +233,19 @@ def _listed(model: ReducedModel, blocks: tuple[int, ...]) -> str:
 
 
 def singular_residual(
-    model: ReducedModel, record: ResidualRecord | None, converged: bool, at_end: bool = False
+    model: ReducedModel, record: ResidualRecord | None, limit: float, at_end: bool = False
 ) -> list[str]:
     """Say where the residual covariance is singular, or has a variance of 0.
 
-    ``at_end`` says that it is known to be singular.
+    ``limit`` is what counts as 0; ``at_end`` says that the covariance is known to be singular.
     """
     residual = model.design.residual
     if residual is None or record is None or not record.visits:
         return []
     out = []
-    limit = _AT_END if at_end else _SINGULAR if converged else _NEARLY_SINGULAR
     for arm, matrix in zip(record.arms, record.covariances, strict=True):
         where = f" of {arm}" if len(record.arms) > 1 else ""
-        variances = np.diag(matrix)
-        small = variances < limit * 1e-3 * variances.max()
+        small = is_zero(matrix, limit)
         out += [
             f"the residual variance of {visit}{where} is 0 ({residual.text})"
             for visit, is_small in zip(record.visits, small, strict=True)
@@ -303,10 +297,10 @@ def _becoming_singular(
     for arm, matrix in zip(record.arms, covariances, strict=True):
         variances = np.diag(matrix)
         scaled = correlations(matrix)
-        if variances.min() < _NEARLY_SINGULAR * 1e-3 * variances.max():
+        if is_zero(matrix, NEARLY_SINGULAR).any():
             scaled = np.diag(variances / variances.max())
         values, vectors = np.linalg.eigh(scaled)
-        if values[0] > _NEARLY_SINGULAR:
+        if values[0] > NEARLY_SINGULAR:
             continue
         weights = np.abs(vectors[:, 0])
         visits = np.flatnonzero(weights > 0.01 * weights.max())

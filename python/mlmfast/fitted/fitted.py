@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.degrees_of_freedom import TestBasis, basis_of, ddf_text, method_of
+from mlmfast.degrees_of_freedom import Ddf, TestBasis, basis_of, ddf_text, method_of
 from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
 from mlmfast.design.factors.frame_by_group import FrameByGroup
 from mlmfast.distributions import two_sided
@@ -204,8 +204,7 @@ class Fitted:
     @property
     def n_groups(self) -> dict[str, int]:
         """Levels of each grouping factor; of the subjects where there are no random effects."""
-        groups = [group for group in self._record.groups if not group.has_all_rows]
-        return {group.name: group.n_levels for group in groups}
+        return self._record.group_sizes
 
     @property
     def sigma(self) -> float | None:
@@ -297,7 +296,7 @@ class Fitted:
     def _bases(self) -> dict[str, TestBasis]:
         return {}
 
-    def _basis(self, ddf: str | float | None = None) -> TestBasis:
+    def _basis(self, ddf: Ddf | None = None) -> TestBasis:
         """What tests under a method need; kept once computed."""
         key = self.ddf if ddf is None else ddf_text(ddf)
         if key not in self._bases:
@@ -392,8 +391,8 @@ class Fitted:
         """
         if self._source is not None and self._source.design.condensed is not None and not of_sums:
             raise ModelError(
-                f"a fit of a reduction holds sums over the rows, and {what} needs the rows "
-                "themselves; use predict(newdata) for rows at hand, or fit the rows: "
+                f"a fit of a reduction holds sums over the rows; for {what} the rows themselves "
+                "are needed: use predict(newdata) for rows at hand, or fit the rows, "
                 "mlm.lmm(formula, data)"
             )
         if self._source is None:

@@ -23,6 +23,7 @@ from mlmfast.fitted.monte_carlo import monte_carlo_error
 from mlmfast.fitted.record import FitRecord, GroupRecord, TermRecord
 from mlmfast.fitted.residual.record import residual_record, scale_record
 from mlmfast.fitted.residual.untold import with_untold_visits
+from mlmfast.fitted.residual.zero_variances import with_zero_variances
 from mlmfast.fitted.untold import with_untold
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.information.undetermined import n_determined, undetermined_of
@@ -60,6 +61,7 @@ def make_record(
     newton, elsewhere = covariance.newton, covariance.n_elsewhere
     residual = residual_record(reduced, covariance.criterion, covariance.theta)
     residual = with_untold_visits(residual, open_ended, reduced, covariance, held)
+    residual = with_zero_variances(residual, reduced, covariance)
     certificate = Certificate(
         newton_decrement=float(newton.decrement[0]),
         min_hessian_eigenvalue=float(newton.min_eigenvalue[0]),

@@ -10,7 +10,7 @@ from mlmfast.arrays import FloatArray, block_diagonal
 from mlmfast.catalogue.entry import Notice
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
-from mlmfast.design.factors.grouping import EVERY_ROW
+from mlmfast.design.factors.grouping import ALL_ROWS, EVERY_ROW
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
 from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.record import AbsorbedRecord
@@ -74,6 +74,12 @@ class TermRecord:
             out[a, b] = out[b, a] = np.nan
         return out
 
+    @property
+    def effect(self) -> str:
+        """The effect of a term with one: what stands left of its bar."""
+        left = self.text.removeprefix("(").partition(" | ")[0]
+        return "(Intercept)" if left == "1" else left.removeprefix("0 + ")
+
     def __post_init__(self) -> None:
         freeze(self, "covariance", "parameters")
 
@@ -114,8 +120,13 @@ class GroupRecord:
 
     @property
     def has_all_rows(self) -> bool:
-        """Whether it is the one level by which the effects of smooths vary."""
+        """Whether it has one level, all rows: that of smooths, or of a multiple membership."""
         return self.labels == (EVERY_ROW,) and not self.columns
+
+    @property
+    def has_curves(self) -> bool:
+        """Whether it is that of the smooths."""
+        return self.has_all_rows and self.name == ALL_ROWS
 
 
 @dataclass(frozen=True)
@@ -275,12 +286,22 @@ class FitRecord:
     def _shown(self, term: TermRecord) -> TermRecord:
         if not self.groups[term.group].has_all_rows:
             return term
-        return replace(term, names=(term.text,), covariance=term.covariance[:1, :1])
+        name = term.text if self.groups[term.group].has_curves else term.effect
+        return replace(term, names=(name,), covariance=term.covariance[:1, :1])
 
     @property
     def smooth_terms(self) -> list[int]:
         """Positions of the terms that are curves."""
-        return [t for t, term in enumerate(self.terms) if self.groups[term.group].has_all_rows]
+        return [t for t, term in enumerate(self.terms) if self.groups[term.group].has_curves]
+
+    @property
+    def group_sizes(self) -> dict[str, int]:
+        """Levels of each grouping factor; members of one of which rows have several."""
+        return {
+            group.name: len(self.terms_on(k)[0].names) if group.has_all_rows else group.n_levels
+            for k, group in enumerate(self.groups)
+            if not group.has_curves
+        }
 
     def refuse_smooths(self, what: str, instead: str) -> None:
         """Refuse what would leave the curves of a model out.

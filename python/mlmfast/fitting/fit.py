@@ -22,9 +22,10 @@ from mlmfast.fitting.minima.guarded import OpenEnds
 from mlmfast.fitting.minima.near_singular import becomes_singular, leaves_barrier
 from mlmfast.fitting.minima.several import is_better, search
 from mlmfast.fitting.minima.singular_ends import NO_ENDS, bring_to_singular_ends
-from mlmfast.fitting.starts.kinds import is_linear, large_start, residual_stretches
+from mlmfast.fitting.starts.kinds import is_linear, large_start
 from mlmfast.fitting.starts.moments import moment_start
 from mlmfast.fitting.starts.probed import first_start
+from mlmfast.fitting.starts.stretches import residual_stretches
 from mlmfast.fitting.unbounded import fit_unbounded
 from mlmfast.fitting.undetermined.search import with_flat_effects
 from mlmfast.fitting.undetermined.values import without_flat_values

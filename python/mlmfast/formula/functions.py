@@ -12,6 +12,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.errors import FormulaError
 from mlmfast.formula.deparse import deparse
+from mlmfast.formula.memberships import MEMBERS
 from mlmfast.formula.smooth_terms import SMOOTH
 from mlmfast.formula.syntax import (
     Binary,
@@ -90,7 +91,9 @@ FACTOR_OPTIONS: dict[str, tuple[str, ...]] = {
 #: lme4's `dummy(f, "level")`, indicators of some levels.
 DUMMY_OPTIONS = ("levelsToKeep",)
 
-FUNCTIONS = tuple(sorted([*MATH, *TRANSFORMS, *FACTOR_OPTIONS, "dummy", "I", "offset", SMOOTH]))
+FUNCTIONS = tuple(
+    sorted([*MATH, *TRANSFORMS, *FACTOR_OPTIONS, "dummy", "I", MEMBERS, "offset", SMOOTH])
+)
 
 #: Functions whose first argument holds data, and the others options.
 _WITH_OPTIONS = frozenset([*TRANSFORMS, *FACTOR_OPTIONS, "dummy"])
@@ -113,6 +116,8 @@ def is_constant(node: Name) -> bool:
 
 def data_parts(node: Node) -> tuple[Node, ...]:
     """Parts of an expression that hold data; the options of a call do not."""
+    if isinstance(node, Call) and node.function == MEMBERS:
+        return (*node.arguments, *(value for _, value in node.keywords))
     if isinstance(node, Call) and node.function == SMOOTH:
         return (*node.arguments[:1], *(value for name, value in node.keywords if name == "by"))
     if isinstance(node, Call):
@@ -153,6 +158,8 @@ def check_functions(node: Node) -> None:
     """Refuse a call of a function that formulas do not know."""
     if isinstance(node, Call) and not is_function(node.function):
         raise unknown_function(node.function)
+    if isinstance(node, Call) and node.function == MEMBERS:
+        return
     for part in data_parts(node):
         check_functions(part)
 

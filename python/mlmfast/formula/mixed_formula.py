@@ -8,6 +8,7 @@ from functools import lru_cache
 from mlmfast.errors import FormulaError
 from mlmfast.formula.deparse import deparse, quote_name
 from mlmfast.formula.functions import check_functions, is_function
+from mlmfast.formula.memberships import MEMBERS, read_members
 from mlmfast.formula.smooth_terms import SmoothTerm, check_no_smooth, smooths_of
 from mlmfast.formula.syntax import Binary, Call, Name, Node, Number, Paren, Unary, parse, summands
 from mlmfast.formula.terms import term_list
@@ -27,6 +28,8 @@ class RandomTerm:
     by : column whose levels have covariances of their own, ``us(x | g, by=arm)``; None for one of
         all rows.
     level : level of ``by`` that this term is of, once the data have said which there are.
+    shared : name of a factor of one level, all rows, which no columns make: the smooths, or a
+        factor of which a row has several levels.
     """
 
     structure: str
@@ -36,6 +39,7 @@ class RandomTerm:
     number: float | None = None
     by: str | None = None
     level: str | None = None
+    shared: str = ""
 
 
 @dataclass(frozen=True)
@@ -200,12 +204,30 @@ def _random_terms(node: Node, bar: Binary) -> list[RandomTerm]:
     if not effects.terms and not effects.intercept:
         raise FormulaError(f"{deparse(node)} has no random effect; write 1 left of the bar")
     expressions = [left] if bar.operator == "|" else _uncorrelated(left)
+    if isinstance(bar.right, Call) and bar.right.function == MEMBERS:
+        if structure:
+            raise FormulaError(f"{deparse(node)}: mm takes no covariance structure")
+        return [_term_of_members(one, bar.right) for one in expressions]
     groups = list(dict.fromkeys(_groups(bar.right)))
     return [
         _random_term(structure, expression, group, number, by)
         for group in groups
         for expression in expressions
     ]
+
+
+def _term_of_members(expression: str, call: Call) -> RandomTerm:
+    """A term whose rows have several levels of a factor: one effect, times their weights."""
+    members, effects = read_members(call), term_list(expression)
+    text = f"({expression} | {members.name})"
+    if len(effects.terms) + effects.intercept > 1:
+        raise FormulaError(
+            f"{text}: an effect by mm has a term of its own; write (1 | {members.name}) + "
+            f"(0 + x | {members.name}), or two bars"
+        )
+    weights = deparse(call)
+    columns = f"0 + {weights}" if effects.intercept else f"0 + {effects.labels[0]}:{weights}"
+    return RandomTerm("homdiag", columns, (), text, shared=members.name)
 
 
 def _number(node: Node) -> float | None:

@@ -151,6 +151,12 @@ def structure_kind(call: StructureCall, text: str) -> type[CovarianceStructure]:
     kind = STRUCTURES.get(call.keyword)
     if kind is None:
         raise unknown_structure(call.keyword)
+    if not kind.for_residuals:
+        raise FormulaError(
+            f"{call.keyword!r} is for random effects, its matrices are singular: write "
+            f"{call.keyword}(0 + visit | subject, number) in the formula, or fa(visit | "
+            "subject, number) as the residual"
+        )
     if kind.needs == "levels" and len(call.coordinates) > 1:
         raise FormulaError(f"{call.keyword!r} takes one column of visits: {text!r}")
     if kind.option is None and (call.number is not None or call.free):

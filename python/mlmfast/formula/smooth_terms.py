@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from mlmfast.errors import FormulaError
 from mlmfast.formula.deparse import deparse
+from mlmfast.formula.memberships import MEMBERS
 from mlmfast.formula.syntax import Binary, Call, Name, Node, Number, Paren, Text, Unary, summands
 
 #: The function that makes a smooth, and the option that asks for columns of its random effects:
@@ -122,6 +123,7 @@ def smooths_of(variables: Iterable[Node], terms: Iterable[tuple[int, ...]]) -> l
     for node in nodes:
         if not isinstance(node, Call) or node.function != SMOOTH:
             check_no_smooth(node, deparse(node))
+            _check_no_members(node)
             continue
         if any(name == PART for name, _ in node.keywords):
             raise FormulaError(
@@ -137,6 +139,14 @@ def smooths_of(variables: Iterable[Node], terms: Iterable[tuple[int, ...]]) -> l
                 "f is written f + s(x, by=f)"
             )
     return out
+
+
+def _check_no_members(node: Node) -> None:
+    if isinstance(node, Call) and node.function == MEMBERS:
+        raise FormulaError(
+            f"{deparse(node)} stands in the fixed part; it is a grouping factor, as in "
+            f"(1 | {deparse(node)})"
+        )
 
 
 def check_no_smooth(node: Node, where: str) -> None:

@@ -106,7 +106,7 @@ class Reduction:
         Raises
         ------
         ModelError
-            Where a factor has no matrix, or one of another size.
+            Where a factor has no matrix, or one of another size or that is not symmetric.
         """
         matrices = []
         for term, q in zip(self._design.random, self._coordinates.sizes, strict=True):
@@ -118,6 +118,12 @@ class Reduction:
                 raise ModelError(
                     f"the covariance matrix of {name!r} has shape {matrix.shape}; ({q}, {q}) is "
                     "needed"
+                )
+            if not np.allclose(matrix, matrix.T, rtol=1e-8, atol=0.0, equal_nan=True):
+                raise ModelError(
+                    f"the covariance matrix of {name!r} is not symmetric: entries mirrored in the "
+                    f"diagonal differ by up to {np.abs(matrix - matrix.T).max():.3g}; give a "
+                    "symmetric matrix, for a triangular root L the product L @ L.T"
                 )
             matrices.append(matrix)
         return self._coordinates.vector(matrices, float(sigma2))

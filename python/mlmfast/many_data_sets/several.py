@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mlmfast.batch.fit_batch import FitBatch
@@ -170,9 +171,12 @@ def _together(
     try:
         model = LMM(with_response(formula, responses[0]), frame, **arguments)
         if len(responses) == 1:
-            Y = model.design.y[:, None]
+            # A function of columns, perhaps: as the model has it.
+            columns, used = {responses[0]: model.design.y}, model._frame
+            index = None if used is None else used.frame.index
         else:
-            Y = np.column_stack([frame.numeric(name) for name in responses])
+            columns, index = {name: frame.numeric(name) for name in responses}, frame.index
+        Y = pd.DataFrame(columns, index=index)
         # The bar is that of all of them.
         batch = model.fit_many(Y, **how, progress=False)
     except (FormulaError, DataError):

@@ -5,15 +5,32 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from mlmfast.arrays import CodeArray
+from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError
-from mlmfast.mergeable.condensed_rows import CondensedRows, condense, merge_rows
-from mlmfast.mergeable.keys import key_values
-from mlmfast.mergeable.coding.levels import to_json
-from mlmfast.mergeable.coding.part_rows import CodedRows, Part, code_rows, complete_rows
+from mlmfast.formula.residual_formula import ResidualFormula
+from mlmfast.mergeable.coding.levels import check_levels, to_json
+from mlmfast.mergeable.coding.part_rows import (
+    CodedRows,
+    Part,
+    code_rows,
+    complete_rows,
+    told_of,
+)
 from mlmfast.mergeable.coding.plan import Plan
+from mlmfast.mergeable.condensed.keys import key_values
+from mlmfast.mergeable.condensed.rows import CondensedRows, condense, merge_rows
+from mlmfast.mergeable.condensed.units import (
+    CondensedUnits,
+    close,
+    condense_units,
+    merge_units,
+)
 from mlmfast.mergeable.row_facts import Facts, facts_of_part
 
 
@@ -37,6 +54,8 @@ class Content:
         Means and frequencies.
     parts
         By the fingerprint of each part that had rows, its name.
+    units
+        Subjects that stand for those read, where residuals have a covariance.
     """
 
     plan: Plan
@@ -47,29 +66,83 @@ class Content:
     log_weights: float
     facts: Facts
     parts: Mapping[str, str]
+    units: CondensedUnits | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of the statistics."""
-        return 0 if self.rows is None else self.rows.nbytes
+        return sum(own.nbytes for own in (self.rows, self.units) if own is not None)
 
 
-def reduce_part(plan: Plan, part: Part, na_action: str = "drop") -> Content:
-    """Statistics of one part: a function of the plan and the part alone."""
+def nothing(plan: Plan) -> Content:
+    """Statistics of no rows."""
+    return Content(plan, None, 0, 0, 0, 0.0, Facts(), {})
+
+
+def reduce_part(
+    plan: Plan, part: Part, na_action: str = "drop", assumed: Sequence[str] = ()
+) -> Content:
+    """Statistics of one part: a function of the plan and the part alone.
+
+    Parameters
+    ----------
+    assumed
+        Columns whose levels the plan has from other parts only.
+
+    Raises
+    ------
+    OtherLevels
+        Where this part's levels of such a column are not among those.
+    """
     rows = complete_rows(part, plan.variables, [*plan.typical, *plan.numbers], na_action)
     if rows.frame is None:
-        return Content(plan, None, 0, rows.n_dropped, 0, 0.0, Facts(), {})
+        return replace(nothing(plan), n_dropped=rows.n_dropped)
+    check_levels(plan.levels, rows.frame, assumed)
     coded = code_rows(plan, rows)
-    keys = {}
-    for name in plan.grouping:
-        factor = rows.frame.factor(name)
-        keys[name] = (factor.codes, key_values(factor))
-    condensed = condense(keys, coded.columns, plan.origin, coded.weights)
-    n = rows.frame.n_rows
-    name = fingerprint(condensed, part.name, part.first_row)
     facts = facts_of_part(plan, rows.frame, coded.offset_mean)
-    log_weights = _log_weights(coded)
-    return Content(plan, condensed, n, rows.n_dropped, 0, log_weights, facts, {name: part.name})
+    empty = replace(nothing(plan), n_obs=rows.frame.n_rows, n_dropped=rows.n_dropped, facts=facts)
+    if plan.within is not None:
+        with told_of(part.name):
+            units = _units(plan, plan.within, rows.frame, coded)
+        mark = _mark(part.name, part.first_row, *_arrays_of_units(units))
+        return replace(empty, units=units, parts={mark: part.name})
+    keys = {name: _key(rows.frame, name) for name in plan.grouping}
+    condensed = condense(keys, coded.columns, plan.origin, coded.weights)
+    mark = fingerprint(condensed, part.name, part.first_row)
+    return replace(empty, rows=condensed, log_weights=_log_weights(coded), parts={mark: part.name})
+
+
+def _key(frame: Frame, name: str) -> tuple[CodeArray, NDArray[Any]]:
+    factor = frame.factor(name)
+    return factor.codes, key_values(factor)
+
+
+def _units(plan: Plan, within: ResidualFormula, frame: Frame, coded: CodedRows) -> CondensedUnits:
+    positions: CodeArray = np.zeros(frame.n_rows, dtype=np.int32)
+    for name in within.coordinates:
+        levels = plan.levels[name].labels
+        positions = positions * np.int32(len(levels)) + _codes(plan, frame, name)
+    arms = np.zeros(frame.n_rows, dtype=np.int32)
+    if within.arm is not None:
+        arms = _codes(plan, frame, within.arm)
+    subjects = {name: _key(frame, name) for name in within.subject}
+    return condense_units(subjects, arms, positions, coded.columns, plan.origin)
+
+
+def _codes(plan: Plan, frame: Frame, name: str) -> CodeArray:
+    codes, unknown = frame.factor(name).recode(plan.levels[name].labels)
+    if unknown:
+        known = plan.levels[name].labels
+        raise DataError(
+            f"{name!r} has the level {unknown[0]!r}, which no other part has; known are "
+            f"{', '.join(known[:20])}"
+        )
+    return codes
+
+
+def _arrays_of_units(units: CondensedUnits) -> list[NDArray[Any]]:
+    arrays = [units.open_rows.values, units.open_rows.positions]
+    return arrays + [own.values for own in units.patterns.values()]
 
 
 def _log_weights(coded: CodedRows) -> float:
@@ -78,13 +151,17 @@ def _log_weights(coded: CodedRows) -> float:
 
 def fingerprint(rows: CondensedRows, name: str, first_row: int) -> str:
     """What tells a part from all others: its statistics, and where it stands."""
+    keys = [np.array([key], dtype="U") for key in rows.keys]
+    keys += [v if v.dtype != object else np.array(v.tolist(), "U") for v in rows.keys.values()]
+    return _mark(
+        name, first_row, rows.sizes, rows.counts, rows.weights, rows.values, rows.origin, *keys
+    )
+
+
+def _mark(name: str, first_row: int, *arrays: NDArray[Any]) -> str:
     found = hashlib.blake2b(f"{name}\0{first_row}".encode(), digest_size=8)
-    for array in (rows.sizes, rows.counts, rows.weights, rows.values, rows.origin):
+    for array in arrays:
         found.update(np.ascontiguousarray(array).tobytes())
-    for key, values in rows.keys.items():
-        found.update(key.encode())
-        own = values if values.dtype != object else np.array(values.tolist(), dtype="U")
-        found.update(np.ascontiguousarray(own).tobytes())
     return found.hexdigest()
 
 
@@ -105,11 +182,12 @@ def merge_contents(contents: Sequence[Content]) -> Content:
         for mark, name in content.parts.items():
             if mark in parts:
                 raise DataError(
-                    f"the part {mark} ({name or 'without a name'}) comes twice; its rows would count "
-                    "twice: merge each part once"
+                    f"the part {mark} ({name or 'without a name'}) comes twice; its rows would "
+                    "count twice: merge each part once"
                 )
             parts[mark] = name
     rows = [content.rows for content in contents if content.rows is not None]
+    units = [content.units for content in contents if content.units is not None]
     facts = Facts()
     for content in contents:
         facts += content.facts
@@ -122,6 +200,7 @@ def merge_contents(contents: Sequence[Content]) -> Content:
         float(sum(content.log_weights for content in contents)),
         facts,
         parts,
+        merge_units(units) if units else None,
     )
 
 
@@ -129,7 +208,7 @@ def _check_alike(first: Plan, other: Plan) -> None:
     """Refuse to merge what was coded otherwise, saying what differs."""
     if first.digest == other.digest:
         return
-    for what in ("formula", "weights", "offset"):
+    for what in ("formula", "residual", "weights", "offset"):
         ours, theirs = getattr(first, what), getattr(other, what)
         if ours != theirs:
             raise DataError(
@@ -150,13 +229,13 @@ def _check_alike(first: Plan, other: Plan) -> None:
     for label in sorted(first.states.keys() | other.states.keys()):
         if first.states.get(label) != other.states.get(label):
             raise DataError(
-                f"{label} was made from other rows in each reduction, so its columns differ; reduce "
-                "all parts by one plan (mlm.reduce(..., plan=reduction.plan)), or scale the column "
-                "beforehand by constants"
+                f"{label} was made from other rows in each reduction, so its columns differ; "
+                "reduce all parts by one plan (mlm.reduce(..., plan=reduction.plan)), or scale the "
+                "column beforehand by constants"
             )
     raise DataError(
-        "the reductions code their columns otherwise (contrasts, or columns of numbers); reduce all "
-        "parts by the same call"
+        "the reductions code their columns otherwise (contrasts, or columns of numbers); reduce "
+        "all parts by the same call"
     )
 
 
@@ -169,13 +248,18 @@ def withhold(content: Content, min_cluster_size: int) -> Content:
         Where a cell of that size could stand for itself, or none is left.
     """
     rows = content.rows
+    if content.units is not None:
+        raise DataError(
+            "min_cluster_size goes with independent residuals: with residual= the sums are of all "
+            "subjects seen at the same visits; leave it out"
+        )
     if rows is None:
         return content
     least = rows.values.shape[1] + 2
     if min_cluster_size < least:
         raise DataError(
-            f"min_cluster_size is {min_cluster_size}; with {rows.values.shape[1]} columns a cluster "
-            f"of fewer than {least} rows could be kept row by row: give {least} or more"
+            f"min_cluster_size is {min_cluster_size}; with {rows.values.shape[1]} columns a "
+            f"cluster of fewer than {least} rows could be kept row by row: give {least} or more"
         )
     kept = rows.counts >= min_cluster_size
     if kept.all():
@@ -200,6 +284,10 @@ def withhold(content: Content, min_cluster_size: int) -> Content:
 def without_labels(content: Content) -> Content:
     """With numbers that mean nothing elsewhere in place of the labels of clusters."""
     rows = content.rows
+    if content.units is not None:
+        closed = close(content.units)
+        own = replace(closed, subjects={name: v[:0] for name, v in closed.subjects.items()})
+        return replace(content, units=own, parts=dict.fromkeys(content.parts, ""))
     if rows is None:
         return content
     mark = hashlib.blake2b("".join(sorted(content.parts)).encode(), digest_size=6).hexdigest()

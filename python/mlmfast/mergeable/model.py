@@ -17,9 +17,11 @@ from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import DataError
 from mlmfast.handed_out import read_only
-from mlmfast.mergeable.condensed_rows import CondensedRows
-from mlmfast.mergeable.content import Content
 from mlmfast.mergeable.coding.plan import Plan
+from mlmfast.mergeable.condensed.rows import CondensedRows
+from mlmfast.mergeable.condensed.units import CondensedUnits
+from mlmfast.mergeable.content import Content
+from mlmfast.mergeable.residual import unit_rows
 from mlmfast.mergeable.row_facts import row_facts
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.prepared.fit_model import Wishes, fit_model
@@ -72,13 +74,15 @@ def model_frame(content: Content) -> ModelFrame:
 def design_of(content: Content) -> Design:
     """Columns of y, X and Z."""
     plan, rows = content.plan, content.rows
+    if content.units is not None:
+        return _design_of_units(content, content.units)
     if rows is None:
         raise DataError(
             f"no rows are left: the parts hold none without a missing value ({content.n_dropped} "
             "left out)"
         )
     places = plan.places
-    raw, shifted = _columns(rows)
+    raw, shifted = _columns(rows.values, rows.origin)
     terms = [_of_places(own, raw) for own in places.z]
     factors, positions = _factors(plan, rows)
     random = tuple(
@@ -102,6 +106,7 @@ def design_of(content: Content) -> Design:
             content.log_weights,
             weighted,
             tuple(zip(raw, shifted, strict=True)),
+            parts=tuple(content.parts),
         ),
     )
     check_columns(design)
@@ -109,11 +114,39 @@ def design_of(content: Content) -> Design:
     return design
 
 
-def _columns(rows: CondensedRows) -> tuple[list[FloatArray], list[Shifted]]:
+def _design_of_units(content: Content, units: CondensedUnits) -> Design:
+    """Columns of subjects that stand for those read, with their residual covariance."""
+    plan, places = content.plan, content.plan.places
+    found = unit_rows(plan, units)
+    raw, shifted = _columns(found.values, units.origin)
+    design = Design(
+        y=raw[places.y],
+        x=_of_places(places.x, raw),
+        x_names=plan.fixed_matrix.names,
+        factors=(found.residual.subject,),
+        weights=found.weights,
+        response=plan.parsed.response,
+        residual=found.residual,
+        n_dropped=content.n_dropped,
+        condensed=Condensed(
+            content.n_obs,
+            0.0,
+            False,
+            tuple(zip(raw, shifted, strict=True)),
+            found.counts,
+            tuple(content.parts),
+        ),
+    )
+    check_columns(design)
+    check_identified(design)
+    return design
+
+
+def _columns(values: FloatArray, origins: FloatArray) -> tuple[list[FloatArray], list[Shifted]]:
     """Columns as the data hold them, and less their origins; one array where that is 0."""
     shifted = [
         Shifted(np.ascontiguousarray(column), float(origin))
-        for column, origin in zip(rows.values.T, rows.origin, strict=True)
+        for column, origin in zip(values.T, origins, strict=True)
     ]
     # Not to be copied where they are locked: a column is known by its memory.
     raw = [read_only(own.values + own.origin if own.origin else own.values) for own in shifted]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.reduction import Reduction
+from mlmfast.mergeable.running import How
 from mlmfast.mergeable.streaming import Asked, content_of
 
 
@@ -14,6 +16,7 @@ def reduce(
     formula: str,
     source: Any,
     *,
+    residual: str | None = None,
     weights: str | None = None,
     offset: str | None = None,
     contrasts: Mapping[str, Any] | None = None,
@@ -22,6 +25,10 @@ def reduce(
     na_action: str = "drop",
     min_cluster_size: int | None = None,
     labels: bool = True,
+    memory: str | float | None = None,
+    executor: Any = None,
+    resume: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
 ) -> Reduction:
     """Read rows part by part and keep what the likelihood of a model needs of them.
 
@@ -34,7 +41,14 @@ def reduce(
     formula
         As `mlmfast.lmm` takes it.
     source
-        A list or an iterator of frames.
+        A path, a pattern such as ``"data/*.parquet"``, a folder, or a list of paths (Parquet,
+        Feather, CSV); a DuckDB relation or ``(connection, "table")``; a polars LazyFrame; a pyarrow
+        Dataset, reader or anything with ``__arrow_c_stream__``; a Dask DataFrame; a frame, or a
+        list or an iterator of frames.
+    residual
+        Covariance of the residuals within subjects, ``"us(visit | subject)"`` or another structure
+        over visits, without random effects. The rows of a subject must stand together: in one part,
+        or at the end of one and the beginning of the next.
     weights, offset
         Columns of the data.
     contrasts
@@ -51,6 +65,16 @@ def reduce(
     labels
         False to put numbers that mean nothing elsewhere in place of the labels of clusters. Each
         cluster must then be whole in this source.
+    memory
+        A limit such as ``"4GB"``: parts are made small enough, and the call is refused where what
+        is kept of the rows outgrows it.
+    executor
+        A `dask.distributed.Client` or any `concurrent.futures.Executor` whose workers reduce parts;
+        threads of this process by default, or, for a Dask DataFrame, its workers.
+    resume
+        A folder where what comes of each file is kept: the same call goes on where one was stopped.
+    progress
+        A bar on a terminal or in a notebook: None after two seconds, True at once, False never.
 
     Raises
     ------
@@ -68,6 +92,7 @@ def reduce(
     {'(Intercept)': 251.4051, 'Days': 10.4673}
     """
     asked = Asked(
-        formula, weights, offset, contrasts, levels, plan, na_action, min_cluster_size, labels
-    )
-    return Reduction(content_of(asked, source))
+        formula, weights, offset, contrasts, levels, plan, na_action, min_cluster_size, labels,
+        residual,
+    )  # fmt: skip
+    return Reduction(content_of(asked, source, How(memory, executor, resume, progress)))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.low_level import Reduction as ArrayReduction
 from mlmfast.low_level.merging import Part as ArrayPart
+from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.content import Content, merge_contents
 from mlmfast.mergeable.model import fit_content, model_frame
-from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.storage import read, to_bytes, write
 from mlmfast.prepared.fit_model import Wishes
 from mlmfast.running.cached import cached_property
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class Reduction(ArrayReduction):
     """What a likelihood needs of rows that were read by a formula: see `mlmfast.reduce`.
 
-    It is a `mlmfast.low_level.Reduction`, with `deviance`, `gradient`, `gls` and the rest, that holds
-    few weighted rows for each cluster instead of the rows themselves. Reductions by one plan are
-    merged: clusters are joined by their labels.
+    It is a `mlmfast.low_level.Reduction`, with `deviance`, `gradient`, `gls` and the rest, that
+    holds few weighted rows for each cluster instead of the rows themselves. Reductions by one plan
+    are merged: clusters are joined by their labels.
 
     Examples
     --------
@@ -83,14 +83,17 @@ class Reduction(ArrayReduction):
     @property
     def n_groups(self) -> dict[str, int]:
         """Levels of each grouping factor."""
-        if self._content.rows is None:
+        if self._content.n_obs == 0:
             return {":".join(term.group): 0 for term in self.plan.parsed.random}
         return {factor.name: factor.n_levels for factor in self._design.factors}
 
     @property
     def n_rows(self) -> int:
         """Weighted rows that stand for those read."""
-        return 0 if self._content.rows is None else len(self._content.rows.weights)
+        content = self._content
+        if content.units is not None:
+            return len(self._design.y)
+        return 0 if content.rows is None else len(content.rows.weights)
 
     @property
     def nbytes(self) -> int:
@@ -110,7 +113,7 @@ class Reduction(ArrayReduction):
 
     # -- fits ------------------------------------------------------------------------------------
 
-    def fit(  # type: ignore[override]
+    def fit(
         self,
         method: str = "REML",
         ddf: str | float | None = None,

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from mlmfast.data.frame import Frame
+from mlmfast.design.columns.model_variables import FactorVariable
 from mlmfast.fitted.row_facts import RowFacts
 from mlmfast.formula.functions import variables_of
 from mlmfast.mergeable.coding.plan import Plan
-from mlmfast.design.columns.model_variables import FactorVariable
 
 #: Combinations of levels above which none are counted.
 MOST_CELLS = 2_000

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlmfast.errors import DataError, MlmError
-from mlmfast.mergeable.condensed_rows import CondensedRows
-from mlmfast.mergeable.content import Content
 from mlmfast.mergeable.coding.plan import Plan
+from mlmfast.mergeable.condensed.rows import CondensedRows
+from mlmfast.mergeable.condensed.unit_arrays import unit_arrays, units_of_arrays
+from mlmfast.mergeable.condensed.units import CondensedUnits
+from mlmfast.mergeable.content import Content
 from mlmfast.mergeable.row_facts import Facts
 from mlmfast.running.optional import optional_package
 
@@ -44,11 +46,15 @@ def to_table(content: Content) -> Any:
         flat = pa.array(rows.values.reshape(-1))
         columns["weight"] = pa.LargeListArray.from_arrays(pa.array(ends), pa.array(rows.weights))
         columns["value"] = pa.LargeListArray.from_arrays(pa.array(ends * m), flat)
+    if content.units is not None:
+        arrays = unit_arrays(content.units)
+        columns = {name: _one_list(values) for name, values in arrays.items()}
     meta = {
         "version": VERSION,
         "digest": content.plan.digest,
         "plan": content.plan.to_json(),
         "origin": None if rows is None else rows.origin.tolist(),
+        "units": None if content.units is None else content.units.origin.tolist(),
         "n_obs": content.n_obs,
         "n_dropped": content.n_dropped,
         "n_withheld": content.n_withheld,
@@ -117,7 +123,8 @@ def of_table(table: Any, name: str) -> Content:
     found = (table.schema.metadata or {}).get(_META)
     if found is None:
         raise DataError(
-            f"{name} holds an Arrow table, but no reduction: write one by mlm.reduce(...).save(path)"
+            f"{name} holds an Arrow table, but no reduction: write one by "
+            "mlm.reduce(...).save(path)"
         )
     try:
         meta = json.loads(found)
@@ -153,9 +160,15 @@ def _content(table: Any, meta: dict[str, Any]) -> Content:
         raise ValueError("the weights are not finite")
     parts = {str(mark): str(own) for mark, own in meta["parts"].items()}
     rows = None if meta["origin"] is None else _rows(table, meta, plan)
-    if (rows is None) != (counts[0] == 0) or (rows is not None and rows.counts.sum() != counts[0]):
+    units = None if meta["units"] is None else _units(table, meta, plan)
+    n_obs, n_dropped, n_withheld = counts
+    held = 0 if rows is None else int(rows.counts.sum())
+    if units is not None:
+        held = units.n_rows
+    if held != n_obs or (rows is not None and units is not None):
         raise ValueError("the number of rows is not that of the cells")
-    return Content(plan, rows, *counts, log_weights, Facts.from_json(meta["facts"]), parts)
+    facts = Facts.from_json(meta["facts"])
+    return Content(plan, rows, n_obs, n_dropped, n_withheld, log_weights, facts, parts, units)
 
 
 def _rows(table: Any, meta: dict[str, Any], plan: Plan) -> CondensedRows:
@@ -170,6 +183,30 @@ def _rows(table: Any, meta: dict[str, Any], plan: Plan) -> CondensedRows:
     if not np.isfinite(flat).all() or not (weights > 0.0).all() or not np.isfinite(origin).all():
         raise ValueError("a value is not finite")
     return CondensedRows(keys, sizes, counts, flat.reshape(-1, m), weights, origin)
+
+
+def _units(table: Any, meta: dict[str, Any], plan: Plan) -> CondensedUnits:
+    if plan.within is None or table.num_rows != 1:
+        raise ValueError("the plan has no subjects")
+    arrays = {name: _only_list(table[name]) for name in table.column_names}
+    origin = np.array(meta["units"], dtype=np.float64)
+    if origin.shape != (plan.places.n,) or not np.isfinite(origin).all():
+        raise ValueError("the values do not fit the plan")
+    return units_of_arrays(arrays, plan.within.subject, origin)
+
+
+def _one_list(values: NDArray[Any]) -> Any:
+    pa = _arrow()
+    flat = pa.array(values.tolist(), pa.string()) if values.dtype == object else pa.array(values)
+    return pa.LargeListArray.from_arrays(pa.array([0, len(values)]), flat)
+
+
+def _only_list(column: Any) -> NDArray[Any]:
+    values = column.chunk(0).values
+    if values.null_count:
+        raise ValueError("a value is missing")
+    found = values.to_numpy(zero_copy_only=False)
+    return found.astype(object) if found.dtype.kind not in "iufbM" else np.array(found)
 
 
 def _key(table: Any, name: str) -> NDArray[Any]:

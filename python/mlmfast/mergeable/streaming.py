@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any
 
-from mlmfast.errors import DataError, ModelError
+from mlmfast.errors import DataError, MlmError
 from mlmfast.formula.mixed_formula import MixedFormula, parse_formula
-from mlmfast.mergeable.coding.levels import given
-from mlmfast.mergeable.coding.part_rows import (
-    CompleteRows,
-    Part,
-    code_rows,
-    complete_rows,
-    told_of,
-)
+from mlmfast.formula.residual_formula import parse_residual
+from mlmfast.mergeable.coding.levels import OtherLevels, given
+from mlmfast.mergeable.coding.part_rows import CompleteRows, code_rows, complete_rows
 from mlmfast.mergeable.coding.plan import Plan, plan_of, with_origin
 from mlmfast.mergeable.coding.survey import (
     Survey,
@@ -25,48 +21,13 @@ from mlmfast.mergeable.coding.survey import (
     survey_part,
 )
 from mlmfast.mergeable.coding.transform_states import transforms_in
-from mlmfast.mergeable.content import (
-    Content,
-    merge_contents,
-    reduce_part,
-    withhold,
-    without_labels,
-)
+from mlmfast.mergeable.content import Content, withhold, without_labels
+from mlmfast.mergeable.residual import check_reducible
+from mlmfast.mergeable.running import How, Task, frame_of_rows, reduced, surveyed
+from mlmfast.sources.part import Part
+from mlmfast.sources.source import Source
+from mlmfast.sources.spool import repeatable
 from mlmfast.words import is_one_of
-
-
-class Source(Protocol):
-    """Rows in parts."""
-
-    @property
-    def repeatable(self) -> bool: ...
-    def parts(self, columns: Sequence[str] | None) -> Iterator[Part]: ...
-
-
-@dataclass(frozen=True)
-class FramePart:
-    """A frame among others."""
-
-    frame: Any
-    name: str
-    first_row: int = 0
-
-
-@dataclass(frozen=True)
-class Frames:
-    """Frames in memory, or an iterator of them."""
-
-    frames: Any
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether they can be read twice."""
-        return isinstance(self.frames, list | tuple)
-
-    def parts(self, columns: Sequence[str] | None) -> Iterator[Part]:
-        """The frames, one after the other."""
-        for k, frame in enumerate(self.frames):
-            yield FramePart(frame, f"frame {k + 1}")
 
 
 @dataclass(frozen=True)
@@ -82,6 +43,7 @@ class Asked:
     na_action: str = "drop"
     min_cluster_size: int | None = None
     labels: bool = True
+    residual: str | None = None
 
     def __post_init__(self) -> None:
         if not is_one_of(self.na_action, ("drop", "raise")):
@@ -90,6 +52,8 @@ class Asked:
             if column is not None and not isinstance(column, str):
                 raise DataError(f"{role} is the name of a column here, not {type(column).__name__}")
         parse_formula(self.formula)
+        if self.residual is not None:
+            check_reducible(self.parsed, parse_residual(self.residual), self.weights)
         if self.plan is not None:
             _check_plan(self, self.plan)
 
@@ -101,7 +65,18 @@ class Asked:
     @property
     def variables(self) -> list[str]:
         """Columns of the data that are read."""
-        return Plan(self.formula, self.weights, self.offset, {}, {}, {}, {}).variables
+        blank = Plan(
+            self.formula, self.weights, self.offset, {}, {}, {}, {}, residual=self.residual
+        )
+        return blank.variables
+
+    @property
+    def factors(self) -> list[str]:
+        """Columns besides the formula's whose levels matter: visits and arms."""
+        if self.residual is None:
+            return []
+        within = parse_residual(self.residual)
+        return [*within.coordinates, *([] if within.arm is None else [within.arm])]
 
     def unsettled(self, survey: Survey) -> tuple[list[str], list[str]]:
         """Factors whose levels, and calls whose states, parts not yet looked at may change."""
@@ -114,88 +89,77 @@ class Asked:
         survey = merge_surveys(surveys)
         levels = {n: given(n, own, survey.levels.get(n)) for n, own in (self.levels or {}).items()}
         plan = plan_of(
-            survey, self.formula, self.weights, self.offset, self.contrasts or {}, levels
+            survey,
+            self.formula,
+            self.weights,
+            self.offset,
+            self.contrasts or {},
+            levels,
+            self.residual,
         )
         return with_origin(plan, code_rows(plan, head).columns)
 
 
-def content_of(asked: Asked, source: Any) -> Content:
+def content_of(asked: Asked, source: Any, how: How | None = None) -> Content:
     """Statistics of all rows of a source."""
-    opened = opened_source(source)
-    if asked.plan is None:
-        plan, parts = _first_pass(asked, opened)
-    else:
-        plan, parts = asked.plan, opened.parts(asked.plan.variables)
-    content = _reduced(plan, parts, asked.na_action)
+    how = How() if how is None else how
+    with ExitStack() as stack:
+        content = _content_of(asked, how.opened(source), how, stack)
     if asked.min_cluster_size is not None:
         content = withhold(content, asked.min_cluster_size)
     return content if asked.labels else without_labels(content)
 
 
-def opened_source(source: Any) -> Source:
-    """What the rows are read from."""
-    if hasattr(source, "parts") and hasattr(source, "repeatable"):
-        found: Source = source
-        return found
-    return Frames(source)
-
-
-def _reduced(plan: Plan, parts: Iterator[Part], na_action: str) -> Content:
-    """Statistics of all parts, merged two by two as they come."""
-    waiting: list[tuple[int, Content]] = []
-    for part in parts:
-        content, depth = reduce_part(plan, part, na_action), 0
-        while waiting and waiting[-1][0] == depth:
-            content = merge_contents([waiting.pop()[1], content])
-            depth += 1
-        waiting.append((depth, content))
-    if not waiting:
-        raise DataError("the source has no parts; a model needs observations")
-    return merge_contents([content for _, content in waiting])
-
-
-def _first_pass(asked: Asked, source: Source) -> tuple[Plan, Iterator[Part]]:
-    """The plan, and the parts to reduce: of the source's first, if nothing depends on the others."""
-    found: list[Survey] = []
-    seen: list[Part] = []
+def _content_of(asked: Asked, source: Source, how: How, stack: ExitStack) -> Content:
     names = asked.variables
-    head, parts = None, source.parts(names)
+    if asked.plan is not None:
+        return reduced(Task(asked.plan, asked.na_action), source, source.parts(names), how)
+    first = source.parts(names)
+    head, seen = _head(asked, first)
+    parts: Iterator[Part] = chain(seen, first)
+    survey = survey_part(asked.parsed, frame_of_rows(head), head.name, asked.factors)
+    factors, calls = asked.unsettled(survey)
+    if not factors and not calls:
+        task = Task(asked.plan_by([survey], head), asked.na_action)
+        return reduced(task, source, parts, how)
+    if not source.repeatable:
+        source = stack.enter_context(repeatable(source, names, parts))
+        parts = first = source.parts(names)
+    if not calls:
+        # Most often the first part has all levels; what it lacks would show when others are read.
+        with suppress(OtherLevels):
+            task = Task(_plan_by_one(asked, survey, head), asked.na_action, tuple(factors))
+            return reduced(task, source, parts, how)
+    first.close()
+    surveys = surveyed((asked.parsed, asked.factors), names, asked.na_action, source, how)
+    task = Task(asked.plan_by(surveys, head), asked.na_action)
+    return reduced(task, source, source.parts(names), how)
+
+
+def _plan_by_one(asked: Asked, survey: Survey, head: CompleteRows) -> Plan:
+    try:
+        return asked.plan_by([survey], head)
+    except MlmError:
+        # Of a factor, for example, the first part may have one level only.
+        raise OtherLevels from None
+
+
+def _head(asked: Asked, parts: Iterator[Part]) -> tuple[CompleteRows, list[Part]]:
+    """The first rows that are complete, and the parts looked at for them."""
+    seen: list[Part] = []
     for part in parts:
         seen.append(part)
-        rows = complete_rows(part, names, [], asked.na_action)
-        if rows.frame is None:
-            continue
-        head = rows if head is None else head
-        with told_of(part.name):
-            found.append(survey_part(asked.parsed, rows.frame, part.name))
-        if not any(asked.unsettled(found[0])):
-            return asked.plan_by(found, head), chain(seen, parts)
-        if not source.repeatable:
-            raise _read_once(*asked.unsettled(found[0]))
-        seen.clear()
-    if head is None:
-        raise DataError(
-            "no rows are left: every row of the source has a missing value in some variable of the "
-            f"model ({', '.join(names)}), or there are no rows"
-        )
-    return asked.plan_by(found, head), source.parts(names)
-
-
-def _read_once(names: list[str], calls: list[str]) -> ModelError:
-    if names:
-        return ModelError(
-            f"the levels of {', '.join(map(repr, names))} are found by a first pass, and this "
-            f"source can be read only once; fix them by levels={{{names[0]!r}: [...]}}, or give a "
-            "source that can be read again (files, a list of frames)"
-        )
-    return ModelError(
-        f"{', '.join(calls)} must see all rows before any is coded, and this source can be read "
-        "only once; give a source that can be read again (files, a list of frames), or plan="
+        rows = complete_rows(part, asked.variables, [], asked.na_action)
+        if rows.frame is not None:
+            return rows, seen
+    raise DataError(
+        "no rows are left: every row of the source has a missing value in some variable of the "
+        f"model ({', '.join(asked.variables)}), or there are no rows"
     )
 
 
 def _check_plan(asked: Asked, plan: Plan) -> None:
-    for what in ("formula", "weights", "offset"):
+    for what in ("formula", "residual", "weights", "offset"):
         own, theirs = getattr(asked, what), getattr(plan, what)
         if own != theirs:
             raise DataError(f"{what} is {own!r}, and {theirs!r} in the plan; they must be the same")

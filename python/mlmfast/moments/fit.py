@@ -11,7 +11,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import criterion_of
-from mlmfast.degrees_of_freedom import ddf_text
+from mlmfast.degrees_of_freedom import Ddf, ddf_text
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
 from mlmfast.fitted.certificate import Certificate
@@ -19,6 +19,7 @@ from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.make_record import make_record
 from mlmfast.fitted.moments import MomentEstimates
+from mlmfast.fitted.provenance import provenance_of
 from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.starts.given import starting_theta
@@ -40,7 +41,7 @@ def fit_by_moments(
     make: Callable[[Recorded, FitSource, Mapping[str, float]], _Result],
     method: str,
     options: Any = None,
-    ddf: str | float | None = None,
+    ddf: Ddf | None = None,
     wishes: Wishes | None = None,
 ) -> _Result:
     """Fit by ``method`` "type1", "type2", "type3" or "mivque0"; `mlmfast.LMM.fit` documents them.
@@ -79,8 +80,14 @@ def fit_by_moments(
     )
     record = replace(record, certificate=certificate, converged=True, estimator=method)
     moments = MomentEstimates(method, log_sigma2, spread, table)
+    asked = {"method": method, "ddf": ddf_text(ddf), "options": options}
     source = FitSource(
-        reduced, covariance.criterion, covariance.theta, opened._frame, moments=moments
+        reduced,
+        covariance.criterion,
+        covariance.theta,
+        opened._frame,
+        provenance=provenance_of(model._arguments, asked),
+        moments=moments,
     )
     timings = {**opened._timings, "iterate": time.perf_counter() - started}
     result = make(record, source, timings)

@@ -73,7 +73,7 @@ def shrinkage_plot(
 
 
 def _group(fit: Fitted, group: str | None) -> str:
-    curves = {group.name for group in fit._record.groups if group.has_all_rows}
+    curves = {group.name for group in fit._record.groups if group.has_curves}
     having = [name for name, frame in fit.ranef.items() if frame.shape[1] and name not in curves]
     if not having:
         raise ModelError("the model has no random effects to plot")

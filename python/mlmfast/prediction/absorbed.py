@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.degrees_of_freedom import Ddf
 from mlmfast.degrees_of_freedom.satterthwaite import of_variances
 from mlmfast.design.rows import columns_at
 from mlmfast.distributions import quantile
@@ -74,7 +75,7 @@ def half_width_within(
     rows: PredictionRows,
     noise: FloatArray | float,
     level: float,
-    ddf: str | float | None,
+    ddf: Ddf | None,
 ) -> FloatArray:
     """Half the width of each row's interval.
 

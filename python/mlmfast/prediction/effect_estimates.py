@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.degrees_of_freedom import method_of
+from mlmfast.degrees_of_freedom import Ddf, method_of
 from mlmfast.design.factors.names import known_group
 from mlmfast.distributions import two_sided
 from mlmfast.errors import ModelError
@@ -35,7 +35,7 @@ def estimate(
     fit: Fitted,
     L: object,
     rhs: object = 0.0,
-    ddf: str | float | None = None,
+    ddf: Ddf | None = None,
     level: float = 0.95,
     *,
     random: Mapping[str, Any] | None = None,
@@ -72,7 +72,7 @@ def _with_random_effects(
     L: object,
     random: Mapping[str, Any],
     rhs: object,
-    ddf: str | float | None,
+    ddf: Ddf | None,
     level: float,
 ) -> Contrast:
     record = fit._record

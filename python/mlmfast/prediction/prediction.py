@@ -11,6 +11,7 @@ import pandas as pd
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.confidence_level import check_level
 from mlmfast.data.frame import Frame
+from mlmfast.degrees_of_freedom import Ddf
 from mlmfast.distributions import quantile, two_sided_normal
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.random_effects import ConditionalEffects
@@ -104,7 +105,7 @@ def predict(
     offset: object = None,
     conditional: bool = False,
     weights: object = None,
-    ddf: str | float | None = None,
+    ddf: Ddf | None = None,
     nonestimable: str = "nan",
 ) -> Any:
     """Predictions for the rows used or for new data, in the container of the user's frame.
@@ -290,7 +291,7 @@ def _half_width(
     interval: str,
     level: float,
     newdata: Frame | None,
-    ddf: str | float | None,
+    ddf: Ddf | None,
 ) -> FloatArray:
     """Half the width of each row's interval, t quantile times standard error."""
     if rows.n_rows == 0:

@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mlmfast.arrays import FloatArray
 from mlmfast.design.factors.frame_by_group import FrameByGroup
 from mlmfast.design.factors.names import ByGroup
 from mlmfast.fitted.random_effects import ByLevel, ConditionalEffects
-from mlmfast.fitted.record import GroupRecord
+from mlmfast.fitted.record import GroupRecord, TermRecord
+from mlmfast.formula.memberships import MEMBERS
+from mlmfast.formula.transform_options import labels_in
 from mlmfast.prediction.undetermined_blups import told_effects
 
 if TYPE_CHECKING:
@@ -52,10 +55,8 @@ def ranef(fit: Fitted) -> RandomEffects:
     overlapping terms have together, which `estimate` gives.
     """
     means = {
-        group.name: pd.DataFrame(
-            own.mean, index=pd.Index(group.labels, name=group.name), columns=names
-        )
-        for group, names, own in _by_group(fit)
+        group.name: pd.DataFrame(mean, index=pd.Index(labels, name=group.name), columns=names)
+        for group, labels, names, mean, _ in map(_of_members, _by_group(fit))
     }
     return RandomEffects(_rows(means), means)
 
@@ -69,8 +70,8 @@ def ranef_cov(fit: Fitted) -> dict[str, ByLevel]:
         For a fit by the iterative engine, which has the means alone.
     """
     covariances = {
-        group.name: ByLevel(group.labels, names, own.known_covariance())
-        for group, names, own in _by_group(fit)
+        group.name: ByLevel(labels, names, covariance())
+        for group, labels, names, _, covariance in map(_of_members, _by_group(fit))
     }
     return ByGroup(covariances, ByLevel.respelled)
 
@@ -94,17 +95,42 @@ def _rows(means: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(own, dtype=own.dtype) for name, own in columns.items()})
 
 
-def _by_group(fit: Fitted) -> list[tuple[GroupRecord, list[str], ConditionalEffects]]:
+def _by_group(fit: Fitted) -> list[tuple[GroupRecord, list[TermRecord], ConditionalEffects]]:
     record, effects = fit._record, told_effects(fit)
     return [
-        (
-            group,
-            [name for term in record.terms_on(position) for name in term.names],
-            effects[position],
-        )
+        (group, record.terms_on(position), effects[position])
         for position, group in enumerate(record.groups)
         if record.terms_on(position)
     ]
+
+
+def _of_members(
+    found: tuple[GroupRecord, list[TermRecord], ConditionalEffects],
+) -> tuple[GroupRecord, tuple[str, ...], list[str], FloatArray, Callable[[], FloatArray]]:
+    """A factor's labels, names of effects, means, and how to come by their covariances.
+
+    Of a factor of which rows have several levels, whose effects are those of one level here, a row
+    a member.
+    """
+    group, terms, own = found
+    if not group.has_all_rows or group.has_curves:
+        names = [name for term in terms for name in term.names]
+        return group, group.labels, names, own.mean, own.known_covariance
+    n = len(terms[0].names)
+
+    def covariance() -> FloatArray:
+        whole = own.known_covariance().reshape(len(terms), n, len(terms), n)
+        return np.ascontiguousarray(np.einsum("iaja->aij", whole))
+
+    means = own.mean.reshape(len(terms), n).T
+    return group, _members(terms[0]), [term.effect for term in terms], means, covariance
+
+
+def _members(term: TermRecord) -> tuple[str, ...]:
+    """The levels of which rows have several."""
+    assert term.spec is not None, "they are of a formula"
+    states = [s for call, s in term.spec.states.items() if call.startswith(f"{MEMBERS}(")]
+    return labels_in(states[0]["levels"])
 
 
 def _respelled_rows(frame: pd.DataFrame, spell: Callable[[str], str]) -> pd.DataFrame:

@@ -61,18 +61,17 @@ class Needs:
 
 def rows_of_fit(design: Design, needs: Needs) -> PredictionRows:
     """Return the rows that the fit used."""
-    curves = any(factor.has_all_rows for factor in design.factors)
+    curves = any(factor.has_curves for factor in design.factors)
     nothing = np.zeros(design.n_obs if curves else 0)
     z = tuple(
         term.columns
-        if needs.z or design.factors[term.factor].has_all_rows
+        if needs.z or design.factors[term.factor].has_curves
         else (nothing,) * len(term.columns)
         for term in design.random
     )
     nowhere = np.full(len(nothing), -1, dtype=np.int32)
     codes = tuple(
-        factor.codes if needs.groups or factor.has_all_rows else nowhere
-        for factor in design.factors
+        factor.codes if needs.groups or factor.has_curves else nowhere for factor in design.factors
     )
     return PredictionRows(
         design.n_obs,
@@ -149,13 +148,13 @@ def _random_part(
     nothing = np.zeros(frame.n_rows if curves else 0)
     z: list[_Columns] = []
     for term in record.terms if needs.z or curves else ():
-        if term.spec is not None and (needs.z or record.groups[term.group].has_all_rows):
+        if term.spec is not None and (needs.z or record.groups[term.group].has_curves):
             z.append(term.spec.build(frame).columns)
         else:
             z.append((nothing,) * len(term.names))
     codes = tuple(
         _known_levels(group, frame, new_levels)
-        if needs.groups or group.has_all_rows
+        if needs.groups or group.has_curves
         else np.full(len(nothing), -1, dtype=np.int32)
         for group in (record.groups if needs.groups or curves else ())
     )

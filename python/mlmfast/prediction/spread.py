@@ -9,7 +9,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.clusters.by_parameters import RowCovariances
-from mlmfast.degrees_of_freedom import FittedRows, method_of
+from mlmfast.degrees_of_freedom import Ddf, FittedRows, method_of
 from mlmfast.degrees_of_freedom.satterthwaite import of_variances
 from mlmfast.errors import ModelError
 from mlmfast.information.undetermined_effects import depend
@@ -52,7 +52,7 @@ def spread_of(
     targets: Targets,
     conditional: bool,
     noise: Noise | None = None,
-    ddf: str | float | None = None,
+    ddf: Ddf | None = None,
 ) -> Spread:
     """Spread of predictions, none of those that hang on covariances that are not determined.
 
@@ -71,7 +71,7 @@ def _spread_at_estimates(
     targets: Targets,
     conditional: bool,
     noise: Noise | None = None,
-    ddf: str | float | None = None,
+    ddf: Ddf | None = None,
 ) -> Spread:
     """Spread of predictions, of new responses with ``noise``.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.degrees_of_freedom import DegreesOfFreedom, ddf_text, method_of
+from mlmfast.degrees_of_freedom import Ddf, DegreesOfFreedom, ddf_text, method_of
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
 from mlmfast.fitted.certificate import is_minimum
@@ -61,7 +61,7 @@ def fit_model(
     make: Callable[[Recorded, FitSource, Mapping[str, float]], _Result],
     method: str = "REML",
     options: NewtonOptions | Mapping[str, Any] | None = None,
-    ddf: str | float | None = None,
+    ddf: Ddf | None = None,
     wishes: Wishes | None = None,
     tell: Callable[[Fitted], None] = warn_of,
 ) -> _Result:
@@ -250,7 +250,7 @@ def _is_given(wishes: object) -> bool:
     return wishes is not None and not (isinstance(wishes, Mapping) and not wishes)
 
 
-def check_ddf(ddf: str | float, method: str) -> DegreesOfFreedom:
+def check_ddf(ddf: Ddf, method: str) -> DegreesOfFreedom:
     """The method of degrees of freedom, refused where it does not go with the estimation's."""
     found = method_of(ddf)
     found.check(method == "REML")

@@ -38,7 +38,7 @@ from mlmfast.reduction.scaling import (
     scale_columns,
 )
 
-Basis: TypeAlias = Literal["orthonormal", "scaled", "common"]
+Basis: TypeAlias = Literal["orthonormal", "scaled", "common", "isotropic"]
 
 
 def reduce_design(
@@ -220,6 +220,8 @@ def basis_of_term(term: RandomEffects) -> Basis:
     """How the columns of a term may be changed so that its covariance structure stays."""
     if term.structure.mixes:
         return "orthonormal"
+    if term.structure.independent and not term.structure.scales:
+        return "isotropic"
     return "scaled" if term.structure.scales else "common"
 
 

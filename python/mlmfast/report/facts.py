@@ -63,11 +63,8 @@ def model_facts(fit: Fitted) -> list[tuple[str, str]]:
         facts.append(("Offset", " + ".join(offsets)))
     missing = f" ({fit.n_dropped} dropped: missing values)" if fit.n_dropped else ""
     facts.append(("Rows", f"{fit.nobs}{missing}"))
-    sizes = [
-        f"{group.name} {group.n_levels}"
-        for k, group in enumerate(record.groups)
-        if record.terms_on(k) and not group.has_all_rows
-    ]
+    used = {record.groups[term.group].name for term in record.terms}
+    sizes = [f"{name} {n}" for name, n in record.group_sizes.items() if name in used]
     if sizes:
         facts.append(("Groups", ", ".join(sizes)))
     related = [_related(group) for group in record.groups if group.related]
@@ -220,7 +217,7 @@ def _clusters(fit: Fitted) -> str:
     record = fit._record
     group = record.groups[record.levels[0]]
     if group.has_all_rows:
-        return "1, since all rows share the smooth terms"
+        return f"1, since all rows share the effects of {group.name}"
     text = f"{group.n_levels} ({group.name})"
     if fit._source is None or fit._source.design.condensed is not None:
         return text

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _PAGE_STYLE = """
 :root { color-scheme: light dark; }
 body { font-family: system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; }
-.scroll { overflow-x: auto; }
 """.strip()
 
 
@@ -97,4 +96,4 @@ def _facts_html(pairs: Sequence[tuple[str, str]]) -> str:
         f'<tr><th class="name">{_text(label)}</th><td class="name">{_text(text)}</td></tr>'
         for label, text in pairs
     ]
-    return "<table><tbody>\n" + "\n".join(rows) + "\n</tbody></table>"
+    return '<table class="facts"><tbody>\n' + "\n".join(rows) + "\n</tbody></table>"

@@ -11,6 +11,7 @@ from mlmfast.reduction.engines.options import IterativeSettings
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
+    from mlmfast.fitted.source import FitSource
 
 
 def manifest(fit: Fitted) -> dict[str, Any] | None:
@@ -22,7 +23,7 @@ def manifest(fit: Fitted) -> dict[str, Any] | None:
         ``versions`` and ``platform`` of the process that fitted, ``time`` (UTC), ``call`` (the
         arguments given, but for the data), ``seed`` of the engine's random probes (None where there
         are none: nothing else in a fit is random) and ``data``, digests as `LMM.fingerprint` gives
-        them. A saved fit keeps it.
+        them (a reduction has none). A saved fit keeps it.
 
     Examples
     --------
@@ -40,7 +41,7 @@ def manifest(fit: Fitted) -> dict[str, Any] | None:
 
 
 def _made(fit: Fitted) -> dict[str, Any]:
-    source = fit._needs_source("a manifest")
+    source = fit._needs_source("a manifest", of_sums=True)
     came = source.provenance
     record = fit._record
     call: dict[str, Any] = {"formula": record.formula, "method": record.method, "ddf": record.ddf}
@@ -53,8 +54,17 @@ def _made(fit: Fitted) -> dict[str, Any]:
         "time": None if moment is None else moment.isoformat(timespec="seconds"),
         "call": call,
         "seed": _seed(fit),
-        "data": fingerprint(source.design, source.frame),
+        "data": _data(source),
     }
+
+
+def _data(source: FitSource) -> dict[str, Any]:
+    """Digests of the columns; of a reduction, the marks of the parts that it was merged from."""
+    condensed = source.design.condensed
+    if condensed is None:
+        return fingerprint(source.design, source.frame)
+    method = "fingerprints of the parts that were reduced"
+    return {"method": method, "rows": condensed.n_obs, "parts": list(condensed.parts)}
 
 
 def _seed(fit: Fitted) -> int | None:

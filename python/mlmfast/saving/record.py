@@ -201,6 +201,10 @@ def _residual(data: Any) -> ResidualRecord | None:
         ),
         unseen_parameters=positions(typed(data.get("unseen_parameters", []), list), len(names)),
         zero_parameters=positions(typed(data.get("zero_parameters", []), list), len(names)),
+        zero_variances=tuple(
+            _visit(item, len(arms), len(visits))
+            for item in typed(data.get("zero_variances", []), list)
+        ),
     )
 
 
@@ -253,6 +257,12 @@ def _entry(data: object, n_arms: int, n_visits: int) -> tuple[int, int, int]:
     numbers = typed(data, list)
     (arm,), (a, b) = positions(numbers[:1], n_arms), positions(numbers[1:], n_visits)
     return arm, a, b
+
+
+def _visit(data: object, n_arms: int, n_visits: int) -> tuple[int, int]:
+    numbers = typed(data, list)
+    (arm,), (visit,) = positions(numbers[:1], n_arms), positions(numbers[1:], n_visits)
+    return arm, visit
 
 
 def _pair(data: object, n: int) -> tuple[int, int]:

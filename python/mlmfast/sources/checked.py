@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from mlmfast.data.columns import Columns, Kind
-from mlmfast.data.factor import Factor
 from mlmfast.data.frame import columns_of
 from mlmfast.errors import DataError
 from mlmfast.sources.part import Part
@@ -79,31 +78,28 @@ def _has_no_value(table: Columns, name: str) -> bool:
 
 
 def _another_kind(name: str, first: Found, table: Columns, part: Part) -> DataError:
-    kind, found = first[0], table.kind(name)
-    where, value = part.name, ""
-    if found != "other":
-        factor = table.factor(name)
-        row = _first_row(factor, kind)
-        where, value = part.place(row), f" ({factor.levels[factor.codes[row]]!r})"
+    found = table.kind(name)
+    what = f"{_WORDS[found]} in {part.name}"
+    if first[0] == "number" and found != "date":
+        row, value = _first_that_is_no_number(part, name)
+        if row is not None:
+            what = f"{value!r} in {part.place(row)}"
     return DataError(
-        f"column {name!r} holds {_WORDS[kind]} in {first[1]} and {_WORDS[found]} in "
-        f"{where}{value}; give it one type in all parts"
+        f"column {name!r} holds {_WORDS[first[0]]} in {first[1]} and {what}; give it one type in "
+        "all parts"
     )
 
 
-def _first_row(factor: Factor, expected: Kind) -> int:
-    """The first row whose value is not what was expected, else the first that has one."""
-    odd = np.ones(factor.n_levels, dtype=bool)
-    if expected == "number":
-        odd = np.array([not _is_number(level) for level in factor.levels])
-        if not odd.any():
-            odd[:] = True
-    return int(np.argmax((factor.codes >= 0) & odd[factor.codes]))
+def _first_that_is_no_number(part: Part, name: str) -> tuple[int | None, object]:
+    for row, value in enumerate(np.asarray(part.frame[name], dtype=object).tolist()):
+        if value is not None and not _is_number(value):
+            return row, value
+    return None, None
 
 
-def _is_number(text: str) -> bool:
+def _is_number(value: Any) -> bool:
     try:
-        float(text)
-    except ValueError:
+        float(value)
+    except (TypeError, ValueError):
         return False
     return True

@@ -27,10 +27,14 @@ class DuckDBSource(Source):
         As `duckdb.sql` gives it.
     title
         What it is.
+    counted
+        Whether its rows are counted before: cheap of a table, of a query perhaps all of its work.
     """
 
-    def __init__(self, relation: Any, title: str = "the DuckDB relation") -> None:
-        self._relation, self.title = relation, title
+    def __init__(
+        self, relation: Any, title: str = "the DuckDB relation", counted: bool = False
+    ) -> None:
+        self._relation, self.title, self._counted = relation, title, counted
 
     @classmethod
     def of_table(cls, connection: Any, table: str) -> DuckDBSource:
@@ -39,9 +43,20 @@ class DuckDBSource(Source):
         is_query = len(words) > 1 and words[0].lower() in {"select", "from", "with"}
         title = "the DuckDB query" if is_query else f"DuckDB's {table}"
         try:
-            return cls(connection.sql(table) if is_query else connection.table(table), title)
+            relation = connection.sql(table) if is_query else connection.table(table)
+            return cls(relation, title, not is_query)
         except Exception as error:
             raise cannot_read(title, error) from None
+
+    @cached_property
+    def n_rows(self) -> int | None:
+        """Rows of a table; None of a query."""
+        if not self._counted:
+            return None
+        try:
+            return int(self._relation.aggregate("count(*) as n").fetchall()[0][0])
+        except Exception as error:
+            raise cannot_read(self.title, error) from None
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
@@ -61,7 +76,11 @@ class DuckDBSource(Source):
             reader = getattr(chosen, method)(self.rows_at_once(columns))
         except Exception as error:
             raise cannot_read(self.title, error) from None
-        yield from parts_of_batches(iter(reader), self.title, columns)
+        try:
+            yield from parts_of_batches(iter(reader), self.title, columns)
+        finally:
+            # A connection holds one open result.
+            reader.close()
 
 
 class PolarsSource(Source):
@@ -102,6 +121,8 @@ class PolarsSource(Source):
 
 class DaskSource(Source):
     """A Dask DataFrame, a partition after the other."""
+
+    reads_elsewhere = True
 
     def __init__(self, frame: Any) -> None:
         self._frame = frame

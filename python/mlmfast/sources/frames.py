@@ -52,10 +52,8 @@ class FramesSource(Source):
 
     def _parts(self, columns: Sequence[str]) -> Iterator[Part]:
         rows = self.rows_at_once(columns)
-        single = isinstance(self._frames, Sequence) and len(self._frames) == 1
         for k, frame in enumerate(self._frames):
-            name = self.title if single else f"frame {k} of {self.title}"
-            first = 0
+            name, first = f"frame {k + 1}", 0
             for piece in pieces_of(frame, columns, rows):
                 yield Part(piece, name, first)
                 first += columns_of(piece).n_rows

@@ -23,8 +23,8 @@ from mlmfast.sources.part import Part
 from mlmfast.sources.progress import told_of
 from mlmfast.sources.source import Source, library_of
 
-#: Bytes that a value takes at most while a column is put together: as read, and as a number.
-_BYTES = 16
+#: Bytes that a value takes at most until a model is fitted: as read, as a number, in the design.
+_BYTES = 32
 
 
 def read_into_memory(source: Source, names: Sequence[str]) -> Frame:
@@ -39,13 +39,24 @@ def read_into_memory(source: Source, names: Sequence[str]) -> Frame:
     """
     names = source.chosen(names)
     if source.n_rows is not None:
-        check_memory(
-            float(_BYTES * source.n_rows * len(names)),
-            f"reading {source.n_rows:,} rows of {len(names)} columns of {source.title}",
-            "reduce them part by part, mlmfast.reduce(formula, source), which keeps no rows",
-        )
+        _check_room(source, source.n_rows, len(names))
     columns = SourceColumns(source, names)
     return Frame.of_columns(columns, columns.namespace)
+
+
+class TooLargeError(MemoryError):
+    """The rows of a source would not fit into memory."""
+
+
+def _check_room(source: Source, n_rows: int, n_columns: int, n_read: int = 0) -> None:
+    try:
+        check_memory(
+            float((_BYTES * n_rows - 8 * n_read) * n_columns),
+            f"a model of {n_rows:,} rows of {n_columns} columns of {source.title} in memory",
+            "reduce them part by part, mlmfast.reduce(formula, source).fit(), which keeps no rows",
+        )
+    except MemoryError as error:
+        raise TooLargeError(str(error)) from None
 
 
 class SourceColumns:
@@ -83,6 +94,7 @@ class SourceColumns:
             for part in seen(self._source.parts(names)):
                 places.append((n, part._replace(frame=None)))
                 n += columns_of(part.frame).n_rows
+                _check_room(self._source, n, len(names), n)
                 for name in names:
                     pieces[name].append(_one_column(part.frame, name))
         self._places = places

@@ -53,7 +53,7 @@ def open_source(data: object, *, part_bytes: int | None = None) -> Source:
     --------
     >>> source = open_source([{"x": [1.0, 2.0]}, {"x": [3.0]}])
     >>> [(part.name, part.first_row) for part in source.parts()]
-    [('frame 0 of the list', 0), ('frame 1 of the list', 0)]
+    [('frame 1', 0), ('frame 2', 0)]
     """
     if isinstance(data, Source):
         source = data

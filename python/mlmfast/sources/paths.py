@@ -51,7 +51,7 @@ def files_of(given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -
     if isinstance(given, str | os.PathLike):
         return _files_of_one(os.path.expanduser(os.fspath(given)))
     if not given:
-        raise DataError("the list of files is empty; give one path or more")
+        raise DataError("the list of data is empty; give one path or frame, or more")
     return [file for one in given for file in _files_of_one(os.path.expanduser(os.fspath(one)))]
 
 

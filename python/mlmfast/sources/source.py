@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,8 @@ class Source(ABC):
 
     title: str
     repeatable: bool = True
+    #: Whether its rows lie on workers, which then reduce them.
+    reads_elsewhere: bool = False
     part_bytes: int = PART_BYTES
     _is_read: bool = False
 
@@ -76,8 +78,10 @@ class Source(ABC):
         """Bytes on the disk or in memory; None where nothing says so."""
         return None
 
-    def parts(self, columns: Sequence[str] | None = None) -> Iterator[Part]:
+    def parts(self, columns: Sequence[str] | None = None) -> Generator[Part, None, None]:
         """Rows in parts of bounded size, of the columns named or of all.
+
+        Close it where it is not read to its end: an engine may serve one reader at a time.
 
         Raises
         ------

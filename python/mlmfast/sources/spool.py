@@ -19,11 +19,18 @@ from mlmfast.sources.source import Column, Source, library_of
 
 
 @contextmanager
-def repeatable(source: Source, columns: Sequence[str]) -> Iterator[Source]:
+def repeatable(
+    source: Source, columns: Sequence[str], parts: Iterator[Part] | None = None
+) -> Iterator[Source]:
     """The source itself, or some of its columns in a temporary file while a ``with`` block runs.
 
     The file lies in the folder for temporary files (the environment's TMPDIR), compressed, and is
     gone on any way out of the block, Ctrl-C too.
+
+    Parameters
+    ----------
+    parts
+        Those of the source, where some of them have been read already.
 
     Raises
     ------
@@ -43,15 +50,19 @@ def repeatable(source: Source, columns: Sequence[str]) -> Iterator[Source]:
         return
     folder = tempfile.mkdtemp(prefix="mlmfast-")
     try:
-        yield _spooled(source, source.chosen(columns), Path(folder) / "rows.arrows")
+        names = source.chosen(columns)
+        whole = source.parts(names) if parts is None else parts
+        yield _spooled(source, names, whole, Path(folder) / "rows.arrows")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _spooled(source: Source, columns: Sequence[str], path: Path) -> SpooledSource:
+def _spooled(
+    source: Source, columns: Sequence[str], parts: Iterator[Part], path: Path
+) -> SpooledSource:
     spooled = SpooledSource(source, columns)
     with told_of("keeping the rows of", source) as seen:
-        for part in seen(source.parts(columns)):
+        for part in seen(parts):
             spooled.add(part, path)
     spooled.close()
     return spooled

@@ -24,10 +24,6 @@ def call_text(function: str, formula: str, data: str, arguments: Mapping[str, An
     return "\n".join([f"{function}(", *(f"    {part}," for part in parts), ")"])
 
 
-class Raw(str):
-    """Text that is code itself."""
-
-
 def literal(value: Any) -> str:
     r"""A value as Python writes it, text in double quotes where nothing in it is escaped.
 
@@ -36,8 +32,6 @@ def literal(value: Any) -> str:
     >>> print(literal("it's"), literal('a "b"'), literal("a\nb"))
     "it's" 'a "b"' 'a\nb'
     """
-    if isinstance(value, Raw):
-        return str(value)
     if isinstance(value, str):
         is_plain = value.isprintable() and '"' not in value and "\\" not in value
         return f'"{value}"' if is_plain else repr(value)

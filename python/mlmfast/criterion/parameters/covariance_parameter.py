@@ -32,6 +32,9 @@ class CovarianceParameter:
         correlation.
     effects, group
         Names of these effects and of their grouping factor; none of the residual's parameters.
+    numbers
+        Numbers of a variance's or covariance's effects within their term, from 1, as PROC MIXED
+        counts them.
     """
 
     name: str
@@ -42,6 +45,7 @@ class CovarianceParameter:
     places: tuple[tuple[int, int], ...] = ()
     effects: tuple[str, ...] = ()
     group: str = ""
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ coordinates are those of `Criterion.move`, and log sigma^2 itself. All is in the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -219,17 +219,20 @@ class CovarianceFunctions:
             variances = ((f"var_{name}|{group}", 2.0), (f"Var({name}) | {group}", 2.0))
             own, places = f"sd_{name}|{group}", ((t, j),)
             out.append(
-                CovarianceParameter(own, "sd", variances, 0.0, np.inf, places, (name,), group)
+                CovarianceParameter(
+                    own, "sd", variances, 0.0, np.inf, places, (name,), group, (j + 1,)
+                )
             )
         pairs = [(i, j) for i, j in self.entry_places(t) if i != j]
         named = [(term.names[i], term.names[j]) for i, j in pairs]
         for (i, j), both in zip(pairs, named, strict=True):
             name, apart = f"cor_{'.'.join(both)}|{group}", ((t, i), (t, j))
             out.append(CovarianceParameter(name, "correlation", (), -1.0, 1.0, apart, both, group))
-        for both in named:
+        for (i, j), both in zip(pairs, named, strict=True):
             alias = (f"Cov({both[1]}, {both[0]}) | {group}", 1.0)
             name = f"cov_{'.'.join(both)}|{group}"
-            out.append(CovarianceParameter(name, "covariance", (alias,), effects=both, group=group))
+            found = CovarianceParameter(name, "covariance", (alias,), effects=both, group=group)
+            out.append(replace(found, numbers=(i + 1, j + 1)))
         return out
 
     def _entries_of_term(self, t: int) -> list[CovarianceParameter]:

@@ -118,7 +118,7 @@ def owner_of(design: Design, term: RandomEffects) -> str:
         and own & set(other.structure.parameter_names)
         for other in design.random
     )
-    return term.text if alike or factor.has_all_rows else factor.name
+    return term.text if alike or factor.has_curves else factor.name
 
 
 def without_rounding(covariance: FloatArray, effects_map: FloatArray) -> FloatArray:

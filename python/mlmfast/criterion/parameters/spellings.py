@@ -1,9 +1,9 @@
 """The ways to write a covariance parameter's name, all of which are read.
 
 A standard deviation prints as ``sd_Days|Subject`` in profiles, its square as
-``Var(Days) | Subject`` in tables of covariance parameters, and as ``sd__Days`` in `tidy`, whose
-names are broom.mixed's. Each is read wherever a parameter is asked for, in either order of a
-correlation's two effects.
+``Var(Days) | Subject`` in tables of covariance parameters, as ``sd__Days`` in `tidy`, whose names
+are broom.mixed's, and as ``UN(2,2)`` in PROC MIXED. Each is read wherever a parameter is asked for,
+in either order of a correlation's two effects, and in any capitals where that leaves no doubt.
 """
 
 from __future__ import annotations
@@ -59,13 +59,16 @@ def asked_for(name: object, parameters: Sequence[CovarianceParameter]) -> Asked 
         own = {parameter.name: 1.0, **dict(parameter.aliases)}
         if name in own:
             return Asked(position, own[name])
-    plain = _plain(name)
-    found = {
-        Asked(position, power)
+    known = [
+        (_plain(spelling), Asked(position, power))
         for position, parameter in enumerate(parameters)
         for spelling, power in _spellings(parameter)
-        if _plain(spelling) == plain
-    }
+    ]
+    plain = _plain(name)
+    found = {asked for spelling, asked in known if spelling == plain}
+    if not found:
+        folded = plain.casefold()
+        found = {asked for spelling, asked in known if spelling.casefold() == folded}
     return found.pop() if len(found) == 1 else None
 
 
@@ -83,11 +86,13 @@ def _spellings(parameter: CovarianceParameter) -> Iterator[tuple[str, float]]:
         yield from _RESIDUAL
     elif parameter.kind == "sd":
         yield from _of_deviation(parameter.effects[0], parameter.group)
+        yield from _of_numbers(parameter.numbers * 2, 2.0, parameter.group)
     else:
         first, second = parameter.effects
         words = ("cov", "Cov") if parameter.kind == "covariance" else ("cor", "Cor", "Corr", "corr")
         for a, b in ((first, second), (second, first)):
             yield from _of_pair(words, a, b, parameter.group)
+        yield from _of_numbers(parameter.numbers, 1.0, parameter.group)
 
 
 def _of_natural(name: str) -> Iterator[tuple[str, float]]:
@@ -96,6 +101,15 @@ def _of_natural(name: str) -> Iterator[tuple[str, float]]:
     if pair is not None:
         head, a, b, tail = pair.groups()
         yield f"{head}{b.strip()},{a.strip()}{tail}", 1.0
+
+
+def _of_numbers(numbers: Sequence[int], power: float, group: str) -> Iterator[tuple[str, float]]:
+    """PROC MIXED's names, which count the effects of a RANDOM statement."""
+    if numbers:
+        a, b = numbers
+        for pair in (f"UN({a},{b})", f"UN({b},{a})"):
+            yield pair, power
+            yield f"{pair}|{group}", power
 
 
 def _of_deviation(effect: str, group: str) -> Iterator[tuple[str, float]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -89,8 +90,8 @@ def _in_order(
     return Factor(translate_codes(codes, new), levels, values[chosen], order)
 
 
-def common_order(orders: Sequence[tuple[str, ...]]) -> tuple[str, ...] | None:
-    """An order that holds each of several; of levels that none compares, the first met first.
+def common_order(orders: Iterable[tuple[str, ...]]) -> tuple[str, ...] | None:
+    """An order that holds each of several; levels that none compares stand by their text.
 
     Returns
     -------
@@ -105,24 +106,19 @@ def common_order(orders: Sequence[tuple[str, ...]]) -> tuple[str, ...] | None:
     True
     """
     distinct = list(dict.fromkeys(orders))
-    met = {level: k for k, level in enumerate(dict.fromkeys(x for own in distinct for x in own))}
-    names = list(met)
-    after: list[set[int]] = [set() for _ in names]
+    if len(distinct) == 1:
+        return distinct[0]
+    behind: dict[str, set[str]] = {level: set() for own in distinct for level in own}
     for own in distinct:
-        for before, behind in pairwise(own):
-            after[met[before]].add(met[behind])
-    waiting = [0] * len(names)
-    for following in after:
-        for k in following:
-            waiting[k] += 1
-    free = [k for k, n in enumerate(waiting) if n == 0]
-    heapq.heapify(free)
+        for level, following in pairwise(own):
+            behind[level].add(following)
+    waiting = Counter(level for levels in behind.values() for level in levels)
+    free = sorted(level for level in behind if not waiting[level])
     out: list[str] = []
     while free:
-        k = heapq.heappop(free)
-        out.append(names[k])
-        for following_level in sorted(after[k]):
-            waiting[following_level] -= 1
-            if waiting[following_level] == 0:
-                heapq.heappush(free, following_level)
-    return tuple(out) if len(out) == len(names) else None
+        out.append(heapq.heappop(free))
+        for level in behind[out[-1]]:
+            waiting[level] -= 1
+            if not waiting[level]:
+                heapq.heappush(free, level)
+    return tuple(out) if len(out) == len(behind) else None

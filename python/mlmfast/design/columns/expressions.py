@@ -14,6 +14,7 @@ from mlmfast.data.factor import Factor, factor_from_floats, factor_from_logicals
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.dummy import dummy_columns
 from mlmfast.design.columns.factor_calls import apply_factor_call, factor_argument
+from mlmfast.design.columns.members import member_columns
 from mlmfast.design.columns.values import (
     Basis,
     CodedFactor,
@@ -40,6 +41,7 @@ from mlmfast.formula.functions import (
     unknown_function,
     variables_of,
 )
+from mlmfast.formula.memberships import MEMBERS, read_members
 from mlmfast.formula.smooth_terms import SMOOTH, read_smooth
 from mlmfast.formula.syntax import Binary, Call, Name, Node, Number, Paren, Text, Unary, parse
 from mlmfast.formula.transform_options import State
@@ -177,6 +179,8 @@ class _Evaluation:
             return self._transform(node)
         if node.function == SMOOTH:
             return self._smooth(node)
+        if node.function == MEMBERS:
+            return self._members(node)
         if node.function == "dummy":
             return self._dummy(node)
         if node.function in FACTOR_OPTIONS:
@@ -219,6 +223,16 @@ class _Evaluation:
         x = _numbers_by_row(self.value(term.variable), term.variable)
         by = None if term.by is None else self._by(term.by, term.label)
         return smooth_columns(term, x, by, self._states.setdefault(term.text, {}))
+
+    def _members(self, node: Call) -> Basis:
+        members = read_members(node)
+        factors = [self._frame.factor(column.name) for column in members.columns]
+        weights = members.weights and [
+            np.broadcast_to(self._number(weight), len(factors[0].codes))
+            for weight in members.weights
+        ]
+        state = self._states.setdefault(deparse(node), {})
+        return member_columns(members, factors, weights, state)
 
     def _by(self, node: Node, label: str) -> FloatArray | Factor:
         """What a curve is multiplied by: numbers, or levels with a curve each."""

@@ -42,8 +42,13 @@ class GroupingFactor:
 
     @property
     def has_all_rows(self) -> bool:
-        """Whether it is the one level by which the effects of smooths vary."""
+        """Whether it has one level, all rows: that of smooths, or of a multiple membership."""
         return self.labels == (EVERY_ROW,) and not self.columns
+
+    @property
+    def has_curves(self) -> bool:
+        """Whether it is that of the smooths."""
+        return self.has_all_rows and self.name == ALL_ROWS
 
     @property
     def n_levels(self) -> int:

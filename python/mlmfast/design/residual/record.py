@@ -37,8 +37,10 @@ class ResidualRecord:
         Entries (arm, a, b) of visits whose covariance no data tell; ``covariances`` has a stand-in
         there, and so have ``parameters`` where ``unseen_parameters`` has their position.
     zero_parameters
-        Positions of parameters that are held at 0, which ``parameters`` may have up to rounding (a
-        range).
+        Positions of parameters that are held at 0 or have come there, which ``parameters`` may have
+        up to rounding.
+    zero_variances
+        Visits (arm, a) whose variance is 0, which ``covariances`` may have up to rounding.
     """
 
     text: str
@@ -54,13 +56,16 @@ class ResidualRecord:
     unseen: tuple[tuple[int, int, int], ...] = ()
     unseen_parameters: tuple[int, ...] = ()
     zero_parameters: tuple[int, ...] = ()
+    zero_variances: tuple[tuple[int, int], ...] = ()
 
     @property
     def told(self) -> FloatArray:
-        """``covariances``, NaN where no data tell them."""
-        if not self.unseen:
+        """``covariances`` as reported: NaN where no data tell them, and 0 where they are."""
+        if not self.unseen and not self.zero_variances:
             return self.covariances
         out = self.covariances.copy()
+        for arm, a in self.zero_variances:
+            out[arm, a] = out[arm, :, a] = 0.0
         for arm, a, b in self.unseen:
             out[arm, a, b] = out[arm, b, a] = np.nan
         return out

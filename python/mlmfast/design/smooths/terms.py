@@ -39,7 +39,7 @@ def with_smooths(parsed: MixedFormula, frame: Frame) -> tuple[MixedFormula, Stat
 
 def _curve(smooth: SmoothTerm, level: str | None) -> RandomTerm:
     expression = f"0 + {deparse(smooth.part(level))}"
-    return RandomTerm("homdiag", expression, (), smooth.name(level))
+    return RandomTerm("homdiag", expression, (), smooth.name(level), shared=ALL_ROWS)
 
 
 def _check_apart(smooths: tuple[SmoothTerm, ...], states: States) -> None:

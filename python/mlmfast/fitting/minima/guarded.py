@@ -29,7 +29,7 @@ from mlmfast.newton.iteration import NewtonResult
 #: and where evaluations are dear.
 _ROUNDS = (
     ((0.1, 5, 24), (0.1, 10, 16), (0.1, 25, 8), (GUARDED, 30, 3)),
-    ((GUARDED, 4, 10), (GUARDED, 12, 6), (GUARDED, 30, 3)),
+    ((GUARDED, 5, 30), (GUARDED, 8, 20), (GUARDED, 15, 10), (GUARDED, 30, 4)),
 )
 _FEW_ROUNDS = (((0.1, 4, 10), (0.1, 8, 6), (0.1, 20, 4), (GUARDED, 20, 2)),)
 #: Difference of two ends that are the same.

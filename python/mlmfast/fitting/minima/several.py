@@ -21,8 +21,10 @@ from mlmfast.criterion.criterion import Criterion
 from mlmfast.fitting.boundary import Settled, settle
 from mlmfast.fitting.minima.guarded import Guarded, OpenEnds, guarded_ends
 from mlmfast.fitting.minima.iterated_rows import rows_of, stacked
-from mlmfast.fitting.starts.kinds import is_linear, other_starts, residual_stretches
+from mlmfast.fitting.starts.kinds import is_linear, other_starts
+from mlmfast.fitting.starts.levels import round_minimum
 from mlmfast.fitting.starts.moments import FIRST_SHARE
+from mlmfast.fitting.starts.stretches import residual_stretches
 from mlmfast.newton.iteration import NewtonResult
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.engines.independence import is_within
@@ -128,6 +130,14 @@ def _kinds(
     return [np.where(held, 0.0, kind) for kind in zip(*starts, strict=True) if len(kind[0])]
 
 
+def _round(
+    criterion: Criterion, rows: IntArray, theta: FloatArray, held: BoolArray
+) -> list[FloatArray]:
+    """Starts round the minima found, by kind, each of shape (n_rows, n_starts, n_theta)."""
+    starts = [round_minimum(criterion, theta[row]) for row in rows]
+    return [np.where(held, 0.0, kind) for kind in zip(*starts, strict=True) if len(kind[0])]
+
+
 def _look_in_turns(
     model: ReducedModel,
     criterion: Criterion,
@@ -139,8 +149,10 @@ def _look_in_turns(
 ) -> None:
     """Search from other starts, and again round a lower minimum; keep in ``found`` what is."""
     most = _followed(model.design.n_observations)
-    for _ in range(_TURNS):
+    for turn in range(_TURNS):
         kinds = _kinds(criterion, rows, base, held)
+        if turn == 0:
+            kinds += _round(criterion, rows, found.theta, held)
         before = found.newton.value.copy()
         _look_elsewhere(criterion, found, kinds, rows, most, few)
         # A lower minimum is a place to look round from.
@@ -214,6 +226,9 @@ def _may_have_others(model: ReducedModel, criterion: Criterion, found: Settled) 
     rough = any(isinstance(s.structure, Spatial) and s.structure.is_rough for s in stretches)
     if rough and model.design.n_observations < _MANY_ROWS:
         # A range may pass from one gap between points to the next, by any number of minima.
+        return np.ones(n, dtype=np.bool_)
+    if spatial and model.design.n_observations < _FEW_ROWS_OBS:
+        # Where rows are few correlations within a unit and across a whole series may both do.
         return np.ones(n, dtype=np.bool_)
     # An unstructured or diagonal covariance alone has one minimum.
     if not alone and model.design.n_observations < few * criterion.n_theta:

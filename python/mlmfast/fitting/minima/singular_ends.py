@@ -18,6 +18,7 @@ from mlmfast.fitting.boundary import Settled, replace_rows
 from mlmfast.fitting.minima.guarded import OpenEnds
 from mlmfast.fitting.minima.near_singular import is_near_singular, smallest_eigenvalue
 from mlmfast.fitting.minima.through_v import through_v
+from mlmfast.fitting.minima.vanishing import vanishing_variances
 from mlmfast.fitting.minima.ways import Minimise, SingularEnd, falls_without_bound, follow
 from mlmfast.newton.iteration import NewtonResult
 from mlmfast.newton.options import NewtonOptions
@@ -90,6 +91,10 @@ def bring_to_singular_ends(
     through = through_v(model, criterion, rows)
     way = _Way(criterion, parts, found, n_elsewhere, options, minimise, through)
     singular, without_bound, elsewhere = _follow_all(way, lower)
+    others = np.setdiff1d(np.arange(len(found.theta)), [*without_bound, *elsewhere])
+    vanishing, spent = vanishing_variances(model, criterion, found.theta, others)
+    elsewhere |= vanishing
+    n_elsewhere += spent
     if through is None or through.criterion is criterion:
         return SingularEnds(singular, without_bound, None, elsewhere)
     inverted = [row for row in _inverted(parts, found) if row in through.places]
@@ -224,6 +229,10 @@ def _follow_others(
         elif _takes(found, row, end, in_any_case=_is_stalled(found.newton, row)):
             singular.discard(row)
             singular |= {row} if end.is_singular else set()
+        elif end.newton is None and end.unproven is None:
+            # The way is lost in rounding: by the largest weight there is none, or an end.
+            fall = way.falls(row, theta[None])
+            fell = fell if fall is None else fall
     return fell
 
 

@@ -49,9 +49,8 @@ _INEXACT = 1e-11
 _LITTLE, _EXACT = 1e-2, 1e-10
 #: Where the end is foreseen, what takes longer is rounding; and without an inverse of R.
 _MAX_ITER_FORESEEN, _MAX_HALVINGS_FORESEEN, _MAX_ITER_EXACT = 8, 3, 12
-#: Newton decrement, over the weight, of an iteration that rests, and fall of -2 log-likelihood for
-#: which one that is not proven is worth while.
-_RESTS, _FALLS = 0.1, 1e-5
+#: Fall of -2 log-likelihood for which an iteration that is not proven is worth while.
+_FALLS = 1e-5
 #: How much smaller weights than the last are tried, by its tangent.
 _FURTHER = (1e-3, 1e-2, 1e-1)
 #: Newton's iteration from theta (1, n_theta) for one criterion.
@@ -217,7 +216,7 @@ class _Way:
                 break
             elif stage.value == -np.inf or self._outweighs(stage):
                 return SingularEnd(None, False, True, spent, stages[-1].newton if stages else None)
-            elif stages and stage.size < self.least:
+            elif stages and self._is_inexact(stage.size):
                 # The eigenvalue goes with the square of the weight: just as far as that.
                 between = stages[-1].mu * float(np.sqrt(1.5 * self.least / stages[-1].size))
                 left = [between] if left and between < 0.8 * stages[-1].mu else []
@@ -264,9 +263,9 @@ class _Way:
         value = _without_barrier(newton, self.parts, mu)
         return _Stage(mu, newton, value, size, barrier.tangent())
 
-    def _rests(self, stage: _Stage) -> bool:
-        """Whether an iteration has come to its end but for rounding."""
-        return bool(0.0 <= stage.newton.decrement[0] < _RESTS * stage.mu)
+    def _is_inexact(self, size: float) -> bool:
+        """Whether the criterion is not exact at a smallest eigenvalue, but for rounding."""
+        return size < self.least - LOST
 
     def _is_lost(self, stage: _Stage, before: float) -> bool:
         """Whether an iteration that did not converge tells of a fall without bound."""
@@ -322,10 +321,10 @@ class _Way:
         """
         theta, value, mu = last.newton.theta, last.value, last.mu
         tangent, shares = last.tangent, list(_FURTHER)
-        if beyond is not None and beyond.value < value and beyond.size >= self.least:
+        if beyond is not None and beyond.value < value and not self._is_inexact(beyond.size):
             theta, value, mu = beyond.newton.theta, beyond.value, beyond.mu
             tangent = None if tangent is None else tangent.from_beyond(theta, mu)
-            if self.least == 0.0 and tangent is not None and mu > WEIGHTS[-1]:
+            if self.least == 0.0 and tangent is not None:
                 # Rounding takes the proof away, not the values.
                 few = replace(self.options, max_iter=_MAX_ITER, max_halvings=_MAX_HALVINGS)
                 end = self._minimum(tangent.at(WEIGHTS[-1]), WEIGHTS[-1], few, is_patient=True)
@@ -337,7 +336,7 @@ class _Way:
         for spent, share in enumerate(shares if tangent is not None else ()):
             assert tangent is not None, "there is a way"
             trial = tangent.at(share * mu)
-            if smallest_eigenvalue(self.parts, trial)[0] < self.least:
+            if self._is_inexact(float(smallest_eigenvalue(self.parts, trial)[0])):
                 continue
             found = self.criterion.criterion.value(trial, self.criterion.chosen)
             if found[0] < value:

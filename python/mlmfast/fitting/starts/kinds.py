@@ -18,13 +18,22 @@ from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.closed import SumOfSquares
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
-from mlmfast.covariance.scaled_covariance import ScaledCovariance, without_scale
+from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial.base import Spatial
-from mlmfast.covariance.structures.factor_analytic import FactorAnalytic
 from mlmfast.covariance.structures.homogeneous_diagonal import HomogeneousDiagonal
-from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.scoring import Scoring, solve_scoring, symmetric_of
+from mlmfast.fitting.starts.levels import (
+    with_other_level,
+    without_two_variances,
+    without_variance,
+)
+from mlmfast.fitting.starts.stretches import (
+    Stretch,
+    effect_stretches,
+    is_spatial,
+    residual_stretches,
+)
 from mlmfast.reduction.blocks import structure_of
 
 #: Shares of the random effects in the variance.
@@ -35,74 +44,18 @@ _ALIKE, _FADING = (0.9,), (0.95, -0.5)
 _MUCH_OF_EFFECTS, _MUCH, _STRONG = 16.0, 5.0, 0.95
 #: Those of random effects, of which even a singular matrix is a start.
 _ALIKE_EFFECTS, _FADING_EFFECTS = (0.0, 0.6, 0.99), (0.9, -0.6, -0.98)
-#: Standard deviation of a level nearly without variance, over what it was, and the share of its
-#: variance that a structure with variances of their own may leave.
-_NEARLY_ZERO, _LEFT = 0.03, 0.05
-#: Standard deviation of a level that is smaller or larger, over what it was, and the most levels
-#: that have their turn.
-_SMALLER, _LARGER, _FEW_LEVELS = 0.3, 3.0, 8
 #: Standard deviations of effects far above the residual's, in a unit's mean. In a trial of 562
 #: models with `||` the moment start alone missed the best minimum 35 times, both together once.
 _LARGE = 30.0
 #: Ranges tried between half the smallest distance and the largest.
 _RANGES = 7
-#: Levels or points above which correlations stay as they are.
-_MOST_LEVELS, _MOST_POINTS = 64, 300
 #: Smallest mean variance of effects to start correlations from.
 _NOT_SMALL = 0.1
 
 #: Correlation parameters that are few, how far each is moved, and starts at random.
 _FEW, _FAR, _RANDOM = 3, 2.5, 4
 
-_Change: TypeAlias = Callable[["Stretch", FloatArray], FloatArray]
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """A covariance within theta: of a random-effects term, or of the residuals of an arm.
-
-    Attributes
-    ----------
-    structure
-        The structure.
-    theta
-        Its stretch of theta.
-    """
-
-    structure: CovarianceStructure
-    theta: slice
-
-    @property
-    def is_small(self) -> bool:
-        """Whether its matrix is soon formed."""
-        most = _MOST_POINTS if _is_spatial(self.structure) else _MOST_LEVELS
-        return self.structure.size <= most
-
-    def matrix(self, theta: FloatArray) -> FloatArray:
-        """The covariance at theta (n_theta,), shape (K, K)."""
-        return np.asarray(self.structure.matrix(theta[None, self.theta])[0])
-
-    def put(self, theta: FloatArray, matrix: FloatArray) -> FloatArray:
-        """theta with a member near another covariance."""
-        out = theta.copy()
-        if np.isfinite(matrix).all():
-            out[self.theta] = self.structure.theta(matrix[None])[0]
-        return out
-
-
-def residual_stretches(criterion: Criterion) -> list[Stretch]:
-    """The residual covariances, by arm."""
-    return [
-        Stretch(own, slice(s.start + at.start, s.start + at.stop))
-        for structure, s, _ in residual_arms(criterion)
-        for own, at in without_scale(structure)
-    ]
-
-
-def effect_stretches(criterion: Criterion) -> list[Stretch]:
-    """The covariances of random effects."""
-    parts = zip(criterion.terms, criterion.theta_slices, strict=True)
-    return [Stretch(term.shared, s) for term, s in parts if not term.is_residual]
+_Change: TypeAlias = Callable[[Stretch, FloatArray], FloatArray]
 
 
 def is_linear(structure: CovarianceStructure) -> bool:
@@ -116,12 +69,8 @@ def is_linear(structure: CovarianceStructure) -> bool:
 
 def uncorrelated_start(criterion: Criterion, theta: FloatArray) -> FloatArray:
     """theta (1, n_theta) with residual covariances over few visits without correlations."""
-    own = [s for s in residual_stretches(criterion) if s.is_small and not _is_spatial(s.structure)]
+    own = [s for s in residual_stretches(criterion) if s.is_small and not is_spatial(s.structure)]
     return _each(own, theta[0], _uncorrelated)[None]
-
-
-def _is_spatial(structure: CovarianceStructure) -> bool:
-    return isinstance(structure, Spatial)
 
 
 def large_start(criterion: Criterion, n_fits: int) -> FloatArray:
@@ -135,7 +84,7 @@ def other_starts(
 ) -> list[list[FloatArray]]:
     """Starts that differ in kind from moments, each of shape (n_theta,).
 
-    Three lists, of which the last two's are far from anything and improve only as they are refined.
+    Lists, of which all but the first are far from anything and improve only as they are refined.
 
     Parameters
     ----------
@@ -147,7 +96,7 @@ def other_starts(
     residual, effects = residual_stretches(criterion), effect_stretches(criterion)
     if not residual:
         raw = _raw_moments(criterion, fit)
-        levels = [_without_variance(effects, theta), _with_other_level(effects, theta)]
+        levels = [without_variance(effects, theta), with_other_level(effects, theta)]
         return [[*_of_effects(effects, theta), raw], *levels]
     split = _Split(residual, effects, theta, share)
     starts = [*_of_residual(split)]
@@ -158,7 +107,8 @@ def other_starts(
         starts.append(scale)
     starts += [*_each_correlation(residual, theta), *_at_random(residual, theta)]
     both = [*residual, *effects]
-    return [starts, _without_variance(both, theta), _with_other_level(both, theta)]
+    two = without_two_variances(residual, theta)
+    return [starts, without_variance(both, theta), with_other_level(both, theta), two]
 
 
 @dataclass(frozen=True)
@@ -258,53 +208,6 @@ def _each(stretches: list[Stretch], theta: FloatArray, how: _Change) -> FloatArr
     for stretch in stretches:
         theta = stretch.put(theta, how(stretch, stretch.matrix(theta)))
     return theta
-
-
-def _without_variance(stretches: list[Stretch], theta: FloatArray) -> list[FloatArray]:
-    """Each variance in turn nearly 0, where levels have variances of their own."""
-    out = []
-    for stretch in stretches:
-        if not stretch.is_small:
-            continue
-        matrix = stretch.matrix(theta)
-        levels = _own_variances(stretch.structure)
-        out += [stretch.put(theta, _scaled_level(matrix, k, _NEARLY_ZERO)) for k in levels]
-    return out
-
-
-def _with_other_level(stretches: list[Stretch], theta: FloatArray) -> list[FloatArray]:
-    """Each level in turn with a smaller or a larger variance, or its correlations turned."""
-    out = []
-    for stretch in stretches:
-        structure = stretch.structure
-        if _is_spatial(structure) or not 2 < structure.size <= _FEW_LEVELS:
-            continue
-        factors = [-1.0] if isinstance(structure, FactorAnalytic) else []
-        if not isinstance(structure, ScaledCorrelation) or structure.n_scales > 1:
-            factors += [_SMALLER, _LARGER]
-        matrix = stretch.matrix(theta)
-        for k in range(structure.size):
-            out += [stretch.put(theta, _scaled_level(matrix, k, by)) for by in factors]
-    return out
-
-
-def _scaled_level(matrix: FloatArray, level: int, by: float) -> FloatArray:
-    """A covariance with one level times a factor."""
-    factors = np.ones(len(matrix))
-    factors[level] = by
-    return np.asarray(matrix * np.outer(factors, factors))
-
-
-def _own_variances(structure: CovarianceStructure) -> list[int]:
-    """Levels whose variance can be nearly 0 while that of others is not."""
-    out = []
-    for k in range(structure.size if structure.size > 1 else 0):
-        wanted = np.ones(structure.size)
-        wanted[k] = _NEARLY_ZERO**2
-        found = np.diag(structure.matrix(structure.theta(np.diag(wanted)[None]))[0])
-        if found[k] < _LEFT * np.delete(found, k).max():
-            out.append(k)
-    return out
 
 
 def _each_correlation(stretches: list[Stretch], theta: FloatArray) -> Iterator[FloatArray]:

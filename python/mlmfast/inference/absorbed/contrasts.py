@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.degrees_of_freedom import TestBasis, method_of
+from mlmfast.degrees_of_freedom import Ddf, TestBasis, method_of
 from mlmfast.errors import ModelError
 from mlmfast.inference.absorbed.coefficient_tests import coefficient_tests, levels_of
 from mlmfast.inference.absorbed.estimability import aliasing_of_levels
@@ -24,7 +24,7 @@ MOST_FUNCTIONS = 2_000
 
 
 def contrast(
-    fit: Fitted, L: object, rhs: object, ddf: str | float | None, level: float, joint: bool
+    fit: Fitted, L: object, rhs: object, ddf: Ddf | None, level: float, joint: bool
 ) -> Contrast:
     """See `LMMResult.contrast`; functions of levels need those levels' columns alone."""
     names = levels_of(fit).x_names

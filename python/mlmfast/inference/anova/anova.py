@@ -12,6 +12,7 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import method_of
 from mlmfast.design.columns.model_matrix import INTERCEPT
+from mlmfast.design.design import Design
 from mlmfast.display.table_result import TableResult
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.fitted import Fitted
@@ -39,6 +40,10 @@ from mlmfast.inference.contrasts.linear_tests import FTest, f_test
 
 _TYPES = {"1": 1, "2": 2, "3": 3, "I": 1, "II": 2, "III": 3}
 _ROMAN = {1: "I", 2: "II", 3: "III"}
+_BY_ORDER = (
+    "car's type III tests coefficients: where columns of X are aliased, as here, it depends on the "
+    "order of levels, which the hypotheses of definition='SAS' do not"
+)
 _DEFINITIONS = ("SAS", "lmerTest", "mmrm", "car")
 
 
@@ -189,6 +194,8 @@ def _tests_of_terms(
     notes = [ddf_label(fit, ddf)]
     if empty:
         notes.append(f"Not estimable, left out: {', '.join(empty)}")
+    if kind == 3 and definition == "car" and len(fit._record.kept) < len(fit._record.x_names):
+        notes.append(_BY_ORDER)
     if curves:
         notes.append(f"Smooth terms, tested in fit.smooths: {', '.join(curves)}")
     notes += without_f(without)
@@ -313,12 +320,13 @@ def _of_sums(fit: Fitted, design: Design) -> EstimableFunctions:
     from mlmfast.inference.anova.of_sums import functions_of_sums
 
     record = fit._record
-    assert record.fixed_spec is not None and fit._row_facts is not None, "the caller looked"
+    assert record.fixed_spec is not None, "the caller looked"
+    assert fit._row_facts is not None, "the caller looked"
     if design.is_weighted and design.random:
         raise ModelError(
-            "tests of terms go by sums over the rows without their weights, and a reduction of rows "
-            "with weights holds weighted ones; use contrast() with the coefficients you mean, or "
-            "fit the rows: mlm.lmm(formula, data, weights=...)"
+            "tests of terms go by sums over the rows without their weights, and a reduction of "
+            "rows with weights holds weighted ones; use contrast() with the coefficients you mean, "
+            "or fit the rows: mlm.lmm(formula, data, weights=...)"
         )
     return functions_of_sums(record.fixed_spec, design, fit._row_facts, record.kept)
 

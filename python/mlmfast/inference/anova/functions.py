@@ -183,6 +183,17 @@ def functions_of_terms(
     counts: FloatArray,
     kept: Sequence[int],
 ) -> EstimableFunctions:
+    """Estimable functions from the columns of X and those of its terms.
+
+    Parameters
+    ----------
+    x, term_of_x
+        Columns of X, and the term of each.
+    terms, counts
+        Columns of the terms, and how many rows each row stands for.
+    kept
+        Positions of the columns of X that were estimated.
+    """
     aliased = [j for j in range(len(x)) if j not in set(kept)]
     columns = [*[x[j] for j in kept], *[x[j] for j in aliased], *terms.columns]
     triangle = triangle_of(columns, np.ones(len(columns)), np.sqrt(counts))

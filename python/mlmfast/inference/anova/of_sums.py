@@ -66,8 +66,8 @@ def functions_of_sums(
         wanted
     ).max(initial=1.0):
         raise ModelError(
-            "which hypotheses the terms mean needs the rows themselves here; use contrast() with the "
-            "coefficients you mean, or fit the rows: mlm.lmm(formula, data)"
+            "which hypotheses the terms mean needs the rows themselves here; use contrast() with "
+            "the coefficients you mean, or fit the rows: mlm.lmm(formula, data)"
         )
     own = design.fixed_matrix
     columns = list(np.asfortranarray(own @ combination).T)

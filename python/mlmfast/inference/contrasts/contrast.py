@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from mlmfast.degrees_of_freedom import method_of
+from mlmfast.degrees_of_freedom import Ddf, method_of
 from mlmfast.display.numbers import column, degrees_of_freedom, p_value, statistic
 from mlmfast.display.printed_frame import PrintedFrame
 from mlmfast.display.tables import Table
@@ -100,17 +99,16 @@ class Contrast(PrintedFrame):
         return text if self.f is None else f"{text}\n{_joint(self)}"
 
     def _repr_html_(self) -> str:
-        from mlmfast.display.html import table_html
+        from mlmfast.display.html import tables_html
 
-        html = table_html(contrast_table(self))
-        return html if self.f is None else f"{html}<p>{escape(_joint(self))}</p>"
+        return tables_html([contrast_table(self)], () if self.f is None else (_joint(self),))
 
 
 _NUMBERS = ("estimate", "rhs", "se", "df", "statistic", "p_value", "lower", "upper")
 
 
 def contrast(
-    fit: Fitted, L: object, rhs: object = 0.0, ddf: str | float | None = None, level: float = 0.95
+    fit: Fitted, L: object, rhs: object = 0.0, ddf: Ddf | None = None, level: float = 0.95
 ) -> Contrast:
     """Test linear functions of the fixed effects: one row by t, several together by F.
 
@@ -147,7 +145,7 @@ def linear_function_tests(
     fit: Fitted,
     L: object,
     rhs: object = 0.0,
-    ddf: str | float | None = None,
+    ddf: Ddf | None = None,
     level: float = 0.95,
     *,
     joint: bool,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.degrees_of_freedom import TestBasis, method_of
+from mlmfast.degrees_of_freedom import Ddf, TestBasis, method_of
 from mlmfast.distributions import chi2_tail, f_tail, quantile, two_sided
 from mlmfast.errors import ModelError
 from mlmfast.fitting.undetermined.record import ERRORS_DEPEND
@@ -75,7 +75,7 @@ class FTest:
 
 
 def linear_tests(
-    fit: Fitted, L: FloatArray, rhs: FloatArray | float = 0.0, ddf: str | float | None = None
+    fit: Fitted, L: FloatArray, rhs: FloatArray | float = 0.0, ddf: Ddf | None = None
 ) -> RowTests:
     """t tests of many single linear functions at once.
 
@@ -122,7 +122,7 @@ def row_tests(
 def f_test(
     fit: Fitted,
     L: FloatArray,
-    ddf: str | float | None = None,
+    ddf: Ddf | None = None,
     rhs: FloatArray | float = 0.0,
     term: Sequence[int] | None = None,
 ) -> FTest:
@@ -163,18 +163,19 @@ def joint_test(
 ) -> FTest:
     """F test of independent rows over the columns kept, ``difference`` = L beta - rhs.
 
-    A method that has degrees of freedom by coefficient takes those of ``term`` where given: a
-    term's hypothesis may involve coefficients of others, whose degrees of freedom are not its own
-    (SAS/STAT User's Guide, MODEL statement of PROC MIXED, DDFM=).
+    With ``term``, its coefficients, the test is that of the term: see
+    `DegreesOfFreedom.joint_of_term`.
     """
     from mlmfast.degrees_of_freedom.base import wald
 
     method = method_of(basis.method)
     if depend_together(basis.moves, rows, basis.phi):
         return FTest(*(np.nan, len(rows), np.nan, np.nan, np.nan, np.nan), ERRORS_DEPEND)
-    statistic, df = method.joint(basis, rows, difference)
-    if term and basis.by_coefficient is not None:
-        df = float(basis.by_coefficient[list(term)].min())
+    statistic, df = (
+        method.joint_of_term(basis, rows, difference, term)
+        if term
+        else method.joint(basis, rows, difference)
+    )
     size = len(rows)
     chi2 = wald(basis.vcov, rows, difference)
     pvalue = (

@@ -58,9 +58,9 @@ class CovarianceTests(PrintedFrame):
         return table_text(covariance_tests_table(self))
 
     def _repr_html_(self) -> str:
-        from mlmfast.display.html import table_html
+        from mlmfast.display.html import tables_html
 
-        return table_html(covariance_tests_table(self))
+        return tables_html([covariance_tests_table(self)], ())
 
 
 def _ratios(fit: Fitted, names: Sequence[str]) -> BoolArray:
@@ -87,6 +87,7 @@ def covtest(fit: Fitted, information: str = "observed", level: float = 0.95) -> 
     names = [*parameters.names, *(c.name for c in parameters.combined)]
     kinds = [*parameters.kinds, *(c.kind for c in parameters.combined)]
     values = np.append(parameters.values, [c.value for c in parameters.combined])
+    values[np.isin(names, _zero_names(fit))] = 0.0
     with np.errstate(invalid="ignore", divide="ignore"):
         variance = np.append(
             np.diag(covariance), [getattr(c, information) for c in parameters.combined]
@@ -125,6 +126,14 @@ def covtest(fit: Fitted, information: str = "observed", level: float = 0.95) -> 
     if left:
         notes.append(f"the data do not tell {left} combination(s) of the parameters")
     return CovarianceTests(table, tuple(notes))
+
+
+def _zero_names(fit: Fitted) -> list[str]:
+    """Parameters of the residual covariance that are 0 but for rounding."""
+    residual = fit._record.residual
+    if residual is None:
+        return []
+    return [residual.parameter_names[p] for p in residual.zero_parameters]
 
 
 def covariance_tests_table(result: CovarianceTests) -> Table:

@@ -124,9 +124,9 @@ def _between(x: FloatArray, codes: CodeArray, shares: FloatArray | None = None) 
     if x.shape[1] == 0:
         return np.zeros((0, 0))
     if shares is not None:
-        counts = np.bincount(codes, weights=shares)
-        means = [np.bincount(codes, weights=shares * column) / counts for column in x.T]
-        return _covariance(np.stack(means, axis=1), counts)
+        sums: FloatArray = np.bincount(codes, weights=shares).astype(np.float64)
+        by_column = [np.bincount(codes, weights=shares * column) / sums for column in x.T]
+        return _covariance(np.stack(by_column, axis=1), sums)
     counts = np.bincount(codes)
     means = np.stack([np.bincount(codes, weights=c) / counts for c in x.T], axis=1)
     return np.atleast_2d(np.cov(means[codes], rowvar=False))

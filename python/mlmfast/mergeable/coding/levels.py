@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mlmfast.data.columns.joined_factors import common_order
 from mlmfast.data.factor import Factor, factor_from_uniques, level_labels
+from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError
 
 _NUMPY_KINDS = {"i": "integer", "u": "integer", "f": "number", "b": "logical", "M": "date"}
@@ -54,7 +56,10 @@ class Levels:
 
     def column(self, n: int) -> Any:
         """A column of n values or more in which every level stands, as a frame would have it."""
-        codes = np.arange(max(n, len(self.values))) % max(len(self.values), 1)
+        return self.taken(np.arange(max(n, len(self.values))) % max(len(self.values), 1))
+
+    def taken(self, codes: Any) -> Any:
+        """A column of the levels at some positions, as a frame would have it."""
         values = self.array()
         if self.declared is None:
             return values[codes]
@@ -111,25 +116,33 @@ def united(name: str, parts: Sequence[Levels]) -> Levels:
 
 
 def _declared(name: str, parts: Sequence[Levels]) -> tuple[str, ...] | None:
-    """The longest list of categories, if it holds those of the others in their order."""
-    lists = {part.declared for part in parts if part.declared is not None}
-    if not lists or any(part.declared is None for part in parts):
+    """The categories in an order that holds those of all parts; None where none declares them."""
+    if any(part.declared is None for part in parts):
         return None
-    longest = max(lists, key=len)
-    if all(_is_within(own, longest) for own in lists):
-        return longest
-    if all(list(own) == sorted(own) for own in lists):
-        return None
+    order = common_order(part.declared or () for part in parts)
+    if order is not None:
+        return order
     raise DataError(
-        f"the column {name!r} has categories in different orders in different parts; give the order "
-        f"by levels={{{name!r}: [...]}}"
+        f"the column {name!r} has categories in different orders in different parts; give the "
+        f"order by levels={{{name!r}: [...]}}"
     )
 
 
-def _is_within(own: tuple[str, ...], longest: tuple[str, ...]) -> bool:
-    place = {label: k for k, label in enumerate(longest)}
-    places = [place.get(label, -1) for label in own]
-    return -1 not in places and places == sorted(places)
+class OtherLevels(Exception):  # noqa: N818  (no error: the levels are then looked for in all parts)
+    """A part has levels that a plan made without looking at it does not know."""
+
+
+def check_levels(known: Mapping[str, Levels], frame: Frame, names: Iterable[str]) -> None:
+    """Refuse a part that would have changed the levels of some columns.
+
+    Raises
+    ------
+    OtherLevels
+    """
+    for name in names:
+        own = Levels.of(frame.factor(name))
+        if own.labels and united(name, [known[name], own]) != known[name]:
+            raise OtherLevels(name)
 
 
 def given(name: str, labels: Sequence[Any], found: Levels | None) -> Levels:

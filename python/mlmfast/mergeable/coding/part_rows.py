@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,11 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.data.factor import Factor
 from mlmfast.data.finite import check_weights
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.expressions import evaluate_numeric
 from mlmfast.design.columns.model_matrix import INTERCEPT
 from mlmfast.errors import DataError, MlmError
+from mlmfast.mergeable.coding.levels import Levels
 from mlmfast.mergeable.coding.plan import Plan
 
 
@@ -32,11 +34,16 @@ class Part(Protocol):
     """
 
     @property
-    def frame(self) -> Any: ...
+    def frame(self) -> Any:
+        """The rows."""
+
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Where they come from."""
+
     @property
-    def first_row(self) -> int: ...
+    def first_row(self) -> int:
+        """Number of the first there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,17 +133,23 @@ def _check_numbers(frame: Frame, name: str, part: Part) -> None:
     if not frame.has(name) or frame.is_numeric(name):
         return
     for row, value in enumerate(np.asarray(part.frame[name], dtype=object).tolist()):
-        try:
-            float("nan" if value is None else value)
-        except (TypeError, ValueError):
+        if not _is_number(value):
             raise DataError(
                 f"column {name!r} holds numbers elsewhere, and {value!r} in row "
                 f"{row + part.first_row}; mend that value, or leave the row out"
-            ) from None
+            )
     raise DataError(
-        f"column {name!r} holds numbers elsewhere, and here text or logicals that read like numbers; "
-        "make it a column of numbers"
+        f"column {name!r} holds numbers elsewhere, and here text or logicals that read like "
+        "numbers; make it a column of numbers"
     )
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float("nan" if value is None else value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +177,8 @@ def code_rows(plan: Plan, rows: CompleteRows) -> CodedRows:
     DataError
         Where a level is unknown or a value is infinite, naming the part and the row.
     """
-    frame = rows.frame
-    assert frame is not None, "rows are left"
+    assert rows.frame is not None, "rows are left"
+    frame = with_levels(rows.frame, plan.levels)
     with told_of(rows.name):
         parsed, places = plan.parsed, plan.places
         y = evaluate_numeric(parsed.response, frame, "the response")
@@ -189,6 +202,19 @@ def code_rows(plan: Plan, rows: CompleteRows) -> CodedRows:
         if weights is not None:
             check_weights(weights, str(plan.weights))
     return CodedRows(columns, weights, 0.0 if given is None else float(given.mean()))
+
+
+def with_levels(frame: Frame, levels: Mapping[str, Levels]) -> Frame:
+    """The frame with all levels of its factors, those too that none of its rows has.
+
+    A formula may name them: ``I(f == "b")``.
+    """
+    known = {}
+    for name, own in levels.items():
+        found = frame.factor(name)
+        codes, unknown = found.recode(own.labels)
+        known[name] = found if unknown else Factor(codes, own.labels, own.array(), own.declared)
+    return frame.with_factors(known)
 
 
 def _check_finite(columns: Sequence[FloatArray], names: Sequence[str], rows: CompleteRows) -> None:

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.covariance import CovarianceStructure
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.build_matrix import build_model_matrix
 from mlmfast.design.columns.expressions import States
 from mlmfast.design.columns.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec
 from mlmfast.design.input_columns import variables_used
 from mlmfast.design.random_structure import term_structure
-from mlmfast.covariance import CovarianceStructure
 from mlmfast.errors import FormulaError
 from mlmfast.formula.functions import variables_of
 from mlmfast.formula.mixed_formula import MixedFormula, parse_formula
+from mlmfast.formula.residual_formula import ResidualFormula, parse_residual
 from mlmfast.mergeable.coding.levels import Levels, from_json, to_json
 from mlmfast.mergeable.coding.survey import Survey, expressions_of
 from mlmfast.mergeable.coding.transform_states import states_of, transforms_in
@@ -46,10 +47,12 @@ class Plan:
         Of the columns that are used as factors.
     typical
         A value of each other column of the formula.
+    residual
+        Covariance of the residuals within subjects; None for independent ones.
     states
         What `poly`, `scale`, ... remember.
     origin : shape (n_columns,)
-        What is subtracted from each column before its digits are kept; no part of what the plan means.
+        What is subtracted from each column before its digits are kept; no part of the meaning.
     """
 
     formula: str
@@ -60,16 +63,22 @@ class Plan:
     typical: Mapping[str, float]
     states: States
     origin: FloatArray = field(default_factory=lambda: np.zeros(0))
+    residual: str | None = None
 
     @cached_property
     def parsed(self) -> MixedFormula:
         """The formula in its parts."""
         return parse_formula(self.formula)
 
+    @cached_property
+    def within(self) -> ResidualFormula | None:
+        """The residual covariance in its parts; None for independent residuals."""
+        return None if self.residual is None else parse_residual(self.residual)
+
     @property
     def variables(self) -> list[str]:
         """Columns of the data that are read."""
-        names = variables_used(self.parsed, None, None, (self.weights, self.offset))
+        names = variables_used(self.parsed, self.within, None, (self.weights, self.offset))
         return list(dict.fromkeys(names))
 
     @property
@@ -148,6 +157,7 @@ class Plan:
             "formula": self.formula,
             "weights": self.weights,
             "offset": self.offset,
+            "residual": self.residual,
             "contrasts": {name: _plain(value) for name, value in self.contrasts.items()},
             "levels": to_json(self.levels),
             "states": self.states,
@@ -172,6 +182,7 @@ class Plan:
             typical,
             dict(data["states"]),
             np.array(data["origin"], dtype=np.float64),
+            None if data["residual"] is None else str(data["residual"]),
         )
 
 
@@ -201,13 +212,14 @@ def plan_of(
     offset: str | None,
     contrasts: Mapping[str, Any],
     levels: Mapping[str, Levels],
+    residual: str | None = None,
 ) -> Plan:
     """The plan by what was seen of the parts; ``levels`` are those fixed beforehand."""
     parsed = parse_formula(formula)
     states = states_of(transforms_in(expressions_of(parsed)), dict(survey.values))
-    found = {**survey.levels, **{name: own for name, own in levels.items()}}
+    found = {**survey.levels, **levels}
     plain = {name: _contrast(_plain(value)) for name, value in contrasts.items()}
-    return Plan(formula, weights, offset, plain, found, survey.means, states)
+    return Plan(formula, weights, offset, plain, found, survey.means, states, residual=residual)
 
 
 def with_origin(plan: Plan, columns: list[FloatArray]) -> Plan:

@@ -47,8 +47,10 @@ def expressions_of(formula: MixedFormula) -> list[str]:
     return [formula.fixed, *dict.fromkeys(term.expression for term in formula.random)]
 
 
-def survey_part(formula: MixedFormula, frame: Frame, name: str) -> Survey:
-    """What the complete rows of one part say."""
+def survey_part(
+    formula: MixedFormula, frame: Frame, name: str, factors: Sequence[str] = ()
+) -> Survey:
+    """What the complete rows of one part say; ``factors`` are columns besides the formula's."""
     expressions = expressions_of(formula)
     as_factors = {v for text in expressions for v in _made_factors(parse(text))}
     levels, means = {}, {}
@@ -57,6 +59,8 @@ def survey_part(formula: MixedFormula, frame: Frame, name: str) -> Survey:
             levels[variable] = Levels.of(frame.factor(variable))
         else:
             means[variable] = float(frame.numeric(variable).mean())
+    for variable in factors:
+        levels[variable] = Levels.of(frame.factor(variable))
     values = seen(transforms_in(expressions), frame)
     return Survey(frame.n_rows, levels, means, values, name)
 

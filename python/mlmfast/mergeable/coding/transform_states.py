@@ -62,11 +62,13 @@ class ValueCounts:
 
     def __add__(self, other: ValueCounts) -> ValueCounts:
         if self.values is not None and other.values is not None:
-            assert self.counts is not None and other.counts is not None, "values are counted"
+            own, its = self.counts, other.counts
+            assert own is not None, "values are counted"
+            assert its is not None, "values are counted"
             both = np.concatenate([self.values, other.values])
             values, codes = np.unique(both, return_inverse=True)
             if len(values) <= MOST_VALUES:
-                counts = np.bincount(codes, np.concatenate([self.counts, other.counts]))
+                counts = np.bincount(codes, np.concatenate([own, its])).astype(np.float64)
                 return ValueCounts.of(values, counts)
         n, gap = self.n + other.n, other.mean - self.mean
         # Chan, Golub and LeVeque (1983), The American Statistician 37, 242-247.
@@ -76,7 +78,8 @@ class ValueCounts:
 
     def quantiles(self, shares: FloatArray) -> FloatArray:
         """Quantiles as `numpy.quantile` takes them by default."""
-        assert self.values is not None and self.counts is not None, "the caller looked"
+        assert self.values is not None, "the caller looked"
+        assert self.counts is not None, "the caller looked"
         ends = np.cumsum(self.counts)
         place = shares * (self.n - 1)
         below = np.floor(place)

@@ -9,14 +9,16 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
-from mlmfast.errors import DataError, ModelError
+from mlmfast.errors import ModelError
 from mlmfast.running.progress_bar import ProgressBar
 from mlmfast.sources.checked import Found, checked_parts
 from mlmfast.sources.engines import DaskSource
 from mlmfast.sources.executors.dask_client import client_here, is_client, run_dask
 from mlmfast.sources.executors.futures import run_futures
 from mlmfast.sources.executors.kept_partials import KeptPartials
-from mlmfast.sources.executors.work import InOrder, Work, reduce_split, splits_of
+from mlmfast.sources.executors.work import InOrder, SentPart, Work, reduce_split, splits_of
+from mlmfast.sources.part import Part
+from mlmfast.sources.progress import told_of
 from mlmfast.sources.source import Source, Split
 
 #: Work, splits with their positions, and what to call when one is done, to what came of them all.
@@ -33,7 +35,7 @@ def run(
     *,
     folder: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
-) -> bytes:
+) -> bytes | None:
     """Reduce all parts of a source and merge what comes of them.
 
     The same splits are merged in the same order whoever works on them, so that the result has the
@@ -54,12 +56,17 @@ def run(
     progress
         As `ProgressBar` takes it.
 
+    Returns
+    -------
+    bytes or None
+        None where there are no rows.
+
     Raises
     ------
     ModelError
         For something that runs no work, and for a folder where nothing can be kept.
     DataError
-        As `Source.parts` does, and where there are no rows.
+        As `Source.parts` does.
     """
     if executor is None and isinstance(source, DaskSource):
         executor = client_here()
@@ -79,10 +86,21 @@ def run(
         splits = enumerate(splits_of(source, columns) if own is None else own)
         if kept is not None:
             splits = ((k, kept.known(k, split)) for k, split in splits)
-        found = runner(work, splits, done)
-    if found is None:
-        raise DataError(f"the data are empty: {source.title} has no rows")
-    return found
+        return runner(work, splits, done)
+
+
+def run_parts(
+    work: Work,
+    source: Source,
+    parts: Iterator[Part],
+    threads: Executor,
+    progress: bool | None = None,
+) -> Any:
+    """As `run`, by threads of this process; what comes of parts may be of any type."""
+    with told_of("reducing", source, progress) as seen:
+        sent: Iterator[Split] = (SentPart("", part) for part in seen(parts))
+        checked = replace(work, columns=None)
+        return run_futures(threads, checked, enumerate(sent), lambda *_: None)
 
 
 def _kinds(

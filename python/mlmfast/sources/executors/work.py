@@ -24,20 +24,21 @@ class Work:
     plan
         First argument of ``reduce_part``.
     reduce_part
-        ``reduce_part(plan, part) -> bytes``.
+        ``reduce_part(plan, part)``: bytes, where workers are in other processes.
     merge
-        ``merge(partials) -> bytes``, of neighbours in the order of the rows.
+        ``merge(partials)``, of neighbours in the order of the rows.
     fingerprint
         What tells this work from other work, for results that are kept.
     columns, kinds
-        Columns that are read, and their kinds in the first part, which others must have too.
+        Columns that are read, and their kinds in the first part, which others must have too; None
+        where parts are checked before.
     """
 
     plan: Any
-    reduce_part: Callable[[Any, Part], bytes]
-    merge: Callable[[Sequence[bytes]], bytes]
+    reduce_part: Callable[[Any, Part], Any]
+    merge: Callable[[Sequence[Any]], Any]
     fingerprint: str = ""
-    columns: tuple[str, ...] = ()
+    columns: tuple[str, ...] | None = None
     kinds: Mapping[str, Found] = field(default_factory=dict)
 
 
@@ -113,7 +114,9 @@ def reduce_split(work: Work, split: Split) -> bytes | None:
     if isinstance(split, KeptSplit):
         return split.partial
     tree: InOrder[bytes] = InOrder(work.merge)
-    parts = checked_parts(split.parts(), work.columns, dict(work.kinds))
+    parts = split.parts()
+    if work.columns is not None:
+        parts = checked_parts(parts, work.columns, dict(work.kinds))
     for position, part in enumerate(parts):
         tree.add(position, work.reduce_part(work.plan, part))
     return tree.total()

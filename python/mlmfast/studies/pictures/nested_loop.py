@@ -40,6 +40,7 @@ def nested_loop_plot(
     if MEASURES[name].ideal:
         ax.axhline(float(MEASURES[name].ideal), color=PALE, linewidth=1.0, zorder=0)
     _factors(ax, conditions, edges)
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize=8, frameon=False, loc="upper right")
     title = str(frame["estimand"].iloc[0])
     return plain(ax, f"{len(conditions)} conditions in order", name.replace("_", " "), title)

@@ -1,4 +1,4 @@
-"""`from_r`: the text of a call of lme4, nlme or mmrm as a call here."""
+"""`from_r`: the text of a call of lme4, nlme, mmrm, mgcv or glmmTMB as a call here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from mlmfast.formula.syntax import Call
 from mlmfast.model import lmm
 from mlmfast.translation.call_text import call_text
 from mlmfast.translation.preparation import pandas_frame, with_columns
+from mlmfast.translation.r.glmmtmb import glmmtmb
 from mlmfast.translation.r.lme4 import lmer
+from mlmfast.translation.r.mgcv import gam, gamm4
 from mlmfast.translation.r.mmrm import mmrm
 from mlmfast.translation.r.nlme import gls, lme
 from mlmfast.translation.r.plan import RPlan
@@ -26,6 +28,9 @@ _FUNCTIONS: dict[str, Callable[[Call], RPlan]] = {
     "lme": lme,
     "gls": gls,
     "mmrm": mmrm,
+    "gam": gam,
+    "gamm4": gamm4,
+    "glmmTMB": glmmtmb,
 }
 
 
@@ -47,7 +52,7 @@ class RCall:
         if call.function not in _FUNCTIONS:
             raise FormulaError(
                 f"{call.function}() is not understood; from_r reads lmer (lme4, lmerTest), lme and "
-                "gls (nlme), and mmrm"
+                "gls (nlme), mmrm, gam (mgcv), gamm4 and glmmTMB"
             )
         self._plan = _FUNCTIONS[call.function](call)
 
@@ -116,13 +121,14 @@ def _refuse_missing(data: pd.DataFrame, plan: RPlan) -> None:
 
 
 def from_r(text: str) -> RCall:
-    """Translate a call of lme4, nlme or mmrm; the text is read, nothing in it is run.
+    """Translate a call of lme4, nlme, mmrm, mgcv or glmmTMB; it is read, nothing in it is run.
 
     Parameters
     ----------
     text
-        A call of ``lmer``, ``lme``, ``gls`` (with ``correlation=`` and ``weights=``) or ``mmrm``,
-        assigned to a name or not.
+        A call of ``lmer``, ``lme``, ``gls`` (with ``correlation=`` and ``weights=``), ``mmrm``,
+        ``gam`` and ``gamm4`` (P-splines, ``bs = "ps"``) or ``glmmTMB`` (Gaussian), assigned to a
+        name or not.
 
     Returns
     -------

@@ -13,7 +13,7 @@ from mlmfast.translation.preparation import Levels, LevelsAsTheyCome, Preparatio
 from mlmfast.translation.sas.linear import linear_statements
 from mlmfast.translation.sas.means import Means, labelled, means_of
 from mlmfast.translation.sas.parms import parms_arguments
-from mlmfast.translation.sas.random import FULL, random_terms
+from mlmfast.translation.sas.random import random_terms
 from mlmfast.translation.sas.repeated import residual_text
 from mlmfast.translation.sas.statements.effects import Effect
 from mlmfast.translation.sas.statements.linear import LinearStatement
@@ -74,7 +74,6 @@ class Plan:
     reference: Mapping[str, str]
     columns: tuple[str, ...]
     linear: tuple[LinearStatement, ...]
-    all_between: bool = False
 
     def is_ambiguous(self, label: str) -> bool:
         """Whether statements of several kinds have this label."""
@@ -135,14 +134,7 @@ def plan_of(step: Step, found: Findings) -> Plan:
         reference,
         names,
         linear,
-        _is_unstructured(step) and arguments.get("ddf") == "between-within",
     )
-
-
-def _is_unstructured(step: Step) -> bool:
-    """Whether TYPE=UN of REPEATED is all that there is of covariance."""
-    kind = None if step.repeated is None or step.random else step.repeated.option("type")
-    return kind is not None and kind.text in FULL
 
 
 _DEFAULT = ("method", "REML")
@@ -213,31 +205,57 @@ def _read_model_options(step: Step, found: Findings) -> None:
             found.left_out.append(f"{option} of MODEL: {_ELSEWHERE[option.name]}")
         elif option.name == "alpha":
             _leave_out_limits(f"{option} of MODEL", "fit.conf_int", option, found)
-        elif option.name == "ddf":
-            found.lost.append(f"{option}: degrees of freedom by effect; ddf=number is for all")
         elif option.name in _MODEL_SILENT:
             if option.name != "ddfm":
                 found.ignored.append(f"{option} of MODEL")
-        elif option.name not in {"noint", "chisq", "htype"}:
+        elif option.name not in {"noint", "chisq", "htype", "ddf"}:
             found.lost.append(f"{option} of MODEL")
 
 
-def _ddf(step: Step, found: Findings) -> str:
+def _ddf(step: Step, found: Findings) -> Any:
+    """DDFM= or the default, and DDF= over it for the effects that it gives numbers to."""
+    assert step.model is not None
+    method = _ddfm(step, found)
+    option = step.model.option("ddf")
+    given = [] if option is None else _numbers_or_missing(option, found)
+    effects = [effect.formula(step.classes) for effect in step.model.effects]
+    if len(given) > len(effects):
+        found.lost.append(f"{option} has {len(given)} numbers for {len(effects)} effects")
+    pairs = {e: x for e, x in zip(effects, given, strict=False) if x is not None}
+    return {**pairs, None: method} if pairs else method
+
+
+def _numbers_or_missing(option: Option, found: Findings) -> list[float | None]:
+    """Numbers, None for a period."""
+    out: list[float | None] = []
+    for token in option.value or ():
+        if token.kind == "number" and float(token.text) > 0:
+            out.append(float(token.text))
+        elif token.is_("."):
+            out.append(None)
+        elif not token.is_(","):
+            found.lost.append(f"{option}: {token.text!r} is neither a positive number nor a period")
+            return []
+    return out
+
+
+def _ddfm(step: Step, found: Findings) -> str:
     """DDFM=, DFBW, or PROC MIXED's default: by the statements that there are."""
     assert step.model is not None
     option = step.model.option("ddfm")
     between_within = _proc(step, "dfbw") is not None
     if option is None and between_within:
-        return "between-within"
+        return "between-within-sas"
     if option is None:
         if step.random:
             return "containment"
-        return "between-within" if step.repeated else "residual"
+        return "between-within-sas" if step.repeated else "residual"
     name = known_name(option.text)
+    name = "between-within-sas" if name == "between-within" else name
     if name is None:
         found.lost.append(f"{option}: no method of degrees of freedom here")
         return "satterthwaite"
-    if between_within and name != "between-within":
+    if between_within and name != "between-within-sas":
         found.lost.append(f"DFBW of PROC MIXED and {option} of MODEL: two methods; leave one out")
     return name
 

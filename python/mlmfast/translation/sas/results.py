@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mlmfast.degrees_of_freedom.between_within import subjects, varies
+from mlmfast.degrees_of_freedom import GivenByTerm, method_of
 from mlmfast.errors import MlmError, ModelError
 from mlmfast.translation.sas.model import Plan
 from mlmfast.translation.sas.random_rows import random_weights
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlmfast.result import LMMResult
 
 #: Methods by counts, for which PROC MIXED takes the degrees of freedom of an effect's test.
-BY_EFFECT = ("containment", "between-within")
+BY_EFFECT = ("containment", "between-within-sas")
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,15 @@ def _names(effect: str) -> tuple[str, ...]:
     return tuple(sorted(re.findall(r"[^*()\s]+", effect)))
 
 
+def by_effect(ddf: Any) -> bool:
+    """Whether a method gives effects numbers, alone or beside those of DDF=."""
+    method = method_of(ddf)
+    own = (
+        method.other if isinstance(method, GivenByTerm) else getattr(type(method), "name", "given")
+    )
+    return own in BY_EFFECT
+
+
 class DegreesByEffect:
     """Degrees of freedom of effects, where PROC MIXED takes them from the tests of effects.
 
@@ -151,7 +160,7 @@ class DegreesByEffect:
 
     def __init__(self, fit: LMMResult, plan: Plan) -> None:
         self._by_names: dict[tuple[str, ...], float] = {}
-        if fit.ddf not in BY_EFFECT:
+        if not by_effect(fit.ddf):
             return
         table = fit.anova(type=3, definition="SAS").frame if len(plan.effects) > 1 else None
         if table is None:
@@ -219,18 +228,6 @@ def _test(fit: LMMResult, label: str, matrix: list[Any], ddf: Any) -> dict[str, 
         "f": own.statistic,
         "p_value": own.pvalue,
     }
-
-
-def between_subjects(fit: LMMResult) -> float:
-    """Degrees of freedom between subjects: their number less the columns that do not change.
-
-    By between-within PROC MIXED gives them to every effect where ``TYPE=UN`` is all there is of
-    covariance (SAS/STAT User's Guide, MODEL statement, DDFM=BETWITHIN).
-    """
-    design = fit._needs_source("degrees of freedom").design
-    codes, n_subjects = subjects(design)
-    columns = [design.x[j] for j in fit._record.kept]
-    return float(n_subjects - sum(not varies(own, codes, n_subjects) for own in columns))
 
 
 def by_group(found: Mapping[Any, SasResults]) -> str:

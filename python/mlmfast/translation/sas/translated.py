@@ -9,7 +9,7 @@ import pandas as pd
 
 from mlmfast.errors import DataError, FormulaError, MlmError, ModelError
 from mlmfast.model import lmm
-from mlmfast.translation.call_text import Raw, call_text, literal
+from mlmfast.translation.call_text import call_text, literal
 from mlmfast.translation.findings import Findings
 from mlmfast.translation.preparation import (
     LevelsAsTheyCome,
@@ -19,10 +19,9 @@ from mlmfast.translation.preparation import (
 )
 from mlmfast.translation.sas.model import Plan, plan_of
 from mlmfast.translation.sas.results import (
-    BY_EFFECT,
     DegreesByEffect,
     SasResults,
-    between_subjects,
+    by_effect,
     by_group,
     results_of,
 )
@@ -106,9 +105,6 @@ class SasStep:
             by = literal(list(self._step.by))
             lines.append(f"for _, data in data.groupby({by}, dropna=False):")
         body = [f"fit = {call_text('mlm.lmm', plan.formula, 'data', plan.arguments)}"]
-        if plan.all_between:
-            again = {**plan.arguments, "ddf": Raw("sas.between_ddf(fit)")}
-            body.append(f"fit = {call_text('mlm.lmm', plan.formula, 'data', again)}")
         body += self._after()
         indent = "    " if self._step.by else ""
         lines += [indent + line for part in body for line in part.split("\n")]
@@ -151,9 +147,8 @@ class SasStep:
 
     @property
     def _by_effect(self) -> bool:
-        if self._plan.all_between:
-            return False
-        return self._plan.arguments.get("ddf") in BY_EFFECT
+        ddf = self._plan.arguments.get("ddf")
+        return ddf is not None and by_effect(ddf)
 
     def _statement(self, label: str, kind: str | None) -> LinearStatement | None:
         every = (own for own in self._plan.linear if kind in {None, own.kind})
@@ -196,10 +191,6 @@ class SasStep:
         return degrees.of_effects(
             [rows.effect_of(effect) for row in statement.rows for effect, _ in row.fixed]
         )
-
-    def between_ddf(self, fit: LMMResult) -> float:
-        """Degrees of freedom between subjects, PROC MIXED's for all effects under TYPE=UN."""
-        return between_subjects(fit)
 
     def __call__(self, data: object) -> SasResults | SasByGroups:
         """Fit the model to data, and compute what the step asks for.
@@ -263,8 +254,6 @@ class SasStep:
         for step in plan.preparations:
             frame = step(frame)
         fit = lmm(plan.formula, frame, **plan.arguments)
-        if plan.all_between:
-            fit = lmm(plan.formula, frame, **{**plan.arguments, "ddf": self.between_ddf(fit)})
         rows = self._rows(fit) if plan.linear else None
         random = tuple(
             effect
@@ -311,11 +300,6 @@ def _note(classes: Mapping[str, Any], plan: Plan, found: Findings, step: Any) ->
                 f"SUBJECT={numeric[0]} is no CLASS variable: PROC MIXED begins a subject where the "
                 "value changes; here rows of one value are one subject, wherever they stand"
             )
-    if plan.arguments.get("ddf") == "between-within" and not plan.all_between:
-        found.notes.append(
-            "between-within: PROC MIXED has the between-subject number for the intercept too, and "
-            "splits the within part where several CLASS effects change within subjects"
-        )
     if plan.linear:
         found.notes.append(
             "coefficients go by the levels of CLASS variables in sorted order, as there, or in "

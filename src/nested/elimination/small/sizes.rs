@@ -1,10 +1,10 @@
 //! Which designs have code of their own, and how their sizes become constants.
 
+use crate::criterion::asked::MOST_EFFECTS;
 use crate::criterion::sums::Entry;
 use crate::nested::reduction::Reduction;
 
-/// Most random effects, and columns of [X y], with code of their own.
-const MOST_EFFECTS: usize = 3;
+/// Most columns of [X y] with code of their own.
 const MOST_COLUMNS: usize = 6;
 
 /// Calls a function of (number of lanes, order of G, columns, entries of G) with these as constants;

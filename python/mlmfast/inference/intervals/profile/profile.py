@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ from mlmfast.confidence_level import check_level
 from mlmfast.criterion.parameters.covariance_parameter import CovarianceParameter, check_engine
 from mlmfast.criterion.parameters.spellings import asked_for
 from mlmfast.display.html import in_text
-from mlmfast.display.printed_frame import PrintedFrame
+from mlmfast.display.printed_frame import PrintedFrame, printed
+from mlmfast.display.text import notes_text
 from mlmfast.distributions import normal_quantile
 from mlmfast.errors import ConvergenceWarning, ModelError, warn
 from mlmfast.handed_out import copied
@@ -52,6 +53,8 @@ class Profile(PrintedFrame):
         One row a point: ``parameter``, ``value``, ``zeta``, ``criterion`` ("REML" or "ML").
     estimates
         Estimate of each parameter under its criterion.
+    notes
+        Parameters that are left out, as the data do not determine them.
 
     Examples
     --------
@@ -105,7 +108,8 @@ class Profile(PrintedFrame):
         for curves, sides, _ in self._parts:
             rows += crossings(curves, [side for pair in sides for side in pair], z)
         limits = np.array(rows).reshape(-1, 2)
-        return pd.DataFrame(limits, index=self.estimates.index, columns=["lower", "upper"])
+        out = pd.DataFrame(limits, index=self.estimates.index, columns=["lower", "upper"])
+        return printed(out, "Profile likelihood limits", self.notes) if self.notes else out
 
     def plot(  # type: ignore[override]
         self, level: float = 0.95, axes: Any = None, scale: str = "zeta"
@@ -120,7 +124,8 @@ class Profile(PrintedFrame):
         return profile_plot(self.frame, self.conf_int(level), level, axes, scale)
 
     def __repr__(self) -> str:
-        return f"Profile of {', '.join(map(str, self.estimates.index))}"
+        names = f"Profile of {', '.join(map(str, self.estimates.index))}"
+        return "\n".join([names, *notes_text(self.notes)])
 
     def _repr_html_(self) -> str:
         return in_text(repr(self))
@@ -188,7 +193,18 @@ def profile(
     estimates = [float(e) for curves, _, _ in parts for e in curves.estimates]
     tables = [_table(*part) for part in parts]
     table = pd.concat(tables, ignore_index=True)
-    return Profile(table, pd.Series(estimates, index=names), tuple(parts))
+    out = Profile(table, pd.Series(estimates, index=names), tuple(parts))
+    if which is None or which == "covariance":
+        out.notes = _left_out(CovarianceCurves(source, ()).functions.parameters, untold)
+    return out
+
+
+def _left_out(
+    parameters: Sequence[CovarianceParameter], untold: Collection[str]
+) -> tuple[str, ...]:
+    """A note on what has no profile, the data not telling it."""
+    names = [p.name for p in parameters if p.name in untold and p.kind != "covariance"]
+    return (f"left out, as the data do not determine them: {', '.join(names)}",) if names else ()
 
 
 def _spelled(

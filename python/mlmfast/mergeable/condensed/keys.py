@@ -70,8 +70,8 @@ def code_keys(values: NDArray[Any]) -> tuple[CodeArray, int]:
     if values.dtype.kind == "i":
         distinct, codes = code_integers(values)
         return codes, len(distinct)
-    codes, distinct = pd.factorize(values)
-    return codes.astype(np.int32), len(distinct)
+    found, uniques = pd.factorize(values)
+    return found.astype(np.int32), len(uniques)
 
 
 def code_cells(keys: Sequence[NDArray[Any]], n: int) -> tuple[CodeArray, NDArray[np.intp]]:
@@ -85,14 +85,15 @@ def code_cells(keys: Sequence[NDArray[Any]], n: int) -> tuple[CodeArray, NDArray
     """
     if not keys:
         return np.zeros(n, dtype=np.int32), np.zeros(min(n, 1), dtype=np.intp)
-    combined = None
+    combined: CodeArray | None = None
     for values in keys:
         codes, n_codes = code_keys(values)
         if combined is None:
             combined = codes
             continue
         # Coded again before each factor, so that the products stay small.
-        combined = code_integers(combined.astype(np.int64) * n_codes + codes)[1]
+        products = np.asarray(combined, dtype=np.int64) * n_codes + codes
+        combined = np.asarray(code_integers(products)[1], dtype=np.int32)
     assert combined is not None, "there are keys"
     n_cells = int(combined.max(initial=-1)) + 1
     first = np.empty(n_cells, dtype=np.intp)

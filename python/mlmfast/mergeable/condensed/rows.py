@@ -1,7 +1,7 @@
 """Few weighted rows for each cell, with the sums of squares and products of all its rows.
 
-A cell is a combination of levels of all grouping factors. Rows of cells that several parts share are
-put together and condensed again: what stands for rows is rows.
+A cell is a combination of levels of all grouping factors. Rows of cells that several parts share
+are put together and condensed again: what stands for rows is rows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import mlmfast._core as _core
 from mlmfast.arrays import CodeArray, FloatArray
-from mlmfast.mergeable.keys import Keys, code_cells, joined
+from mlmfast.mergeable.condensed.keys import Keys, code_cells, joined
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""Multiple imputation: responses drawn from a fit, and estimates of several data sets as one."""

@@ -1,0 +1,1 @@
+"""Estimates of several imputed data sets as one."""

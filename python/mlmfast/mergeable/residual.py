@@ -1,0 +1,124 @@
+"""A residual covariance over visits, of subjects that stand for those read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlmfast.arrays import FloatArray
+from mlmfast.data.factor import level_labels
+from mlmfast.data.frame import Frame
+from mlmfast.design.factors.grouping import GroupingFactor
+from mlmfast.design.residual.design import ResidualDesign
+from mlmfast.design.residual.read import residual_design
+from mlmfast.errors import ModelError
+from mlmfast.formula.mixed_formula import MixedFormula
+from mlmfast.formula.residual_formula import ResidualFormula
+from mlmfast.mergeable.coding.plan import Plan
+from mlmfast.mergeable.condensed.units import CondensedUnits, close
+
+
+def check_reducible(formula: MixedFormula, within: ResidualFormula, weights: str | None) -> None:
+    """Refuse what sums by pattern of visits do not hold, before any row is read.
+
+    Raises
+    ------
+    ModelError
+        For random effects or weights beside the residual covariance.
+    """
+    other = "random effects" if formula.random else "weights" if weights is not None else None
+    if other is not None:
+        raise ModelError(
+            f"residual={within.text!r} beside {other}: then no two subjects have one covariance, "
+            "and there are no sums to keep; fit the rows, mlm.lmm(formula, data, residual=...)"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class UnitRows:
+    """Rows of subjects that stand for those read.
+
+    Attributes
+    ----------
+    values : shape (n, n_columns), less the origin
+    weights : shape (n,)
+    residual
+        Their covariance.
+    counts : shape (n_units,), subjects that each stands for
+    """
+
+    values: FloatArray
+    weights: FloatArray
+    residual: ResidualDesign
+    counts: NDArray[np.int64]
+
+
+def unit_rows(plan: Plan, found: CondensedUnits) -> UnitRows:
+    """The rows of all patterns below each other.
+
+    Raises
+    ------
+    ModelError
+        For a structure along series or scattered points, which no two subjects share.
+    """
+    units = close(found)
+    assert plan.within is not None, "the caller looked"
+    patterns = list(units.patterns.items())
+    m = len(units.origin)
+    values = np.concatenate([own.values.reshape(-1, m) for _, own in patterns])
+    weights = np.concatenate([np.repeat(own.weights, len(key.visits)) for key, own in patterns])
+    n_units = [len(own.weights) for _, own in patterns]
+    lengths = np.repeat([len(key.visits) for key, _ in patterns], n_units)
+    subject = np.repeat(np.arange(sum(n_units)), lengths)
+    frame = _frame(plan, patterns, n_units, subject)
+    residual = residual_design(plan.within, frame)
+    if residual.along is not None or residual.by_unit:
+        raise ModelError(
+            f"{residual.text} goes along the rows of each subject, over too many visits to be "
+            "summed by pattern; fit the rows, mlm.lmm(formula, data, residual=...)"
+        )
+    counts = [_counts(own.count, len(own.weights)) for _, own in patterns]
+    labels = _labels(plan.within, units)
+    factor = residual.subject
+    subjects = GroupingFactor(factor.name, factor.codes, labels, factor.columns)
+    return UnitRows(values, weights, replace(residual, subject=subjects), np.concatenate(counts))
+
+
+def _counts(count: int, k: int) -> NDArray[np.int64]:
+    """Subjects for each of k that stand for them: whole numbers, whose sum is all that counts."""
+    out = np.ones(k, dtype=np.int64)
+    out[0] += count - k
+    return out
+
+
+def _frame(plan: Plan, patterns: list[Any], n_units: list[int], subject: NDArray[Any]) -> Frame:
+    """Visits, arms and subjects of the rows, as a frame of the data would have them."""
+    within = plan.within
+    assert within is not None, "the caller looked"
+    positions = np.concatenate(
+        [np.tile(np.array(key.visits), n) for (key, _), n in zip(patterns, n_units, strict=True)]
+    )
+    columns: dict[str, Any] = {}
+    for name in reversed(within.coordinates):
+        levels = plan.levels[name]
+        positions, codes = np.divmod(positions, len(levels.labels))
+        columns[name] = levels.taken(codes)
+    if within.arm is not None:
+        pairs = zip(patterns, n_units, strict=True)
+        arms = [np.full(len(key.visits) * n, key.arm) for (key, _), n in pairs]
+        columns[within.arm] = plan.levels[within.arm].taken(np.concatenate(arms))
+    # One column of subjects, whatever number of columns told them apart.
+    for name in within.subject:
+        columns[name] = subject
+    return Frame.from_native(columns)
+
+
+def _labels(within: ResidualFormula, units: CondensedUnits) -> tuple[str, ...]:
+    """Labels of the subjects; their numbers where labels are withheld."""
+    parts = [level_labels(units.subjects[name]) for name in within.subject]
+    if len(parts[0]) != units.n_closed:
+        return tuple(map(str, range(units.n_closed)))
+    return tuple(":".join(own) for own in zip(*parts, strict=True))

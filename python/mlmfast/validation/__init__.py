@@ -1,0 +1,1 @@
+"""Installation and operational qualification on the user's machine."""
