@@ -16,7 +16,7 @@ BENCH ?= --workloads W1,W2,W10,W12_1e4,W3
 
 RUST := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 
-.PHONY: help demo test test-all lint bench check interop docs torture clean
+.PHONY: help demo test test-all lint bench check interop docs torture fuzz dist clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -61,6 +61,12 @@ bench: $(VENV)/installed $(VENV)/test $(BENCH_VENV)/installed  ## time a release
 	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --quiet
 	$(BIN)/python benches/compare.py --peers-python $(BENCH_VENV)/bin/python $(BENCH)
 
+fuzz: $(VENV)/installed $(VENV)/test $(VENV)/fuzz  ## random formulas, files and statements, ten minutes
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(FUZZ)
+
+dist:  ## wheel and source distribution in dist/, tested in fresh environments: ten minutes
+	$(PYTHON) release/build.py
+
 clean:  ## remove everything that was built
 	rm -rf $(VENV) $(BENCH_VENV) $(INTEROP_VENV) target dist site .pytest_cache .mypy_cache .ruff_cache
 	rm -f python/mlmfast/_core*.so
@@ -85,6 +91,10 @@ $(VENV)/installed: $(VENV)/created pyproject.toml $(RUST)
 
 $(VENV)/test: $(VENV)/created pyproject.toml
 	$(PIP) install --group test
+	@touch $@
+
+$(VENV)/fuzz: $(VENV)/created pyproject.toml
+	$(PIP) install --group fuzz
 	@touch $@
 
 $(VENV)/lint: $(VENV)/created pyproject.toml

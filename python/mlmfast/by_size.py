@@ -76,7 +76,6 @@ def lmm(
     (30.9912, 2756.4)
     """
     arguments = {
-        "residual": residual,
         "residual_scale": residual_scale,
         "lin": lin,
         "cov": cov,
@@ -91,6 +90,7 @@ def lmm(
             return lmm_in_memory(
                 formula,
                 data,
+                residual=residual,
                 method=method,
                 weights=weights,
                 offset=offset,
@@ -118,6 +118,7 @@ def lmm(
     reduction = reduce(
         formula,
         data,
+        residual=residual,
         weights=weights,
         offset=offset,
         contrasts=contrasts,

@@ -10,9 +10,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlmfast.catalogue.entry import Notice
+if TYPE_CHECKING:
+    from mlmfast.catalogue.entry import Notice
 
 
 class MlmError(ValueError):
@@ -87,6 +88,7 @@ def warn(message: str, category: type[Warning], *codes: str) -> None:
         ``codes``. None only where the warning of another package is passed on.
     """
     from mlmfast.catalogue.codes import with_codes
+    from mlmfast.catalogue.entry import Notice
 
     package = __name__.partition(".")[0]
     level, frame = 1, sys._getframe(0)

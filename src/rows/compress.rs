@@ -72,6 +72,9 @@ struct Worker<'a> {
     weights: Option<&'a [f64]>,
     /// By number of columns, factors that were used before.
     factors: Vec<Option<Triangle>>,
+    /// Columns of the rows at hand, one after the other, and the weights of these.
+    block: Vec<f64>,
+    block_weights: Vec<f64>,
     scratch: Vec<f64>,
     out: Compressed,
 }
@@ -87,79 +90,100 @@ struct Means {
 impl<'a> Worker<'a> {
     fn new(columns: &'a [Column<'a>], weights: Option<&'a [f64]>) -> Self {
         let factors = (0..=columns.len()).map(|_| None).collect();
-        Self { columns, weights, factors, scratch: Vec::new(), out: Compressed::default() }
-    }
-
-    fn weight(&self, row: u32) -> f64 {
-        self.weights.map_or(1.0, |w| w[row as usize])
+        let (block, block_weights, scratch) = (Vec::new(), Vec::new(), Vec::new());
+        let out = Compressed::default();
+        Self { columns, weights, factors, block, block_weights, scratch, out }
     }
 
     fn compress(&mut self, rows: &[u32]) {
         check();
+        // One block stays at hand from here on: rows lie anywhere in memory.
         let means = self.means(rows);
+        let is_one = rows.len() <= BLOCK;
         let n_rows = means.varying.len() + 1;
         if rows.len() <= n_rows {
-            self.keep(rows);
+            for block in rows.chunks(BLOCK) {
+                self.bring(block, is_one);
+                self.keep(block.len());
+            }
+            self.out.sizes.push(rows.len());
             return;
         }
         let width = means.varying.len();
         let mut factor = self.factors[width].take().unwrap_or_else(|| Triangle::new(width, 0));
         factor.clear();
         for block in rows.chunks(BLOCK) {
-            check();
-            self.deviations(block, &means);
+            self.bring(block, is_one);
+            self.deviations(block.len(), &means);
             factor.push_columns(&self.scratch, block.len(), 0, block.len());
         }
         self.stand_for(&means, factor.factor());
         self.factors[width] = Some(factor);
     }
 
-    /// Weighted means, summed as deviations from the first row: exact where a column is constant.
-    fn means(&self, rows: &[u32]) -> Means {
-        let Some(&head) = rows.first() else {
-            let values = vec![0.0; self.columns.len()];
-            return Means { weight: 0.0, values, varying: Vec::new() };
-        };
-        let weight: f64 = rows.iter().map(|&row| self.weight(row)).sum();
-        let (mut values, mut varying) = (Vec::with_capacity(self.columns.len()), Vec::new());
-        for (j, column) in self.columns.iter().enumerate() {
-            let origin = column.at(head as usize);
-            let (mut sum, mut varies) = (0.0, false);
-            for &row in rows {
-                let deviation = column.at(row as usize) - origin;
-                varies |= deviation != 0.0;
-                sum += self.weight(row) * deviation;
-            }
-            values.push(origin + sum / weight);
-            if varies {
-                varying.push(j);
+    /// Reads rows into `block`, unless they are there.
+    fn bring(&mut self, rows: &[u32], is_there: bool) {
+        if is_there {
+            return;
+        }
+        check();
+        let n = rows.len();
+        lengthen(&mut self.block, n * self.columns.len());
+        for (column, out) in self.columns.iter().zip(self.block.chunks_exact_mut(n)) {
+            for (o, &row) in out.iter_mut().zip(rows) {
+                *o = column.at(row as usize);
             }
         }
-        Means { weight, values, varying }
+        self.block_weights.clear();
+        self.block_weights
+            .extend(rows.iter().map(|&row| self.weights.map_or(1.0, |w| w[row as usize])));
     }
 
-    fn keep(&mut self, rows: &[u32]) {
-        grow(&mut self.out.values, rows.len() * self.columns.len());
-        for &row in rows {
-            self.out.values.extend(self.columns.iter().map(|column| column.at(row as usize)));
-            let weight = self.weight(row);
-            self.out.weights.push(weight);
+    /// Weighted means, summed as deviations from the first row: exact where a column is constant.
+    fn means(&mut self, rows: &[u32]) -> Means {
+        let m = self.columns.len();
+        let (mut weight, mut origin, mut sums) = (0.0, vec![0.0; m], vec![0.0; m]);
+        let mut varies = vec![false; m];
+        for (b, rows) in rows.chunks(BLOCK).enumerate() {
+            self.bring(rows, false);
+            weight += self.block_weights.iter().sum::<f64>();
+            for (j, values) in self.block.chunks_exact(rows.len()).enumerate() {
+                if b == 0 {
+                    origin[j] = values[0];
+                }
+                for (value, weight) in values.iter().zip(&self.block_weights) {
+                    let deviation = value - origin[j];
+                    varies[j] |= deviation != 0.0;
+                    sums[j] += weight * deviation;
+                }
+            }
         }
-        self.out.sizes.push(rows.len());
+        let varying = (0..m).filter(|&j| varies[j]).collect();
+        let mean =
+            |(origin, sum): (&f64, &f64)| if *sum == 0.0 { *origin } else { origin + sum / weight };
+        Means { weight, values: origin.iter().zip(&sums).map(mean).collect(), varying }
+    }
+
+    /// The rows at hand as they are.
+    fn keep(&mut self, n: usize) {
+        grow(&mut self.out.values, self.block.len());
+        for row in 0..n {
+            self.out.values.extend(self.block.chunks_exact(n).map(|values| values[row]));
+        }
+        append(&mut self.out.weights, &self.block_weights);
     }
 
     /// Weighted deviations of the varying columns from their means, column after column.
-    fn deviations(&mut self, rows: &[u32], means: &Means) {
-        let n = rows.len();
+    fn deviations(&mut self, n: usize, means: &Means) {
         lengthen(&mut self.scratch, n * means.varying.len());
         for (&j, out) in means.varying.iter().zip(self.scratch.chunks_exact_mut(n)) {
-            let (column, mean) = (self.columns[j], means.values[j]);
-            for (o, &row) in out.iter_mut().zip(rows) {
-                *o = column.at(row as usize) - mean;
+            let mean = means.values[j];
+            for (o, value) in out.iter_mut().zip(&self.block[j * n..(j + 1) * n]) {
+                *o = value - mean;
             }
-            if let Some(weights) = self.weights {
-                for (o, &row) in out.iter_mut().zip(rows) {
-                    *o *= weights[row as usize].sqrt();
+            if self.weights.is_some() {
+                for (o, weight) in out.iter_mut().zip(&self.block_weights) {
+                    *o *= weight.sqrt();
                 }
             }
         }
@@ -228,7 +252,9 @@ mod tests {
                 assert_eq!(size, 3);
                 let own = (first..first + size)
                     .map(|r| (found.weights[r], found.values[r * 3..(r + 1) * 3].to_vec()));
-                assert!(own.clone().all(|(_, row)| row[1] == cell as f64 * 0.1));
+                assert!(
+                    own.clone().all(|(_, row)| row[1].to_bits() == (cell as f64 * 0.1).to_bits())
+                );
                 let all = (0..n as usize)
                     .filter(|&r| codes[r] as usize == cell)
                     .map(|r| (weights.map_or(1.0, |w| w[r]), vec![x[r], of_cell[r], y[r]]));

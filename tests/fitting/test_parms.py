@@ -10,6 +10,7 @@ from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.errors import ModelError
 
+from ..dense_inference import DenseInference
 from ..residual_models import trial
 
 SLOPES = "Reaction ~ Days + (Days | Subject)"
@@ -378,3 +379,33 @@ def test_values_are_reached_from_a_singular_start():
     expected = 158 * np.log(2 * np.pi) + np.linalg.slogdet(v)[1] + r @ inverse @ r
     expected += np.linalg.slogdet(information)[1]
     assert fit.deviance == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("formula", "residual", "held"),
+    [
+        ("y ~ x", "sp_exp(time | g)", "Variance"),
+        ("y ~ x", "sp_gau(time | g)", "SP(GAU)"),
+        ("y ~ x + (1 | g)", "sp_pow(time | g)", "SP(POW)"),
+        ("y ~ x", "sp_sph(time | g)", "Variance"),
+        ("y ~ x", "arma11(visit | g)", "Gamma"),
+        ("y ~ x", "adh(visit | g)", "Var(2)"),
+        ("y ~ x", "toep(visit | g)", "TOEP(2)"),
+    ],
+)
+def test_the_expected_information_beside_what_is_held(formula, residual, held):
+    """1/2 tr(P V_i P V_j) of the parameters that are free, inverted: nothing of how they bend."""
+    rng = np.random.default_rng(4)
+    time = np.cumsum(rng.uniform(0.4, 2.5, 5))
+    data = {"g": np.repeat(range(12), 5), "time": np.tile(time, 12), "visit": np.tile(range(5), 12)}
+    root = np.linalg.cholesky(np.exp(-np.abs(np.subtract.outer(time, time)) / 2))
+    data["x"] = rng.normal(size=60)
+    data["y"] = (rng.normal(size=(12, 5)) @ root.T + rng.normal(size=(12, 1))).ravel()
+    model = mlm.LMM(formula, data, residual=residual)
+    value = model.fit().covariance_parameters[held]
+    fit = model.fit(hold={held: 0.9 * float(value)})
+    names = fit.covariance_parameters.index
+    free = np.flatnonzero(names != held)
+    right = np.sqrt(np.diag(np.linalg.inv(DenseInference(fit).expected[np.ix_(free, free)])))
+    found = fit.covtest(information="expected").table["se"]
+    np.testing.assert_allclose(found[names[free]], right, rtol=1e-4)

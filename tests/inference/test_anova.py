@@ -308,8 +308,8 @@ def test_another_fit_is_compared_by_likelihood():
 
 def test_refusals():
     fit = mixed("unbalanced")
-    with pytest.raises(ModelError, match="type is 4; use 1, 2 or 3"):
-        fit.anova(type=4)
+    with pytest.raises(ModelError, match="type is 5; use 1, 2, 3 or 4"):
+        fit.anova(type=5)
     with pytest.raises(ModelError, match="did you mean 'car'"):
         fit.anova(definition="cars")
     with pytest.raises(ModelError, match="did you mean 'satterthwaite'"):

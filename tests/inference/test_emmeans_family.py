@@ -15,6 +15,7 @@ import pytest
 import mlmfast as mlm
 from mlmfast.errors import AliasedWarning, DataError, FormulaError, ModelError
 from mlmfast.inference.emmeans.comparisons.letters import compact_letters
+from mlmfast.inference.multiplicity.one_sided import OneSidedMaximumT
 
 from ..cases import REFERENCE, read_frame
 from ..fits import lmm
@@ -514,8 +515,42 @@ def test_one_sided_differences_of_a_step():
     expected = np.where(pairs["t_ratio"] < 0, half, 1 - half)
     np.testing.assert_allclose(low["p_value"], expected, rtol=1e-10)
     refused = mlm.from_sas("""proc mixed; class arm; model y = arm;
-        lsmeans arm / diff=controll adjust=dunnett;""")
+        lsmeans arm / diff=controll adjust=simulate;""")
     assert any("one-sided" in text for text in refused.unmapped)
+    exact = mlm.from_sas("""proc mixed; class arm; model y = arm x;
+        lsmeans arm / diff=controlu('b') adjust=dunnett;""")
+    (found,) = exact(data).differences.values()
+    expected = pairs.test(side="greater", adjust="dunnett")
+    np.testing.assert_allclose(found["p_value"], expected["p_value"], rtol=1e-10)
+    assert '.test(side="greater", adjust="dunnett")' in exact.code
+
+
+def test_dunnetts_one_sided_test():
+    """Against R 4.2.2, mvtnorm 1.1-3: 1 - pmvt(..., algorithm = TVPACK())."""
+    half = np.array([[1.0, 0.5], [0.5, 1.0]])
+    two = OneSidedMaximumT(half)
+    assert two.upper_tail(2.2, 20.0) == pytest.approx(0.03579720467, rel=1e-8)
+    # pmvnorm has 0.95 there.
+    assert two.critical_value(0.05, np.inf) == pytest.approx(1.916331944688, abs=1e-9)
+    loadings = np.array([0.3, 0.6, 0.8])
+    three = np.outer(loadings, loadings)
+    np.fill_diagonal(three, 1.0)
+    found = OneSidedMaximumT(three)
+    assert found.upper_tail(1.4, 12.0) == pytest.approx(0.2215533459, rel=1e-8)
+    p = found.upper_tail(found.critical_value(0.1, 7.5), 7.5)
+    assert p == pytest.approx(0.1, rel=1e-9)
+    means = cut("satterthwaite").emmeans("Date")
+    against = means.contrast("trt.vs.ctrl", ref="None")
+    one, plain = (against.test(side="less", adjust=a) for a in ("dunnett", "none"))
+    sidak = against.test(side="less")
+    assert (one["p_value"] >= plain["p_value"]).all()
+    assert (one["p_value"] <= sidak["p_value"] + 1e-12).all()
+    # The limit excludes 0 where p is below 1 - level.
+    assert ((one["upper"] < 0) == (one["p_value"] < 0.05)).all()
+    with pytest.raises(ModelError, match="comparisons with a control"):
+        means.pairs().test(side="less", adjust="mvt")
+    with pytest.raises(ModelError, match="these tests are one-sided"):
+        against.test(delta=0.1, adjust="dunnett")
 
 
 def test_nested_effects_of_a_step():

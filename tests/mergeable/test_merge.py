@@ -113,6 +113,10 @@ def test_a_file_holds_all_of_it(sites, expected, tmp_path):
     fit = mlm.Reduction.merge(loaded).fit(options=TO_THE_END)
     assert relative(fit.bse, expected.bse) < 1e-12
     assert pickle.loads(pickle.dumps(merged)).fit().params.equals(merged.fit().params)
+    fit = merged.fit()
+    copied = pickle.loads(pickle.dumps(fit))
+    assert copied.ranef["g"].equals(fit.ranef["g"])
+    assert copied.cov_params("kenward-roger").equals(fit.cov_params("kenward-roger"))
 
 
 def _saved(reduction, folder, k):

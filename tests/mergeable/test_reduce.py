@@ -306,6 +306,35 @@ def test_arguments_are_checked(data):
         mlm.reduce("y ~ t", [data], plan=plan, levels={"f": ["a"]})
 
 
+def test_terms_that_are_made_from_all_rows_are_refused(data):
+    for formula, what in (
+        ("y ~ s(t) + (1 | g)", "a smooth term is made from all rows"),
+        ("y ~ x + us(t | g, by=h)", "is made from all rows"),
+    ):
+        with pytest.raises(ModelError, match=what):
+            mlm.reduce(formula, [data])
+    wide = pd.DataFrame({"y": np.arange(1200.0), "f": np.arange(1200) % 600})
+    with pytest.raises(ModelError, match="the model has 600 columns"):
+        mlm.reduce("y ~ factor(f)", [wide])
+
+
+def test_a_term_that_is_the_residual_once_more_is_refused(data):
+    one = data.dropna().drop_duplicates(["g", "f"])
+    formula = "y ~ t + cs(0 + f | g)"
+    for fit in (lambda: mlm.lmm(formula, one), lambda: mlm.reduce(formula, [one]).fit()):
+        with pytest.raises(ModelError, match="cannot be told from the residual's"):
+            fit()
+
+
+def test_a_logical_response_counts_0_and_1(data):
+    own = data.dropna().assign(late=lambda d: d.y > 6.0)
+    expected = mlm.lmm("late ~ x + (1 | g)", own, options=TO_THE_END)
+    fit = mlm.reduce("late ~ x + (1 | g)", in_parts(own)).fit(options=TO_THE_END)
+    assert relative(fit.bse, expected.bse) < 1e-11
+    with pytest.raises(DataError, match=r"column 'f' has type .* cannot be used as a number"):
+        mlm.reduce("f ~ t + (1 | g)", in_parts(own))
+
+
 # -- what needs the rows -------------------------------------------------------------------------
 
 
@@ -319,7 +348,6 @@ def test_what_needs_rows_says_so(data):
         lambda: fit.bootstrap(5, seed=1),
         lambda: fit.simulate(1, seed=1),
         lambda: fit.V("g1"),
-        lambda: fit.robust("CR2"),
         lambda: fit.conf_int(method="boot"),
     ):
         with pytest.raises(
@@ -327,6 +355,33 @@ def test_what_needs_rows_says_so(data):
         ):
             ask()
     assert "Scaled residuals" not in str(fit.summary())
+
+
+@pytest.mark.parametrize("formula", ["y ~ f + t + (t | g)", "y ~ f + t + (1 | g / unit)"])
+def test_robust_covariances_go_by_the_sums_of_clusters(data, formula):
+    ours = mlm.reduce(formula, in_parts(data)).fit(options=TO_THE_END)
+    theirs = mlm.lmm(formula, data, options=TO_THE_END)
+    for kind, more in (("CR0", {}), ("CR1", {}), ("CR3", {}), ("CR2", {"square_root": "whitened"})):
+        own, its = (f.robust(kind, **more).cov_params() for f in (ours, theirs))
+        assert relative(own, its, 1e-3) < 1e-10
+    with pytest.raises(ModelError, match="Cholesky root of CR2 goes by single rows"):
+        ours.robust("CR2")
+    with pytest.raises(ModelError, match="clusters are those of the model"):
+        ours.robust("CR0", cluster="f")
+
+
+@pytest.mark.parametrize("formula", ["y ~ f + t + (t | g)", "y ~ f + t + (1 | g / unit)"])
+def test_predictions_with_effects_and_shares_of_variance(data, formula):
+    ours = mlm.reduce(formula, in_parts(data)).fit(options=TO_THE_END)
+    theirs = mlm.lmm(formula, data, options=TO_THE_END)
+    new = data[50:75].drop(columns="y").dropna()
+    for interval in ("confidence", "prediction"):
+        for ranef in (True, False):
+            own, its = (f.predict(new, interval=interval, ranef=ranef) for f in (ours, theirs))
+            assert relative(own, its, 1e-1) < 1e-10
+    assert relative(ours.r2(), theirs.r2(), 1e-3) < 1e-10
+    assert relative(ours.icc(), theirs.icc(), 1e-3) < 1e-10
+    assert relative(ours.cov_theta(), theirs.cov_theta(), 1e-4) < 1e-9
 
 
 def test_comparisons_profiles_and_variances_go_by_the_sums(data):

@@ -150,3 +150,7 @@ def test_what_has_no_sums_by_pattern_is_refused(data):
     fit = mlm.reduce("y ~ x", [data], residual="us(visit | id)").fit()
     with pytest.raises(ModelError, match="the rows themselves are needed"):
         fit.resid("scaled")
+    with pytest.raises(ModelError, match="goes by single subjects"):
+        fit.robust("CR0")
+    with pytest.raises(ModelError, match="likelihood by theta is that of independent residuals"):
+        mlm.reduce("y ~ x", [data], residual="us(visit | id)").deviance([1.0])

@@ -132,3 +132,14 @@ def test_refusals(data):
         mlm.LMM("y ~ x", data, residual="ar1(t | id, nugget)")
     with pytest.raises(FormulaError, match="write nugget, or nugget=True"):
         mlm.LMM("y ~ x", data, residual="sp_exp(t | id, nugget=False)")
+
+
+def test_a_product_of_scales(data):
+    """nlme's varComb(varIdent(form = ~ 1 | arm), varPower(form = ~ v)): sigma, ratio, power."""
+    call = mlm.from_r(
+        "gls(y ~ x, d, weights = varComb(varIdent(form = ~ 1 | arm), varPower(form = ~ v)))"
+    )
+    fit = call(data)
+    assert fit.llf == pytest.approx(-679.49879882715, abs=1e-8)
+    expected = [2.54595968144**2, 1.38708431363, 0.33205288676]
+    assert fit.covtest().iloc[:, 0].to_numpy() == pytest.approx(expected, rel=1e-5)

@@ -302,7 +302,7 @@ def test_no_minimum_among_positive_definite_v():
     e -= 0.8 * e.mean(1, keepdims=True)
     e -= 0.9 * e.mean(0, keepdims=True)
     data = pd.DataFrame({"y": e.ravel(), "a": np.repeat(range(8), 3), "b": np.tile(range(3), 8)})
-    with pytest.warns(mlm.ConvergenceWarning, match="nearly singular"):
+    with pytest.warns(mlm.ConvergenceWarning, match="nearly singular.*MLM418"):
         fit = mlm.lmm("y ~ 1 + (1 | a) + (1 | b)", data, bounded=False)
     assert not fit.converged
 

@@ -1,11 +1,13 @@
 """Plots show the numbers they say they show."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 import mlmfast as mlm
 from mlmfast.display.figure import series
+from mlmfast.display.pictures.heat_map import heat_map
 from mlmfast.errors import DataError, ModelError
 from mlmfast.plots.smooth_line import smooth_line
 
@@ -222,6 +224,46 @@ def test_others_stand_at_their_estimates_in_contours(slopes, sleepstudy):
     there = mlm.lmm("Reaction ~ Days + (Days | Subject)", sleepstudy, hold=held)
     rise = there.deviance - slopes.deviance
     assert rise == pytest.approx(stats.chi2.ppf(0.8, 2), abs=0.1)
+
+
+def test_contours_of_a_negative_variance_and_at_the_boundary():
+    y = np.random.default_rng(1).normal(size=(12, 4))
+    y -= 0.9 * y.mean(axis=1, keepdims=True)
+    data = {"y": y.ravel(), "g": np.repeat(list("abcdefghijkl"), 4)}
+    fit = mlm.lmm("y ~ 1 + (1 | g)", data, bounded=False)
+    ax = fit.plot.likelihood("var_(Intercept)|g", "sigma")
+    expected = [fit.varcorr["g"].iloc[0, 0], fit.sigma]
+    assert expected[0] < 0.0
+    np.testing.assert_allclose(np.ravel(ax.lines[-1].get_data()), expected)
+    with pytest.warns(mlm.SingularFitWarning):
+        fit = mlm.lmm("y ~ 1 + (1 | g)", data)
+    ax = fit.plot.likelihood("sd_(Intercept)|g", "sigma")
+    np.testing.assert_allclose(np.ravel(ax.lines[-1].get_data()), [0.0, fit.sigma])
+    with pytest.raises(ModelError, match="goes by the maximum of a likelihood"):
+        mlm.lmm("y ~ 1 + (1 | g)", data, method="type3").plot.likelihood("sigma", "sigma")
+
+
+def test_contours_stay_where_covariances_are(sleepstudy):
+    fit = mlm.lmm("Reaction ~ Days", sleepstudy, residual="ar1(Days | Subject)")
+    ax = fit.plot.likelihood("Variance", "AR(1)", start={"Variance": 9000.0, "AR(1)": 0.2})
+    assert ax.get_xlim()[0] > 0.0
+    assert -1.0 < ax.get_ylim()[0] < ax.get_ylim()[1] < 1.0
+    path = np.column_stack(ax.lines[0].get_data())
+    np.testing.assert_allclose(path[0], [9000.0, 0.2])
+    np.testing.assert_allclose(path[-1], fit.residual_parameters, rtol=1e-6)
+
+
+def test_matrices_without_clusters_are_of_all_rows(sleepstudy):
+    fit = mlm.lmm("Reaction ~ Days", sleepstudy[:8])
+    ax = fit.plot.matrix("V")
+    assert ax.get_title() == "V = ZGZ' + R of all rows"
+    np.testing.assert_allclose(ax.images[0].get_array(), fit.scale * np.eye(8))
+    np.testing.assert_allclose(fit.plot.correlation().images[0].get_array(), np.eye(8))
+
+
+def test_a_picture_of_an_unknown_matrix_has_no_numbers():
+    ax = heat_map(pd.DataFrame([[np.nan, np.nan], [np.nan, np.nan]]), "unknown")
+    assert not ax.texts
 
 
 def test_influence_has_a_stick_a_cluster_and_names_the_largest(slopes):

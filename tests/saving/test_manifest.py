@@ -208,12 +208,11 @@ def test_a_fit_made_from_another_has_versions_too():
     assert fit.manifest["versions"]["mlmfast"] == mlm.__version__
 
 
-def test_a_fit_of_a_reduction_says_that_it_has_no_rows():
+def test_a_fit_of_a_reduction_has_the_marks_of_its_parts():
     data = mlm.load_sleepstudy()
-    fit = mlm.reduce(SLEEP, [data]).fit()
-    assert fit.manifest["data"]["all"] is None
-    assert fit.manifest["data"]["rows"] == 180
-    assert fit.manifest["data"]["method"].startswith("none: a reduction")
+    fit = mlm.reduce(SLEEP, [data.iloc[:90], data.iloc[90:]]).fit()
+    found = fit.manifest["data"]
+    assert (found["rows"], len(set(found["parts"]))) == (180, 2)
     assert mlm.load(fit.to_json()).manifest == fit.manifest
 
 

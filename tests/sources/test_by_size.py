@@ -33,13 +33,23 @@ def test_rows_that_do_not_fit_are_reduced(folder, no_room):
     assert abs(fit.llf / expected.llf - 1) < 1e-12
     np.testing.assert_allclose(fit.bse, expected.bse, rtol=1e-7)
     np.testing.assert_allclose(fit.df, expected.df, rtol=1e-6)
-    with pytest.raises(ModelError, match="needs the rows"):
+    with pytest.raises(ModelError, match="rows themselves are needed"):
         fit.resid()
+
+
+def test_residual_covariances_over_visits_are_reduced_too(folder, no_room):
+    formula, options = "Reaction ~ factor(Days)", {"residual": "cs(Days | Subject)"}
+    fit, expected = (
+        mlm.lmm(formula, folder, **options),
+        mlm.lmm(formula, mlm.load_sleepstudy(), **options),
+    )
+    assert abs(fit.llf / expected.llf - 1) < 1e-12
+    np.testing.assert_allclose(fit.bse, expected.bse, rtol=1e-7)
 
 
 def test_what_needs_rows_or_passes_once_is_refused(folder, no_room):
     with pytest.raises(MemoryError, match=r"mlmfast.reduce\(formula, source\).fit\(\)"):
-        mlm.lmm(FORMULA, folder, residual="ar1(Days | Subject)")
+        mlm.lmm(FORMULA, folder, residual_scale="exp(Days)")
     frames = (pd.read_parquet(path) for path in sorted(folder.iterdir()))
     with pytest.raises(MemoryError, match=r"mlmfast.reduce\(formula, source\).fit\(\)"):
         mlm.lmm(FORMULA, frames)

@@ -184,3 +184,16 @@ def test_pyolinkanalyzes_statistics_where_rows_are_missing():
     share = np.asarray(ours.fit(**call).bse_fe / expected.bse_fe)
     assert (share < 1.0 + 1e-6).all()
     assert share.min() < 1.0 - 1e-5
+
+
+def test_a_response_without_a_residual_is_refused_with_parameters_held_too():
+    """Nothing but rounding is left of its residual variance, which came out below 0."""
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({"g": np.repeat(range(12), 4), "x": rng.normal(size=48)})
+    effects = rng.normal(size=12)
+    frame["y"] = frame["x"] + effects[frame["g"]] + 1e-9 * rng.normal(size=48)
+    model = smf.mixedlm("y ~ x", frame, groups="g", re_formula="~x")
+    free = smf.MixedLMParams.from_components(np.ones(2), np.eye(2))
+    start = smf.MixedLMParams.from_components(np.zeros(2), np.array([[1, 0.5], [0.5, 1]]))
+    with pytest.raises(mlm.DataError, match="no residual variance"):
+        model.fit(free=free, start_params=start)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from mlmfast.cli.model import add_model_arguments, fitted
 from mlmfast.data.whole_files import write_whole
+from mlmfast.display.printed_frame import printed
 from mlmfast.errors import DataError
 from mlmfast.result import LMMResult, load
 from mlmfast.words import name_or_number
@@ -26,9 +27,11 @@ a fit saved by 'mlmfast fit --out fit.json' stands in place of the data and the 
 def add_tables(commands: Any) -> None:
     """The subcommands."""
     anova = _command(commands, "anova", "F tests of the terms of the fixed part", "", _anova)
-    anova.add_argument("--type", default="3", help="1, 2 or 3 (default)")
+    anova.add_argument("--type", default="3", help="1, 2, 3 (default) or 4")
     anova.add_argument("--definition", help="SAS, lmerTest, mmrm or car")
     anova.add_argument("--chisq", action="store_true", help="chi-square tests too")
+    anova.add_argument("--components", action="store_true",
+                       help="the t test of each row of each hypothesis instead")  # fmt: skip
 
     emmeans = _command(
         commands, "emmeans", "estimated marginal means (LS-means)", ' "arm" --by visit', _emmeans
@@ -115,12 +118,17 @@ def _ddf(arguments: argparse.Namespace) -> str | float | None:
 def _anova(arguments: argparse.Namespace, fit: LMMResult, rest: Sequence[str]) -> Any:
     if rest:
         raise DataError(f"anova takes no more than the formula; found {rest[0]!r}")
-    return fit.anova(
+    table = fit.anova(
         type=arguments.type,
         ddf=_ddf(arguments),
         definition=arguments.definition,
         chisq=arguments.chisq,
     )
+    if not arguments.components:
+        return table
+    if table.components is None:
+        raise DataError("beside an eliminated factor there are no components; leave them out")
+    return printed(table.components, f"{table._title()}, row by row", table.notes)
 
 
 def _emmeans(arguments: argparse.Namespace, fit: LMMResult, rest: Sequence[str]) -> Any:

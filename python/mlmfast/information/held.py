@@ -29,8 +29,8 @@ class HeldInformation(Information):
 
     def _inverse(self, information: str) -> tuple[FloatArray, int]:
         if information not in self._inverses:
-            whole, left_out = self._of_coordinates(information)
             slopes = self._slopes()
+            whole, left_out = self._of_coordinates(information, slopes)
             self._inverses[information] = slopes @ whole @ slopes.T, left_out
         return self._inverses[information]
 
@@ -42,17 +42,19 @@ class HeldInformation(Information):
     def _point(self) -> FloatArray:
         return self._functions.point_at(self.theta, self.held.log_sigma2)
 
-    def _of_coordinates(self, information: str) -> tuple[FloatArray, int]:
+    def _of_coordinates(self, information: str, slopes: FloatArray) -> tuple[FloatArray, int]:
         functions, point = self._functions, self._point
-        at = ScaledCriterion(functions)(point, np.array([self.fit]))
         names = [parameter.name for parameter in functions.parameters]
         positions = [names.index(name) for name in self.held.names]
         jet = functions(point)
         j = jet.first[0, positions]
         q, _ = np.linalg.qr(j.T, mode="complete")
         basis = q[:, len(positions) :]
-        matrix = at.expected[0]
-        if information == "observed":
+        if information == "expected":
+            # V bends in the coordinates of some residual covariances, but in no parameter's slope.
+            matrix = 2.0 * slopes.T @ self.expected @ slopes
+        else:
+            at = ScaledCriterion(functions)(point, np.array([self.fit]))
             multipliers = np.linalg.lstsq(j.T, at.gradient[0], rcond=None)[0]
             matrix = at.hessian[0] - np.tensordot(multipliers, jet.second[0, positions], axes=1)
         inverse, left_out = invert_information(0.5 * basis.T @ matrix @ basis)

@@ -141,8 +141,9 @@ def _codes(plan: Plan, frame: Frame, name: str) -> CodeArray:
 
 
 def _arrays_of_units(units: CondensedUnits) -> list[NDArray[Any]]:
-    arrays = [units.open_rows.values, units.open_rows.positions]
-    return arrays + [own.values for own in units.patterns.values()]
+    arrays: list[NDArray[Any]] = [units.open_rows.values, units.open_rows.positions]
+    arrays += [own.values for own in units.patterns.values()]
+    return arrays
 
 
 def _log_weights(coded: CodedRows) -> float:

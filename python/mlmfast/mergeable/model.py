@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from mlmfast.design.condensed import Condensed, Shifted
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
 from mlmfast.design.model_frame import ModelFrame
+from mlmfast.design.random_structure import check_not_residual
 from mlmfast.errors import DataError
 from mlmfast.handed_out import read_only
 from mlmfast.mergeable.coding.plan import Plan
@@ -111,7 +113,19 @@ def design_of(content: Content) -> Design:
     )
     check_columns(design)
     check_identified(design)
+    if len(rows.weights) == content.n_obs and not weighted:
+        _check_terms(plan, design)
     return design
+
+
+def _check_terms(plan: Plan, design: Design) -> None:
+    """Refuse terms that are the residual once more; ``design`` has the rows as they were read."""
+    for term, matrix, own in zip(
+        plan.parsed.random, plan.random_matrices, design.random, strict=True
+    ):
+        columns = [np.ones(design.n_obs) if c is None else c for c in own.columns]
+        rows = replace(matrix, columns=columns)
+        check_not_residual(term, rows, design.factors[own.factor].codes)
 
 
 def _design_of_units(content: Content, units: CondensedUnits) -> Design:

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlmfast.design.model_frame import ModelFrame
+from mlmfast.errors import ModelError
 from mlmfast.low_level import Reduction as ArrayReduction
+from mlmfast.low_level.coordinates import Coordinates
 from mlmfast.low_level.merging import Part as ArrayPart
 from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.content import Content, merge_contents
 from mlmfast.mergeable.model import fit_content, model_frame
-from mlmfast.mergeable.storage import read, to_bytes, write
+from mlmfast.mergeable.storage import of_bytes, read, to_bytes, write
 from mlmfast.prepared.fit_model import Wishes
 from mlmfast.running.cached import cached_property
 
@@ -52,6 +54,18 @@ class Reduction(ArrayReduction):
     @cached_property
     def _part(self) -> ArrayPart:  # type: ignore[override]
         return ArrayPart(self._frame.design, {}, {})
+
+    @cached_property
+    def _coordinates(self) -> Coordinates:
+        if self.plan.residual is not None:
+            raise ModelError(
+                "the likelihood by theta is that of independent residuals, and this reduction has "
+                f"residual={self.plan.residual!r}; use fit()"
+            )
+        return Coordinates(self._model)
+
+    def __reduce__(self) -> tuple[type[Reduction], tuple[Content]]:
+        return Reduction, (self._content,)
 
     # -- what it is ------------------------------------------------------------------------------
 
@@ -162,6 +176,11 @@ class Reduction(ArrayReduction):
     def to_bytes(self) -> bytes:
         """What `save` writes."""
         return to_bytes(self._content)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Reduction:
+        """Read what `to_bytes` gave; no code is run."""
+        return cls(of_bytes(data))
 
 
 def load_reduction(path: str | os.PathLike[str]) -> Reduction:

@@ -21,16 +21,26 @@ from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.condensed.units import CondensedUnits, close
 
 
-def check_reducible(formula: MixedFormula, within: ResidualFormula, weights: str | None) -> None:
-    """Refuse what sums by pattern of visits do not hold, before any row is read.
+def check_reducible(
+    formula: MixedFormula, within: ResidualFormula | None, weights: str | None
+) -> None:
+    """Refuse what sums do not hold, before any row is read.
 
     Raises
     ------
     ModelError
-        For random effects or weights beside the residual covariance.
+        For smooth terms, covariances by level and several levels a row; for random effects or
+        weights beside a residual covariance.
     """
+    special = [term.text for term in formula.random if term.by is not None or term.shared]
+    if formula.smooths or special:
+        what = special[0] if special else "a smooth term"
+        raise ModelError(
+            f"{what} is made from all rows at once, and a reduction reads them in parts; fit the "
+            "rows, mlm.lmm(formula, data), or write bs(x, df) for a smooth"
+        )
     other = "random effects" if formula.random else "weights" if weights is not None else None
-    if other is not None:
+    if within is not None and other is not None:
         raise ModelError(
             f"residual={within.text!r} beside {other}: then no two subjects have one covariance, "
             "and there are no sums to keep; fit the rows, mlm.lmm(formula, data, residual=...)"
@@ -80,7 +90,7 @@ def unit_rows(plan: Plan, found: CondensedUnits) -> UnitRows:
             f"{residual.text} goes along the rows of each subject, over too many visits to be "
             "summed by pattern; fit the rows, mlm.lmm(formula, data, residual=...)"
         )
-    counts = [_counts(own.count, len(own.weights)) for _, own in patterns]
+    counts = [_counts(own.n_subjects, len(own.weights)) for _, own in patterns]
     labels = _labels(plan.within, units)
     factor = residual.subject
     subjects = GroupingFactor(factor.name, factor.codes, labels, factor.columns)

@@ -14,7 +14,7 @@ from mlmfast.formula.residual_formula import parse_residual
 from mlmfast.formula.row_wise import call_over_all_rows
 from mlmfast.mergeable.coding.levels import OtherLevels, given
 from mlmfast.mergeable.coding.part_rows import CompleteRows, code_rows, complete_rows
-from mlmfast.mergeable.coding.plan import Plan, plan_of, with_origin
+from mlmfast.mergeable.coding.plan import Plan, check_width, plan_of, with_origin
 from mlmfast.mergeable.coding.survey import (
     Survey,
     expressions_of,
@@ -58,8 +58,8 @@ class Asked:
                 f"{whole}() looks at all rows at once, and rows are reduced part by part here; fit "
                 "a data frame of all rows by mlmfast.lmm"
             )
-        if self.residual is not None:
-            check_reducible(self.parsed, parse_residual(self.residual), self.weights)
+        within = None if self.residual is None else parse_residual(self.residual)
+        check_reducible(self.parsed, within, self.weights)
         if self.plan is not None:
             _check_plan(self, self.plan)
 
@@ -103,6 +103,7 @@ class Asked:
             levels,
             self.residual,
         )
+        check_width(plan)
         return with_origin(plan, code_rows(plan, head).columns)
 
 

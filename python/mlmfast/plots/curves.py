@@ -190,7 +190,7 @@ def _named(courses: _Courses, which: Any) -> list[tuple[str, IntArray]]:
     if which is None:
         return _some(courses.subjects, _MOST_PANELS)
     known = dict(courses.subjects)
-    wanted = [str(label) for label in ([which] if isinstance(which, str) else list(which))]
+    wanted = [str(label) for label in np.ravel(np.asarray(which, dtype=object))]
     missing = [label for label in wanted if label not in known]
     if missing or not wanted:
         raise DataError(

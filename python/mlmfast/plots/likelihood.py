@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from mlmfast.fitted.fitted import Fitted
 
-#: Points of the grid along each parameter, and steps that are drawn at most.
-_POINTS, _MOST_STEPS = 35, 30
+#: Points of the grid along each parameter, near the estimate and over all, without a residual
+#: structure and with one, whose parameters are found point by point; steps drawn at most.
+_POINTS, _OF_STRUCTURE, _MOST_STEPS = 35, 16, 30
 #: Joint confidence regions whose borders are drawn.
 _REGIONS = (0.5, 0.8, 0.95, 0.99)
 
@@ -34,6 +35,7 @@ def likelihood_plot(
     fit: Fitted, x: str, y: str, start: Mapping[str, float] | None, ax: Axes | None
 ) -> Axes:
     """See `Plots.likelihood`."""
+    fit._needs_likelihood("a plot of the likelihood")
     source = fit._needs_source("a plot of the likelihood")
     check_engine(source.model, "a plot of the likelihood")
     if source.held_values:
@@ -101,11 +103,13 @@ def _grid(
     elif parameter.lower == 0.0:
         low, high = 0.4 * centre, 2.0 * centre or 1.0
     else:
-        low, high = centre - abs(centre) - 1.0, centre + abs(centre) + 1.0
-    near = np.linspace(low, high, _POINTS)
+        reach = 1.5 * abs(centre) or 1.0
+        low, high = centre - reach, centre + reach
+    n = _POINTS if functions.model.design.residual is None else _OF_STRUCTURE
+    near = np.linspace(low, high, n)
     low, high = min(low, float(seen.min())), max(high, float(seen.max()))
     room = 0.04 * (high - low)
-    wide = np.linspace(low - room, high + room, _POINTS)
+    wide = np.linspace(low - room, high + room, n)
     grid = np.union1d(near, wide)
     inside = (grid > parameter.lower + 0.2 * room) & (grid < parameter.upper - 0.2 * room)
     return np.asarray(grid[inside])
@@ -120,16 +124,22 @@ def _rise(
     values = np.repeat(functions.values(best), len(x), axis=0)
     values[:, pair[0]], values[:, pair[1]] = x, y
     which = np.tile(np.array(free, dtype=np.intp), (len(x), 1))
-    points, reached = points_on(
-        functions, Surface(which, values[:, free]), np.repeat(best, len(x), axis=0)
-    )
-    deviance = np.where(reached, functions.deviance(points), np.nan)
+    # Trials outside of all covariances of the structure are no points.
+    with np.errstate(all="ignore"):
+        points, reached = points_on(
+            functions, Surface(which, values[:, free]), np.repeat(best, len(x), axis=0)
+        )
+        deviance = np.where(reached, functions.deviance(points), np.nan)
     return np.asarray((deviance - functions.deviance(best)[0]).reshape(len(grids[1]), -1))
 
 
 def _contours(ax: Axes, x: FloatArray, y: FloatArray, rise: FloatArray) -> None:
     levels = [float(chi2_quantile(share, 2)) for share in _REGIONS]
-    top = float(np.nanmax(rise)) if np.isfinite(rise).any() else 0.0
+    known = np.isfinite(rise)
+    # Only where there are covariance matrices.
+    ax.set_xlim(*x[known.any(axis=0)][[0, -1]])
+    ax.set_ylim(*y[known.any(axis=1)][[0, -1]])
+    top = float(rise[known].max())
     further = [level for level in (20.0, 50.0, 100.0, 200.0, 500.0, 1000.0) if level < top]
     ax.contour(x, y, rise, levels=[*levels, *further], colors=PALE, linewidths=0.8)
     lines = ax.contour(x, y, rise, levels=levels, colors=INK, linewidths=1.0)

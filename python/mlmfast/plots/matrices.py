@@ -41,7 +41,7 @@ def matrix_plot(
     columns = "" if which in "XZ" else "rows of the data"
     return heat_map(
         matrix,
-        f"{_TITLES.get(which, which)} of {cluster}",
+        f"{_TITLES.get(which, which)} of {_label(cluster)}",
         ax,
         xlabel=columns,
         ylabel="rows of the data",
@@ -61,7 +61,7 @@ def correlation_plot(fit: Fitted, cluster: object, kind: str, ax: Axes | None) -
             return heat_map(found, "Residual correlation", ax, largest=1.0)
     cluster = _first(fit) if cluster is None else cluster
     matrix = (V if kind == "marginal" else R)(fit, cluster)
-    title = f"{kind.capitalize()} correlation of {cluster}"
+    title = f"{kind.capitalize()} correlation of {_label(cluster)}"
     return heat_map(_correlations(matrix), title, ax, largest=1.0)
 
 
@@ -82,7 +82,14 @@ def _term(fit: Fitted, term: str | None) -> str:
     return str(groups[0])
 
 
-def _first(fit: Fitted) -> str:
-    """The first cluster of the largest size."""
+def _first(fit: Fitted) -> str | None:
+    """The first cluster of the largest size; None, all rows, where there are no clusters."""
+    design = fit._needs_source("a picture of a matrix").design
+    if not fit._record.groups and design.residual is None:
+        return None
     _, codes, labels = subjects_of(fit, None)
     return str(labels[int(np.argmax(np.bincount(codes, minlength=len(labels))))])
+
+
+def _label(cluster: object) -> str:
+    return "all rows" if cluster is None else str(cluster)

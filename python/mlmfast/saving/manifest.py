@@ -23,7 +23,7 @@ def manifest(fit: Fitted) -> dict[str, Any] | None:
         ``versions`` and ``platform`` of the process that fitted, ``time`` (UTC), ``call`` (the
         arguments given, but for the data), ``seed`` of the engine's random probes (None where there
         are none: nothing else in a fit is random) and ``data``, digests as `LMM.fingerprint` gives
-        them (a reduction has none). A saved fit keeps it.
+        them (of a reduction, the marks of its parts). A saved fit keeps it.
 
     Examples
     --------

@@ -53,7 +53,8 @@ class WithNugget(Spatial):
         shared = super().correlations(r[slice(None, -1)])
         own = (self.lags == 0).astype(np.float64)
         # The share of the nugget stands on the diagonal alone.
-        return shared * (share * -1.0 + 1.0) + concatenate([share] * len(own)) * own
+        alone: Jet = concatenate([share] * len(own)) * own
+        return shared * (share * -1.0 + 1.0) + alone
 
     def unconstrained(self, r: FloatArray) -> FloatArray:
         share = r[:, -1:]

@@ -41,7 +41,7 @@ class HomogeneousDiagonal(ScaledCorrelation):
     contains_residual: ClassVar[bool] = True
     contained_in: ClassVar[tuple[str, ...]] = (
         *("diag", "cs", "ar1", "ad", "hf"),
-        *("sp_exp", "sp_gau", "sp_pow", "sp_sph", "sp_matern"),
+        *("sp_exp", "sp_gau", "sp_pow", "sp_sph", "sp_matern", "sp_lin", "sp_linl", "sp_ratio"),
     )
 
     @cached_property

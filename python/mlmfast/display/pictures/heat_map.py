@@ -40,7 +40,8 @@ def heat_map(
     """
     values = matrix.to_numpy(dtype=np.float64)
     drawn = axes_or_new(ax, _size(values.shape))
-    top = float(np.nanmax(np.abs(values))) if largest is None and values.size else largest
+    finite = values[np.isfinite(values)]
+    top = float(np.abs(finite).max(initial=0.0)) if largest is None else largest
     top = top or 1.0
     image = drawn.imshow(values, cmap=_colours(), vmin=-top, vmax=top, aspect="auto")
     if values.shape[0] == values.shape[1]:
@@ -48,7 +49,7 @@ def heat_map(
     if max(values.shape) <= _WRITTEN:
         _write(drawn, values, top)
     elif drawn.figure is not None:
-        lower = -top if np.nanmin(values) < 0 else 0.0
+        lower = -top if finite.min(initial=0.0) < 0 else 0.0
         bar = drawn.figure.colorbar(image, ax=drawn, shrink=0.8)
         bar.ax.set_ylim(lower, top)
     _name(drawn, matrix)
@@ -73,7 +74,8 @@ def _colours() -> Any:
 
 def _write(ax: Axes, values: np.ndarray[Any, Any], top: float) -> None:
     size = 9 if max(values.shape) <= 6 else 7
-    whole = bool((values == np.round(values)).all()) and float(np.abs(values).max()) < 1e5
+    known = values[np.isfinite(values)]
+    whole = bool((known == np.round(known)).all()) and np.abs(known).max(initial=0.0) < 1e5
     for (i, j), value in np.ndenumerate(values):
         if np.isfinite(value):
             text = f"{value:.0f}" if whole else _number(float(value))

@@ -33,6 +33,8 @@ _LOST = 1e-13
 _INVERTED = 1e-7
 #: Rise of -2 log-likelihood that is rounding of such an engine.
 _ROUNDING = 1e-4
+#: Fall of -2 log-likelihood below an end that no rounding makes.
+_FAR_BELOW = 1.0
 #: No other ends.
 _NOWHERE = OpenEnds(np.empty((0, 0)), np.empty((0, 0)))
 
@@ -148,6 +150,13 @@ class _Way:
                 return theta[None] if end.unproven is None else end.unproven.theta
         return None
 
+    def is_far_below(self, row: int, theta: FloatArray) -> bool:
+        """Whether -2 log-likelihood at theta (1, n_theta) is far below where the fit has ended."""
+        own = self.of_fit(row)
+        self.n_elsewhere[row] += 1
+        value = own.criterion.value(theta, own.chosen)[0]
+        return bool(value < self.found.newton.value[row] - _FAR_BELOW)
+
     def revalue(self, row: int) -> None:
         """Take the value of where a fit is through V, to be compared with others."""
         if self.through is not None and self.through.criterion is not self.criterion:
@@ -176,17 +185,21 @@ def _follow_all(
             if is_near_singular(way.parts, found.theta[[row]])[0]:
                 way.revalue(row)
             fell = _follow_others(way, row, own, singular, 0)
-        elif _follow_stalled(way, row, own, singular):
-            without_bound.add(row)
-            continue
+        else:
+            has_no_end, fell = _follow_stalled(way, row, own, singular)
+            if has_no_end:
+                without_bound.add(row)
+                continue
         fell = way.falls(row, own.lost) if fell is None else fell
         if fell is not None:
             elsewhere[row] = fell
     return tuple(sorted(singular)), tuple(sorted(without_bound)), elsewhere
 
 
-def _follow_stalled(way: _Way, row: int, own: OpenEnds, singular: set[int]) -> bool:
-    """Bring a fit that stalled to its end; whether there is none.
+def _follow_stalled(
+    way: _Way, row: int, own: OpenEnds, singular: set[int]
+) -> tuple[bool, FloatArray | None]:
+    """Bring a fit that stalled to its end; whether there is none, and where others have none.
 
     Other starts have come to rest behind the barrier where there is an end, and so has one from
     where the fit had stalled: the way goes on from the lowest, unless it leads no lower.
@@ -199,19 +212,19 @@ def _follow_stalled(way: _Way, row: int, own: OpenEnds, singular: set[int]) -> b
     if others:
         fell = _follow_others(way, row, own, singular, 1)
         if fell is None and row in singular and newton.value[row] < value + _CLEARLY:
-            return False
+            return False, None
     is_where_it_was = bool((found.theta[row] == stalled[0]).all())
     end = way.end(row, stalled, False, False)
     if end.without_bound and not was_converged:
         singular.discard(row)
         _goes_on(found, row, end)
-        return True
+        return True, None
     if _takes(found, row, end, in_any_case=not was_converged and is_where_it_was):
         singular.discard(row)
         singular |= {row} if end.is_singular else set()
     if not others:
-        _follow_others(way, row, own, singular, 0)
-    return False
+        fell = _follow_others(way, row, own, singular, 0)
+    return False, fell
 
 
 def _follow_others(
@@ -221,7 +234,7 @@ def _follow_others(
 
     The first ``n_counted`` ones count as the fit's own.
     """
-    found, fell = way.found, None
+    found, fell, nowhere = way.found, None, list[FloatArray]()
     for k, theta in enumerate(own.theta):
         end = way.end(row, theta[None], True, k >= n_counted)
         if end.without_bound:
@@ -230,9 +243,12 @@ def _follow_others(
             singular.discard(row)
             singular |= {row} if end.is_singular else set()
         elif end.newton is None and end.unproven is None:
-            # The way is lost in rounding: by the largest weight there is none, or an end.
-            fall = way.falls(row, theta[None])
-            fell = fell if fall is None else fall
+            nowhere.append(theta[None])
+    for theta in nowhere if fell is None else ():
+        # The way is lost in rounding: far below all ends, or told by the largest weight.
+        fell = theta if way.is_far_below(row, theta) else way.falls(row, theta)
+        if fell is not None:
+            break
     return fell
 
 

@@ -56,7 +56,7 @@ def anova(
         For type I, another definition than lmerTest's, or terms that others contain.
     """
     kind = type_number(type)
-    if kind == 1 or (definition or "lmerTest").lower() != "lmertest":
+    if kind in {1, 4} or (definition or "lmerTest").lower() != "lmertest":
         raise ModelError(
             "where a fixed factor is eliminated anova() tests each term after all others (types II "
             "and III by lmerTest's definition); leave type= and definition= out, or use "

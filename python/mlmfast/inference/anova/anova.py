@@ -1,4 +1,4 @@
-"""Tables of F tests of the fixed effects: type I, II and III."""
+"""Tables of F tests of the fixed effects: type I, II, III and IV."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mlmfast.degrees_of_freedom import method_of
 from mlmfast.design.columns.model_matrix import INTERCEPT
 from mlmfast.design.design import Design
 from mlmfast.display.table_result import TableResult
+from mlmfast.distributions import two_sided
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.formula.smooth_terms import is_smooth_label
@@ -36,10 +37,11 @@ from mlmfast.inference.anova.row_bases import (
     one_after_the_other,
     orthonormal_over_cells,
 )
-from mlmfast.inference.contrasts.linear_tests import FTest, f_test
+from mlmfast.inference.anova.type_four import type_four
+from mlmfast.inference.contrasts.linear_tests import FTest, f_test, linear_tests
 
-_TYPES = {"1": 1, "2": 2, "3": 3, "I": 1, "II": 2, "III": 3}
-_ROMAN = {1: "I", 2: "II", 3: "III"}
+_TYPES = {"1": 1, "2": 2, "3": 3, "4": 4, "I": 1, "II": 2, "III": 3, "IV": 4}
+_ROMAN = {1: "I", 2: "II", 3: "III", 4: "IV"}
 _BY_ORDER = (
     "car's type III tests coefficients: where columns of X are aliased, as here, it depends on the "
     "order of levels, which the hypotheses of definition='SAS' do not"
@@ -57,13 +59,20 @@ class AnovaTable(TableResult):
         Chisq and "Pr(>Chisq)".
     hypotheses : dict of DataFrame
         For each term the matrix L of its hypothesis L beta = 0, a column a coefficient.
+    components : DataFrame or None
+        Each row of each hypothesis by itself, as LCOMPONENTS of PROC MIXED prints them: term, row,
+        estimate, se, df, statistic, p_value; None beside an eliminated factor. Their rows are
+        those of ``definition``; that of SAS sets each level against the last.
     type, definition, ddf
         What was asked for.
     """
 
-    _metadata = ["title", "notes", "hypotheses", "type", "definition", "ddf"]  # noqa: RUF012
+    _metadata = [  # noqa: RUF012
+        "title", "notes", "hypotheses", "components", "type", "definition", "ddf",
+    ]  # fmt: skip
 
     hypotheses: dict[str, pd.DataFrame] = copied()
+    components: pd.DataFrame | None = copied()
 
     def __init__(
         self,
@@ -74,9 +83,11 @@ class AnovaTable(TableResult):
         definition: str,
         ddf: str,
         notes: tuple[str, ...],
+        components: pd.DataFrame | None = None,
     ) -> None:
         super().__init__(frame, notes)
         self.hypotheses = hypotheses
+        self.components = components
         self.type = type
         self.definition = definition
         self.ddf = ddf
@@ -113,8 +124,10 @@ def anova(
     *fits
         Other fits to compare with; see `mlmfast.compare`, which ``**comparison`` goes to.
     type
-        1 (each term after those before it), 2 (after all that do not contain it) or 3
-        (estimable functions of all cells; independent of contrasts and of cell counts).
+        1 (each term after those before it), 2 (after all that do not contain it), 3 (estimable
+        functions of all cells; independent of contrasts and of cell counts) or 4 (contrasts
+        between cells that occur, weighted alike: PROC GLM's type IV, for empty cells, where it
+        may depend on the order of levels).
     ddf
         Method for the denominator degrees of freedom; that of the fit by default.
     definition
@@ -167,6 +180,7 @@ def _tests_of_terms(
     matrices = _matrices(fit, functions, kind, definition)
     own = {term.label: functions.kept_of_term(t) for t, term in enumerate(functions.terms)}
     rows, hypotheses, empty, without = {}, {}, [], {}
+    parts: list[pd.DataFrame] = []
     for label, L in matrices.items():
         if len(L) == 0:
             empty.append(label)
@@ -176,6 +190,12 @@ def _tests_of_terms(
         hypotheses[label] = pd.DataFrame(full, columns=list(fit._record.x_names))
         test = f_test(fit, full, ddf, term=own[label])
         rows[label] = table_row(test, chisq)
+        scales = next(
+            c.scales
+            for t, c in zip(functions.terms, functions.cells, strict=True)
+            if t.label == label
+        )
+        parts.append(_components(fit, label, in_units(full, scales), ddf, test))
         if test.note:
             without[label] = test.note
     curves = [term.label for term in functions.terms if is_smooth_label(term.label)]
@@ -207,6 +227,38 @@ def _tests_of_terms(
         definition=definition,
         ddf=str(fit.ddf if ddf is None else ddf),
         notes=tuple(notes),
+        components=pd.concat(parts, ignore_index=True),
+    )
+
+
+def in_units(L: FloatArray, scales: FloatArray) -> FloatArray:
+    """Rows of a hypothesis in the units of the covariates, which have mean square 1 in it.
+
+    Examples
+    --------
+    >>> in_units(np.array([[4.0], [6.0]]), np.array([2.0, 3.0])).tolist()
+    [[2.0], [2.0]]
+    """
+    if len(L) % len(scales):
+        return L
+    return np.asarray(L / np.repeat(scales, len(L) // len(scales))[:, None])
+
+
+def _components(fit: Fitted, label: str, L: FloatArray, ddf: Any, test: FTest) -> pd.DataFrame:
+    """t tests of the rows of a hypothesis; where a method has degrees by term, the term's."""
+    basis = fit._basis(ddf)
+    found = linear_tests(fit, L, ddf=ddf)
+    df = found.df if basis.by_coefficient is None else np.full(len(L), test.df_den)
+    return pd.DataFrame(
+        {
+            "term": label,
+            "row": np.arange(1, len(L) + 1),
+            "estimate": found.estimate,
+            "se": found.se,
+            "df": df,
+            "statistic": found.statistic,
+            "p_value": two_sided(found.statistic, df),
+        }
     )
 
 
@@ -232,7 +284,7 @@ def hypothesis_matrices(
     functions
         Estimable functions of the design.
     kind
-        1, 2 or 3.
+        1, 2, 3 or 4.
     definition
         "SAS", "lmerTest", "mmrm" (the same hypotheses by other rows) or "car".
     vcov : shape (r, r)
@@ -250,6 +302,8 @@ def hypothesis_matrices(
 
 
 def _by_sas(functions: EstimableFunctions, t: int, kind: int, definition: str) -> FloatArray:
+    if kind == 4:
+        return type_four(functions, t)
     L = {1: type_one, 2: type_two, 3: type_three}[kind](functions, t)
     if definition == "SAS":
         return in_coding(functions, t, L, from_last_level)
@@ -269,6 +323,8 @@ def _is_sequential(terms: tuple[TermParts, ...], t: int, kind: int) -> bool:
 
 
 def _by_car(functions: EstimableFunctions, t: int, kind: int, definition: str) -> FloatArray:
+    if kind == 4:
+        raise ModelError("type IV is SAS's; leave definition='car' out")
     if kind == 3:
         return orthonormal_over_cells(functions, t, of_coefficients(functions, t))
     L = type_one(functions, t) if kind == 1 else type_two(functions, t, TermParts.is_within)
@@ -346,10 +402,10 @@ def without_f(reasons: Mapping[str, str]) -> list[str]:
 
 
 def type_number(kind: int | str) -> int:
-    """Type of test from what a user writes: 1, 2, 3, "III", ..."""
+    """Type of test from what a user writes: 1, 2, 3, 4, "III", ..."""
     number = _TYPES.get(str(kind).upper().removeprefix("TYPE").strip())
     if number is None or isinstance(kind, bool):
-        raise ModelError(f"type is {kind!r}; use 1, 2 or 3 (or 'I', 'II', 'III')")
+        raise ModelError(f"type is {kind!r}; use 1, 2, 3 or 4 (or 'I', 'II', 'III', 'IV')")
     return number
 
 

@@ -157,7 +157,8 @@ class EstimateTable(TableOfEstimates):
             Value tested for.
         adjust
             Adjustment within each family; by default that of the table. One-sided tests have
-            "sidak" in place of "tukey", "dunnett", "mvt", "simulation" and "scheffe".
+            "sidak" in place of "tukey", "dunnett", "mvt", "simulation" and "scheffe"; "dunnett"
+            by name is Dunnett's one-sided test, for comparisons with a control.
         joint
             One F test a family: all its functions are 0.
         by
@@ -197,7 +198,7 @@ class EstimateTable(TableOfEstimates):
             return joint_test(functions)
         kept = self.adjust if adjust is None else adjustment_name(adjust)
         if not asked.is_plain:
-            kept = one_sided_adjustment(kept, adjust is not None)
+            kept = one_sided_adjustment(kept, adjust is not None, asked.side)
         elif level is not None:
             raise ModelError("level is for tests with a side or a margin; see summary(level=)")
         other = type(self)(

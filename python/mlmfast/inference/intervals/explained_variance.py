@@ -88,7 +88,8 @@ class _Weights:
         """Mean of z z' over the rows, or of its part "within", "between" or "mean", (q, q)."""
         z, shares = self.columns(t), self._shares
         if shares is not None:
-            return _weighted_moment(z, shares, part, self._codes)
+            codes = None if part in {"all", "mean"} else self._codes
+            return _weighted_moment(z, shares, part, codes)
         mean = np.outer(z.mean(axis=0), z.mean(axis=0))
         if part == "all":
             return np.asarray(z.T @ z / len(z))
@@ -99,12 +100,14 @@ class _Weights:
         return between if part == "between" else np.asarray(z.T @ z / len(z) - mean - between)
 
 
-def _weighted_moment(z: FloatArray, shares: FloatArray, part: str, codes: CodeArray) -> FloatArray:
+def _weighted_moment(
+    z: FloatArray, shares: FloatArray, part: str, codes: CodeArray | None
+) -> FloatArray:
     """`_Weights.moment` over rows that each stand for several."""
     n = shares.sum()
     center = shares @ z / n
     mean, whole = np.outer(center, center), (z * shares[:, None]).T @ z / n
-    if part in {"all", "mean"}:
+    if codes is None:
         return np.asarray(whole if part == "all" else mean)
     between = _between(z, codes, shares) * (n - 1.0) / n
     return between if part == "between" else np.asarray(whole - mean - between)

@@ -53,7 +53,7 @@ class MaximumT:
 
     def __init__(self, correlation: FloatArray) -> None:
         self._m = len(correlation)
-        self._loadings = _product_form(correlation)
+        self._loadings = product_form(correlation)
         values, vectors = np.linalg.eigh(correlation)
         kept = values > 1e-10 * values[-1]
         rows = vectors[:, kept] * np.sqrt(values[kept])
@@ -68,7 +68,7 @@ class MaximumT:
         if self._m == 1:
             return single
         if self._loadings is not None:
-            return min(_product_tail(c, df, self._loadings), 1.0)
+            return min(product_tail(c, df, self._loadings), 1.0)
         bonferroni = self._m * single
         if bonferroni > _TAIL:
             value = float(_radial_tail(c / self._largest_cosines, self._rank, df).mean())
@@ -179,7 +179,7 @@ def _uniform_points(size: int, log2_points: int) -> FloatArray:
     return np.clip(sobol.random_base2(log2_points), 1e-12, 1 - 1e-12)
 
 
-def _product_form(correlation: FloatArray) -> FloatArray | None:
+def product_form(correlation: FloatArray) -> FloatArray | None:
     """Loadings l, all below 1 in size, with C_ij = l_i l_j off the diagonal, if there are any."""
     m = len(correlation)
     if m == 1:
@@ -203,13 +203,16 @@ def _product_form(correlation: FloatArray) -> FloatArray | None:
     return loadings if fits and np.abs(loadings).max() < 1 - 1e-6 else None
 
 
-def _product_tail(c: float, df: float, loadings: FloatArray) -> float:
+def product_tail(c: float, df: float, loadings: FloatArray, sides: int = 2) -> float:
+    """P(max |T| > c), or P(max T > c) for one side, of statistics with correlations l_i l_j."""
     nodes, weights = scale_nodes(df)
     outside = np.zeros((len(nodes), len(_Z)))
     for loading in loadings:
         rest = np.sqrt(1 - loading**2)
         bound, centre = (c * nodes)[:, None] / rest, loading * _Z / rest
-        tails = special.ndtr(centre - bound) + special.ndtr(-centre - bound)
+        tails = special.ndtr(centre - bound)
+        if sides == 2:
+            tails = tails + special.ndtr(-centre - bound)
         outside += np.log1p(-np.minimum(tails, 1 - 1e-16))
     return float(weights @ (-np.expm1(outside) @ _DENSITY))
 

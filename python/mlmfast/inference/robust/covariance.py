@@ -34,6 +34,7 @@ from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
+from mlmfast.fitted.source import FitSource
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.running.cached import cached_property
 from mlmfast.words import is_one_of
@@ -152,12 +153,14 @@ def robust_covariance(
     """
     if not is_one_of(kind, KINDS):
         raise ModelError(f"kind is {kind!r}; use one of {', '.join(KINDS)}")
-    source = fit._needs_source("a cluster-robust covariance")
+    source = fit._needs_source("a cluster-robust covariance", of_sums=True)
     design, record = source.design, fit._record
     if square_root is None:
         square_root = "cholesky" if design.residual is None else "whitened"
     if not is_one_of(square_root, SQUARE_ROOTS):
         raise ModelError(f"square_root is {square_root!r}; use 'cholesky' or 'whitened'")
+    if design.condensed is not None:
+        _check_sums(source, record, cluster, kind == "CR2" and square_root == "cholesky")
     clusters = cluster_factor(source, record, cluster)
     p, m = record.rank, clusters.n_levels
     scores, meat, leverage = np.empty((m, p)), np.empty((m, p, p)), np.empty((m, p, p))
@@ -167,6 +170,28 @@ def robust_covariance(
         scores[blocks.clusters], meat[blocks.clusters], leverage[blocks.clusters] = parts
     covariance = record.vcov @ (scores.T @ scores) @ record.vcov
     return RobustCovariance(kind, m, (covariance + covariance.T) / 2, record.vcov, meat, leverage)
+
+
+def _check_sums(source: FitSource, record: FitRecord, cluster: object, by_row: bool) -> None:
+    """Refuse what sums over the rows of each cluster do not tell.
+
+    Raises
+    ------
+    ModelError
+    """
+    known = [group.name for group in record.groups]
+    if source.design.residual is not None:
+        what = "a cluster-robust covariance goes by single subjects, and a reduction by visits"
+    elif cluster is not None and cluster not in known:
+        what = f"clusters are those of the model ({', '.join(known)}), and a reduction by these"
+    elif by_row:
+        raise ModelError(
+            "the Cholesky root of CR2 goes by single rows, and a reduction holds sums over those "
+            "of each cluster; use square_root='whitened', or kind='CR3'"
+        )
+    else:
+        return
+    raise ModelError(f"{what} holds sums; fit the rows: mlm.lmm(formula, data)")
 
 
 def _blocks(

@@ -130,16 +130,16 @@ def _n_rows(data: Any) -> int | None:
 
 def _check_numbers(frame: Frame, name: str, part: Part) -> None:
     """Refuse text in a column that holds numbers elsewhere, naming the row."""
-    if not frame.has(name) or frame.is_numeric(name):
+    if not frame.has(name) or frame.is_numeric(name) or frame.logical(name) is not None:
         return
     for row, value in enumerate(np.asarray(part.frame[name], dtype=object).tolist()):
         if not _is_number(value):
             raise DataError(
-                f"column {name!r} holds numbers elsewhere, and {value!r} in row "
+                f"column {name!r} must hold numbers, and holds {value!r} in row "
                 f"{row + part.first_row}; mend that value, or leave the row out"
             )
     raise DataError(
-        f"column {name!r} holds numbers elsewhere, and here text or logicals that read like "
+        f"column {name!r} must hold numbers, and holds text that reads like "
         "numbers; make it a column of numbers"
     )
 

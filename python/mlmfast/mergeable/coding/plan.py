@@ -18,7 +18,7 @@ from mlmfast.design.columns.expressions import States
 from mlmfast.design.columns.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec
 from mlmfast.design.input_columns import variables_used
 from mlmfast.design.random_structure import term_structure
-from mlmfast.errors import FormulaError
+from mlmfast.errors import FormulaError, ModelError
 from mlmfast.formula.functions import variables_of
 from mlmfast.formula.mixed_formula import MixedFormula, parse_formula
 from mlmfast.formula.residual_formula import ResidualFormula, parse_residual
@@ -29,6 +29,8 @@ from mlmfast.running.cached import cached_property
 
 #: Rows of the examples by which columns are told apart.
 _EXAMPLES = 7
+#: Columns of X, Z and y.
+MOST_COLUMNS = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,6 +222,21 @@ def plan_of(
     found = {**survey.levels, **levels}
     plain = {name: _contrast(_plain(value)) for name, value in contrasts.items()}
     return Plan(formula, weights, offset, plain, found, survey.means, states, residual=residual)
+
+
+def check_width(plan: Plan) -> None:
+    """Refuse more columns than few rows a cluster can stand for.
+
+    Raises
+    ------
+    ModelError
+    """
+    if plan.places.n > MOST_COLUMNS:
+        raise ModelError(
+            f"the model has {plan.places.n:,} columns, and a reduction takes at most "
+            f"{MOST_COLUMNS:,}: make a factor of many levels a random effect, or fit the rows, "
+            "mlm.lmm(formula, data), where it is eliminated"
+        )
 
 
 def with_origin(plan: Plan, columns: list[FloatArray]) -> Plan:

@@ -23,7 +23,7 @@ def unit_arrays(units: CondensedUnits) -> dict[str, NDArray[Any]]:
         "arm": np.array([key.arm for key in keys], dtype=np.int64),
         "visits": np.array([v for key in keys for v in key.visits], dtype=np.int64),
         "n_visits": np.array([len(key.visits) for key in keys], dtype=np.int64),
-        "count": np.array([own.count for own in patterns], dtype=np.int64),
+        "count": np.array([own.n_subjects for own in patterns], dtype=np.int64),
         "n_weights": np.array([len(own.weights) for own in patterns], dtype=np.int64),
         "weight": np.concatenate([np.zeros(0), *(own.weights for own in patterns)]),
         "value": np.concatenate([np.zeros(0), *(own.values.reshape(-1) for own in patterns)]),

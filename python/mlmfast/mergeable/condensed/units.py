@@ -38,13 +38,13 @@ class Pattern(NamedTuple):
 
     Attributes
     ----------
-    count
+    n_subjects
         Subjects of the pattern.
     values : shape (k, n_visits, n_columns)
     weights : shape (k,), what each counts
     """
 
-    count: int
+    n_subjects: int
     values: FloatArray
     weights: FloatArray
 
@@ -91,12 +91,12 @@ class CondensedUnits:
     @property
     def n_closed(self) -> int:
         """Subjects that are closed."""
-        return sum(pattern.count for pattern in self.patterns.values())
+        return sum(pattern.n_subjects for pattern in self.patterns.values())
 
     @property
     def n_rows(self) -> int:
         """Rows that were read."""
-        closed = sum(own.count * len(key.visits) for key, own in self.patterns.items())
+        closed = sum(own.n_subjects * len(key.visits) for key, own in self.patterns.items())
         return closed + len(self.open_rows.positions)
 
     @property
@@ -224,7 +224,7 @@ def _merged(patterns: Sequence[Pattern]) -> Pattern:
         return patterns[0]
     values = np.concatenate([own.values for own in patterns])
     weights = np.concatenate([own.weights for own in patterns])
-    return _compressed(values, weights, sum(own.count for own in patterns))
+    return _compressed(values, weights, sum(own.n_subjects for own in patterns))
 
 
 def _compressed(block: FloatArray, weights: FloatArray | None, count: int) -> Pattern:

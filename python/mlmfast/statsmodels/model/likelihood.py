@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.errors import DataError
 from mlmfast.running.cached import cached_property
 
 
@@ -143,9 +144,22 @@ class Likelihood:
         return np.append(-np.asarray(beta, dtype=np.float64), 1.0)
 
     def scale(self, beta: FloatArray) -> float:
-        """The residual variance at beta."""
+        """The residual variance at beta.
+
+        Raises
+        ------
+        DataError
+            Where nothing but rounding is left of it.
+        """
         r = self._residual(beta)
-        return float(r @ self._solved[1] @ r) / self.degrees
+        squares = float(r @ self._solved[1] @ r)
+        if not squares > 0.0:
+            raise DataError(
+                "the response has no residual variance: the fixed and random effects reproduce it "
+                "exactly, so the likelihood has no maximum; check how the response was made, or "
+                "leave out the random effects that give it"
+            )
+        return squares / self.degrees
 
     def value(self, beta: FloatArray) -> float:
         """The log-likelihood with sigma^2 profiled out, all constants but log|X'X|."""

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+#: Borders of conditions that have a tick each.
+_MOST_TICKS = 20
+
 
 def nested_loop_plot(
     result: Shown,
@@ -40,7 +43,8 @@ def nested_loop_plot(
     if MEASURES[name].ideal:
         ax.axhline(float(MEASURES[name].ideal), color=PALE, linewidth=1.0, zorder=0)
     _factors(ax, conditions, edges)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    if len(edges) <= _MOST_TICKS:
+        ax.set_xticks(edges)
     ax.legend(fontsize=8, frameon=False, loc="upper right")
     title = str(frame["estimand"].iloc[0])
     return plain(ax, f"{len(conditions)} conditions in order", name.replace("_", " "), title)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PRINTS = frozenset({"cl", "corr", "cov", "e", "singular", "plots", "plot", "lines"})
 #: One-sided differences from a control, and adjustments that these have.
 _SIDES = {"controll": "less", "controlu": "greater"}
-_ONE_SIDED = frozenset({"none", "bonferroni", "sidak"})
+_ONE_SIDED = frozenset({"none", "bonferroni", "sidak", "dunnett"})
 _ADJUST = {
     "bon": "bonferroni",
     "bonferroni": "bonferroni",
@@ -67,7 +67,8 @@ class Means:
         if self.differences is not None:
             arguments = dict(self.differences)
             side = arguments.pop("side", None)
-            tested = "" if side is None else f".test(side={literal(side)})"
+            how = f"side={literal(side)}, adjust={literal(arguments['adjust'])}"
+            tested = "" if side is None else f".test({how})"
             called = _call(arguments.pop("method"), arguments)
             out.append(f"{means}.contrast({called}){tested}")
         for compared, held in self.slices:
@@ -89,7 +90,7 @@ class Means:
         arguments = dict(self.differences or {})
         side = arguments.pop("side", None)
         made = means.contrast(**arguments)
-        return made if side is None else made.test(side=side)
+        return made if side is None else made.test(side=side, adjust=arguments["adjust"])
 
 
 def _call(first: Any, arguments: Mapping[str, Any]) -> str:

@@ -35,9 +35,10 @@ _REFUSED = {
 }
 _MODEL_SILENT = frozenset(
     {"s", "solution", "cl", "corrb", "covb", "covbi", "e", "e1", "e2", "e3", "intercept", "notest"}
-    | {"singular", "xpvix", "xpvixi", "zeta", "lcomponents", "fullx", "ddfm"}
+    | {"singular", "xpvix", "xpvixi", "zeta", "fullx", "ddfm"}
 )
 _ELSEWHERE = {
+    "lcomponents": "the components of each table of tests: tests[3].components",
     "outp": "fit.predict(), or fit.fittedvalues",
     "outpred": "fit.predict(), or fit.fittedvalues",
     "outpm": "fit.predict(ranef=False)",

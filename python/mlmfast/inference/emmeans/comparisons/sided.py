@@ -10,6 +10,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.distributions import lower_tail, upper_quantile
 from mlmfast.errors import DataError, ModelError
 from mlmfast.inference.multiplicity.adjustments import STEPWISE, stepwise
+from mlmfast.inference.multiplicity.one_sided import OneSidedMaximumT
 
 #: What users write, and R's emmeans understands.
 _SIDES = {
@@ -103,20 +104,23 @@ def hypothesis(null: object, delta: object, side: object) -> Hypothesis:
     return Hypothesis(numbers[0], numbers[1], int(found))
 
 
-def one_sided_adjustment(adjust: str, asked: bool) -> str:
+def one_sided_adjustment(adjust: str, asked: bool, side: int = 0) -> str:
     """The adjustment for one-sided tests: Sidak's for those of sizes, as in R's emmeans.
+
+    Dunnett's is one-sided where it is asked for by name, and there is one side.
 
     Raises
     ------
     ModelError
         Where one of sizes was asked for by name.
     """
-    if adjust not in _TWO_SIDED_ONLY:
+    if adjust not in _TWO_SIDED_ONLY or (asked and side and adjust in {"dunnett", "mvt"}):
         return adjust
     if asked:
         raise ModelError(
             f"adjust={adjust!r} is of the sizes of statistics, and these tests are one-sided; use "
-            "'sidak', 'bonferroni', 'holm', 'hochberg', 'hommel', 'BH' or 'none'"
+            "'sidak', 'bonferroni', 'holm', 'hochberg', 'hommel', 'BH', 'none', or with a side and "
+            "a control 'dunnett'"
         )
     return "sidak"
 
@@ -128,6 +132,7 @@ def sided_tests(
     asked: Hypothesis,
     adjust: str,
     level: float,
+    correlation: FloatArray | None = None,
 ) -> dict[str, FloatArray]:
     """t, p and limits of a family.
 
@@ -137,6 +142,7 @@ def sided_tests(
     se, df : shape (m,).
     asked, adjust, level
         The hypothesis; an adjustment for one-sided tests; level of the limits.
+    correlation : shape (m, m), of the estimates; for "dunnett" and "mvt".
 
     Returns
     -------
@@ -168,6 +174,12 @@ def sided_tests(
     elif adjust in STEPWISE:
         p = stepwise(p, adjust)
     half = upper_quantile(share, df) * se
+    if adjust in {"dunnett", "mvt"} and m > 1:
+        assert correlation is not None, "asked for with it"
+        exact = OneSidedMaximumT(correlation)
+        pairs = list(zip((asked.side * t).tolist(), df.tolist(), strict=True))
+        p = np.array([exact.upper_tail(value, own) for value, own in pairs])
+        half = se * [exact.critical_value(1.0 - level, own) for own in df.tolist()]
     endless = np.full(m, np.inf)
     return {
         "t_ratio": t,

@@ -135,14 +135,16 @@ class TableOfEstimates(TableResult):
         found = self._functions.tests(rows)
         known = {"estimate": found.estimate, "SE": found.se, "df": found.df}
         difference = found.estimate - asked.null
+        with np.errstate(divide="ignore", invalid="ignore"):
+            correlation = self._functions.covariance(rows) / np.outer(found.se, found.se)
         if not asked.is_plain:
-            more = sided_tests(difference, found.se, found.df, asked, self.adjust, level)
+            of_family = (difference, found.se, found.df, asked, self.adjust, level, correlation)
+            more = sided_tests(*of_family)
             limits = {name: more[name] + asked.null for name in ("lower", "upper")}
             return {**known, **more, **limits}
         # A contrast without variance (of a mean with itself) has no test.
         with np.errstate(divide="ignore", invalid="ignore"):
             t = difference / found.se
-            correlation = self._functions.covariance(rows) / np.outer(found.se, found.se)
         family = TestFamily(t, found.df, correlation, self._n_means, self._functions.rank(rows))
         p, width = adjusted(family, self.adjust, level, self.seed)
         half = width * found.se
