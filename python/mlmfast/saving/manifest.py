@@ -38,7 +38,8 @@ def manifest(fit: Fitted) -> dict[str, Any] | None:
         return copy.deepcopy(found)
     if "_manifest" not in fit.__dict__:
         fit.__dict__["_manifest"] = _made(fit)
-    return copy.deepcopy(fit.__dict__["_manifest"])
+    kept: dict[str, Any] = fit.__dict__["_manifest"]
+    return copy.deepcopy(kept)
 
 
 def _made(fit: Fitted) -> dict[str, Any]:
