@@ -260,3 +260,15 @@ def _cross_two(outer: Factor, inner: Factor, separator: str) -> Factor:
         for i, j in zip(first.tolist(), second.tolist(), strict=True)
     )
     return Factor(codes, labels, np.array(labels, dtype=object))
+
+
+def with_logicals(values: Any) -> Any:
+    """Values as logicals where all are, as pandas's are not beside a missing one.
+
+    Examples
+    --------
+    >>> with_logicals(np.array([False, True], dtype=object)).dtype.name
+    'bool'
+    """
+    own = values.dtype.kind == "O" and len(values) > 0
+    return values.astype(bool) if own and all(isinstance(v, (bool, np.bool_)) for v in values) else values

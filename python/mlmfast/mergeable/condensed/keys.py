@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlmfast.arrays import CodeArray
-from mlmfast.data.factor import Factor, code_integers
+from mlmfast.data.factor import Factor, code_integers, with_logicals
 from mlmfast.errors import DataError
 
 #: By column of the data, a value a cell.
@@ -28,13 +28,14 @@ def key_values(factor: Factor) -> NDArray[Any]:
     >>> key_values(Factor(np.array([0], dtype=np.int32), ("2",), np.array([2], dtype=np.int8)))
     array([2])
     """
-    kind = factor.values.dtype.kind
-    if kind in "iu" and (kind == "i" or int(factor.values.max(initial=0)) < 2**63):
-        return np.asarray(factor.values, dtype=np.int64)
+    values = with_logicals(factor.values)
+    kind = values.dtype.kind
+    if kind in "iu" and (kind == "i" or int(values.max(initial=0)) < 2**63):
+        return np.asarray(values, dtype=np.int64)
     if kind in "fb":
-        return np.asarray(factor.values)
+        return np.asarray(values)
     if kind == "M":
-        return np.asarray(factor.values, dtype="datetime64[ns]")
+        return np.asarray(values, dtype="datetime64[ns]")
     return np.array(factor.levels, dtype=object)
 
 
