@@ -271,4 +271,8 @@ def with_logicals(values: Any) -> Any:
     'bool'
     """
     own = values.dtype.kind == "O" and len(values) > 0
-    return values.astype(bool) if own and all(isinstance(v, (bool, np.bool_)) for v in values) else values
+    return (
+        values.astype(bool)
+        if own and all(isinstance(v, (bool, np.bool_)) for v in values)
+        else values
+    )

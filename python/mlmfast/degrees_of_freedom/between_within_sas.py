@@ -97,9 +97,7 @@ def _parts(
     return {t: sizes.get(own) or inside for t, own in held.items()}
 
 
-def _changing_factors(
-    fitted: FittedRows, term: int, codes: CodeArray, n_subjects: int
-) -> _Factors:
+def _changing_factors(fitted: FittedRows, term: int, codes: CodeArray, n_subjects: int) -> _Factors:
     """Classification variables of a term that change within some subject."""
     frame = fitted.frame
     if frame is None or frame.terms[term] == INTERCEPT:
