@@ -262,7 +262,7 @@ def _cross_two(outer: Factor, inner: Factor, separator: str) -> Factor:
     return Factor(codes, labels, np.array(labels, dtype=object))
 
 
-def with_logicals(values: Any) -> Any:
+def with_logicals(values: LevelValues) -> LevelValues:
     """Values as logicals where all are, as pandas's are not beside a missing one.
 
     Examples
@@ -270,9 +270,7 @@ def with_logicals(values: Any) -> Any:
     >>> with_logicals(np.array([False, True], dtype=object)).dtype.name
     'bool'
     """
-    own = values.dtype.kind == "O" and len(values) > 0
-    return (
-        values.astype(bool)
-        if own and all(isinstance(v, (bool, np.bool_)) for v in values)
-        else values
-    )
+    if values.dtype.kind != "O" or not len(values):
+        return values
+    is_logical = all(isinstance(value, bool | np.bool_) for value in values)
+    return values.astype(np.bool_) if is_logical else values

@@ -150,11 +150,15 @@ def _perhaps_rounded(table: pd.DataFrame) -> list[str]:
     Beside a missing value pandas reads whole numbers as floats, and two become one.
     """
     floats = table.select_dtypes("float64")
-    return [name for name in floats if floats[name].hasnans and floats[name].abs().max() >= 2**53]
+    return [
+        str(name) for name in floats if floats[name].hasnans and floats[name].abs().max() >= 2**53
+    ]
 
 
 def _whole_numbers(exact: pd.DataFrame) -> list[str]:
-    return [name for name, dtype in exact.dtypes.items() if pd.api.types.is_integer_dtype(dtype)]
+    return [
+        str(name) for name, dtype in exact.dtypes.items() if pd.api.types.is_integer_dtype(dtype)
+    ]
 
 
 @contextlib.contextmanager

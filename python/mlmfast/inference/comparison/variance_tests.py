@@ -193,9 +193,9 @@ def ranova(fit: Fitted) -> pd.DataFrame:
     Effects of a term with slopes are left out one at a time (its intercept stays), others whole, as
     are terms of other covariance structures than `us` and `diag`.
     ``Pr(>Chisq)`` takes the chi-square distribution, which is conservative, for a variance of 0
-    lies on the boundary; ``Pr(mixture)`` takes the mixture that `test_variance` describes. Variances
-    without a bound (``bounded=False``) have the chi-square's p-value in both columns. ``Df``
-    counts parameters that the data determine; an effect that takes none with it (Df 0) has no test.
+    lies on the boundary; ``Pr(mixture)`` takes the mixture that `test_variance` describes. Of
+    variances without a bound (``bounded=False``) both columns are the chi-square's. ``Df`` counts
+    parameters that the data determine; an effect that takes none with it (Df 0) has no test.
     """
     fit._needs_likelihood("ranova()")
     source, record = fit._needs_source("ranova", of_sums=True), fit._record
@@ -318,8 +318,8 @@ def _null_without_bound(design: Design, t: int, method: str | None) -> str:
     """How the null distribution is had where 0 is within the parameter space."""
     if design.random[t].bounded:
         raise ModelError(
-            "method='chi-square' is for variances without a bound (bounded=False); one of 0 lies on "
-            "the boundary here: use 'exact', 'mixture' or 'bootstrap'"
+            "method='chi-square' is for variances without a bound (bounded=False); one of 0 lies "
+            "on the boundary here: use 'exact', 'mixture' or 'bootstrap'"
         )
     if method in {"exact", "mixture"}:
         raise ModelError(
