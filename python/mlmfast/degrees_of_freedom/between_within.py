@@ -19,8 +19,8 @@ class BetweenWithin(DegreesOfFreedom):
     A coefficient whose column of X changes within some subject, and the intercept, has
     n - n_subjects - (number of columns that change) degrees of freedom; one that does not has
     n_subjects - (number of columns that do not change, the intercept among them). Subjects are
-    those of ``residual=``, or the levels of the outermost grouping factor; smooths have none. A contrast has the
-    smallest number among its coefficients.
+    those of ``residual=``, or the levels of the outermost grouping factor, smooths aside. A
+    contrast has the smallest number among its coefficients.
 
     As mmrm; PROC MIXED's own assignment is ``"between-within-sas"``. nlme's inner-outer
     rule is of the same kind, level by level of nested groups, and is not offered.
