@@ -331,6 +331,14 @@ def test_terms_that_are_made_from_all_rows_are_refused(data):
         mlm.reduce("y ~ factor(f)", [wide])
 
 
+@pytest.mark.parametrize(
+    "formula", ["scale(y) ~ t + (1 | g)", "y ~ t + offset(scale(x)) + (1 | g)"]
+)
+def test_a_response_or_offset_that_goes_by_all_rows_is_refused(data, formula):
+    with pytest.raises(FormulaError, match="in the response or an offset goes by all rows"):
+        mlm.reduce(formula, in_parts(data))
+
+
 def test_a_term_that_is_the_residual_once_more_is_refused(data):
     one = data.dropna().drop_duplicates(["g", "f"])
     formula = "y ~ t + cs(0 + f | g)"
