@@ -130,6 +130,18 @@ def test_variances_without_a_bound_have_no_mixture(plots):
         bounded.test_variance(method="chi-square")
 
 
+def test_comparisons_without_a_bound(plots):
+    fit = mlm.lmm("y ~ A * B + (1 | plot)", plots, bounded=False)
+    same = mlm.lmm("y ~ A * B", plots, residual="cs(B | plot)")
+    null = mlm.lmm("y ~ A * B", plots)
+    own, other = mlm.compare(null, fit), mlm.compare(null, same)
+    assert not own.notes
+    columns = ["Chisq", "Df", "Pr(>Chisq)"]
+    np.testing.assert_allclose(own.iloc[1][columns], other.iloc[1][columns], rtol=1e-6)
+    with pytest.raises(mlm.ModelError, match="conditional AIC counts random effects"):
+        fit.caic()
+
+
 def test_profile_of_a_negative_variance(fit, plots):
     same = mlm.lmm("y ~ A * B", plots, residual="cs(B | plot)")
     own = fit.conf_int(method="profile").loc["var_(Intercept)|plot"]
