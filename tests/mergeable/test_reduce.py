@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast.errors import DataError, ModelError
+from mlmfast.errors import DataError, FormulaError, ModelError
 
 from .data import in_parts, relative, rows
 
@@ -306,16 +306,37 @@ def test_arguments_are_checked(data):
         mlm.reduce("y ~ t", [data], plan=plan, levels={"f": ["a"]})
 
 
+def test_logicals_beside_a_missing_one_are_those_of_other_parts(data):
+    """pandas holds them as objects, and reads them from CSV so."""
+    whole = data.dropna().reset_index(drop=True)
+    whole["b"] = np.arange(len(whole)) % 3 == 0
+    whole["y"] += 3.0 * whole["b"]
+    one, two = whole[:90].astype({"b": object}), whole[90:]
+    one.loc[4, "b"] = None
+    for formula in ("y ~ b + t + (1 | g)", "y ~ t + (1 | g) + (1 | b)"):
+        expected = mlm.lmm(formula, whole.drop(index=4))
+        at_once = mlm.reduce(formula, [one, two])
+        merged = mlm.reduce(formula, [one]) + mlm.reduce(formula, [two])
+        for found in (at_once, merged):
+            assert relative(found.fit().params, expected.params, 1e-2) < 1e-6
+
+
 def test_terms_that_are_made_from_all_rows_are_refused(data):
-    for formula, what in (
-        ("y ~ s(t) + (1 | g)", "a smooth term is made from all rows"),
-        ("y ~ x + us(t | g, by=h)", "is made from all rows"),
-    ):
-        with pytest.raises(ModelError, match=what):
-            mlm.reduce(formula, [data])
+    with pytest.raises(FormulaError, match=r"s\(\) looks at all rows at once"):
+        mlm.reduce("y ~ s(t) + (1 | g)", [data])
+    with pytest.raises(ModelError, match="is made from all rows"):
+        mlm.reduce("y ~ x + us(t | g, by=h)", [data])
     wide = pd.DataFrame({"y": np.arange(1200.0), "f": np.arange(1200) % 600})
     with pytest.raises(ModelError, match="the model has 600 columns"):
         mlm.reduce("y ~ factor(f)", [wide])
+
+
+@pytest.mark.parametrize(
+    "formula", ["scale(y) ~ t + (1 | g)", "y ~ t + offset(scale(x)) + (1 | g)"]
+)
+def test_a_response_or_offset_that_goes_by_all_rows_is_refused(data, formula):
+    with pytest.raises(FormulaError, match="in the response or an offset goes by all rows"):
+        mlm.reduce(formula, in_parts(data))
 
 
 def test_a_term_that_is_the_residual_once_more_is_refused(data):
@@ -382,6 +403,21 @@ def test_predictions_with_effects_and_shares_of_variance(data, formula):
     assert relative(ours.r2(), theirs.r2(), 1e-3) < 1e-10
     assert relative(ours.icc(), theirs.icc(), 1e-3) < 1e-10
     assert relative(ours.cov_theta(), theirs.cov_theta(), 1e-4) < 1e-9
+
+
+@pytest.mark.parametrize("formula", ["y ~ t + (1 | g)", "y ~ f + t + (t | g)"])
+def test_between_within_of_sas_counts_the_rows_that_were_read(data, formula):
+    ours = mlm.reduce(formula, in_parts(data)).fit(ddf="between-within-sas")
+    theirs = mlm.lmm(formula, data, ddf="between-within-sas")
+    assert ours.df.tolist() == theirs.df.tolist()
+
+
+def test_between_within_of_sas_refuses_ranks_over_factors(data):
+    rows = data.dropna().assign(a=lambda d: np.arange(len(d)) % 2 == 0)
+    rows["a"] = rows["a"].map({True: "u", False: "v"})
+    for formula in ("y ~ f + a + (1 | g)", "y ~ f:a + (1 | g)"):
+        with pytest.raises(ModelError, match="takes ranks over the rows of factors"):
+            mlm.reduce(formula, in_parts(rows)).fit(ddf="between-within-sas")
 
 
 def test_comparisons_profiles_and_variances_go_by_the_sums(data):

@@ -7,6 +7,7 @@ corCompSymm (nlme 3.1.162, R 4.2.2), analysis of variance, the dense oracle and 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 import mlmfast as mlm
 from tests.dense import Term, blups, conditional_covariances, log_likelihood, marginal_covariance
@@ -102,6 +103,43 @@ def test_the_same_covariance_as_that_of_the_residuals(uneven, ddf):
     assert errors["se"] == pytest.approx(same.covtest().frame.loc["CS", "se"], rel=1e-5)
     # Without a bound a variance is tested on both sides.
     assert errors["p_value"] == pytest.approx(same.covtest().frame.loc["CS", "p_value"], rel=1e-5)
+
+
+def test_variances_without_a_bound_have_no_mixture(plots):
+    """A correlation of 0 lies within its space: chi-square with 1 df, on either side."""
+    fit = mlm.lmm("y ~ A * B + (1 | plot)", plots, bounded=False)
+    same = mlm.lmm("y ~ A * B", plots, residual="cs(B | plot)")
+    statistic = 2.0 * (same.llf - mlm.lmm("y ~ A * B", plots).llf)
+    p = float(scipy.stats.chi2.sf(statistic, 1))
+    test = fit.test_variance()
+    assert (test.method, test.df) == ("chi-square", 1)
+    assert [test.statistic, test.pvalue] == pytest.approx([statistic, p], rel=1e-6)
+    assert "the variance has no bound" in repr(test)
+    row = fit.ranova().loc["(Intercept) in (1 | plot)"]
+    assert row[["Pr(>Chisq)", "Pr(mixture)"]].tolist() == pytest.approx([p, p], rel=1e-6)
+    for method in ("exact", "mixture"):
+        with pytest.raises(mlm.ModelError, match="this one has none"):
+            fit.test_variance(method=method)
+    with pytest.raises(mlm.ModelError, match="'exact', 'mixture' or 'bootstrap'"):
+        fit.test_variance(method="wald")
+    drawn = fit.test_variance(method="bootstrap", n=200, seed=1)
+    assert drawn.pvalue == pytest.approx(p, abs=4 * drawn.standard_error + 0.05)
+    with pytest.warns(mlm.SingularFitWarning):
+        bounded = mlm.lmm("y ~ A * B + (1 | plot)", plots)
+    with pytest.raises(mlm.ModelError, match="lies on the boundary here"):
+        bounded.test_variance(method="chi-square")
+
+
+def test_comparisons_without_a_bound(plots):
+    fit = mlm.lmm("y ~ A * B + (1 | plot)", plots, bounded=False)
+    same = mlm.lmm("y ~ A * B", plots, residual="cs(B | plot)")
+    null = mlm.lmm("y ~ A * B", plots)
+    own, other = mlm.compare(null, fit), mlm.compare(null, same)
+    assert not own.notes
+    columns = ["Chisq", "Df", "Pr(>Chisq)"]
+    np.testing.assert_allclose(own.iloc[1][columns], other.iloc[1][columns], rtol=1e-6)
+    with pytest.raises(mlm.ModelError, match="conditional AIC counts random effects"):
+        fit.caic()
 
 
 def test_profile_of_a_negative_variance(fit, plots):

@@ -120,3 +120,21 @@ def test_calls_of_r_that_are_other_models(data, call, lost):
     assert any(lost in text for text in found.unmapped)
     with pytest.raises(ModelError, match="cannot be run"):
         found(data)
+
+
+@pytest.mark.parametrize("ddf", ["between-within", "between-within-sas"])
+def test_subjects_are_not_the_rows_that_share_a_curve(data, ddf):
+    """A curve has one column among the fixed effects, as x has: degrees of freedom are alike."""
+    between = data.assign(a=np.where(data["g"] % 2 == 0, "u", "v"))
+    curve = mlm.lmm("y ~ s(x) + a + (1 | g)", between, ddf=ddf)
+    line = mlm.lmm("y ~ x + a + (1 | g)", between, ddf=ddf)
+    assert curve.df.tolist() == line.df.tolist()
+    assert curve.df["av"] == 18.0
+
+
+def test_no_subjects_for_between_within(data):
+    with pytest.raises(ModelError, match="needs subjects, and the model has neither"):
+        mlm.lmm("y ~ s(x) + f", data, ddf="between-within")
+    members = data.assign(h=(data["g"] + 3) % 20)
+    with pytest.raises(ModelError, match=r"all rows share the effects of mm\(g, h\)"):
+        mlm.lmm("y ~ x + (1 | mm(g, h))", members, ddf="between-within")

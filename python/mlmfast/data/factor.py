@@ -260,3 +260,17 @@ def _cross_two(outer: Factor, inner: Factor, separator: str) -> Factor:
         for i, j in zip(first.tolist(), second.tolist(), strict=True)
     )
     return Factor(codes, labels, np.array(labels, dtype=object))
+
+
+def with_logicals(values: LevelValues) -> LevelValues:
+    """Values as logicals where all are, as pandas's are not beside a missing one.
+
+    Examples
+    --------
+    >>> with_logicals(np.array([False, True], dtype=object)).dtype.name
+    'bool'
+    """
+    if values.dtype.kind != "O" or not len(values):
+        return values
+    is_logical = all(isinstance(value, bool | np.bool_) for value in values)
+    return values.astype(np.bool_) if is_logical else values

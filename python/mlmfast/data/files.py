@@ -132,7 +132,33 @@ def _read_text(source: str | bytes, form: TextForm, factors: Sequence[str]) -> p
     _check_header(stream(), form)
     with _strictly():
         table: pd.DataFrame = pd.read_csv(stream(), **_options(form, factors))
+        rounded = _perhaps_rounded(table)
+        if rounded:
+            exact = pd.read_csv(stream(), **_options(form), **_EXACT, usecols=rounded)
+            for name in _whole_numbers(exact):
+                table[name] = exact[name]
     return table
+
+
+#: How pandas reads whole numbers beside missing values without making them floats.
+_EXACT: dict[str, Any] = {"dtype_backend": "numpy_nullable"}
+
+
+def _perhaps_rounded(table: pd.DataFrame) -> list[str]:
+    """Columns that may hold whole numbers, such as of persons, that floats do not hold.
+
+    Beside a missing value pandas reads whole numbers as floats, and two become one.
+    """
+    floats = table.select_dtypes("float64")
+    return [
+        str(name) for name in floats if floats[name].hasnans and floats[name].abs().max() >= 2**53
+    ]
+
+
+def _whole_numbers(exact: pd.DataFrame) -> list[str]:
+    return [
+        str(name) for name, dtype in exact.dtypes.items() if pd.api.types.is_integer_dtype(dtype)
+    ]
 
 
 @contextlib.contextmanager
@@ -214,18 +240,47 @@ def read_text_in_pieces(path: str, columns: Sequence[str], rows: int) -> Iterato
     """Rows of a text file, some at a time; those of a small one all together.
 
     Fields are read as `read_table` reads them. In pieces, a column's type is that of the piece.
+
+    Raises
+    ------
+    DataError
+        Where whole numbers beside missing values would be rounded.
     """
     chosen = list(columns)
     if os.path.getsize(path) <= (_WHOLE // 8 if path.endswith(".gz") else _WHOLE):
         yield read_table(path)[chosen]
         return
+    first, seen = 0, set[str]()
     with _told_of(path), pd.read_csv(path, **_options(_form_of(path)), chunksize=rows) as pieces:
         while True:
             with _strictly():
                 piece = next(pieces, None)
             if piece is None:
                 return
-            yield piece[chosen]
+            piece = piece[chosen]
+            new = [name for name in _perhaps_rounded(piece) if name not in seen]
+            if new:
+                _check_not_rounded(path, new, first, len(piece))
+                seen |= set(new)
+            first += len(piece)
+            yield piece
+
+
+def _check_not_rounded(path: str, names: Sequence[str], first: int, n: int) -> None:
+    exact = pd.read_csv(
+        path,
+        **_options(_form_of(path)),
+        **_EXACT,
+        usecols=list(names),
+        skiprows=range(1, first + 1),
+        nrows=n,
+    )
+    for name in _whole_numbers(exact):
+        raise DataError(
+            f"{path}: column {name!r} holds whole numbers of 16 digits or more beside missing "
+            "values, which would be rounded where a text is read in pieces; write the table as "
+            "Parquet, or the column with a letter"
+        )
 
 
 def _form_of(path: str) -> TextForm:

@@ -19,8 +19,8 @@ class BetweenWithin(DegreesOfFreedom):
     A coefficient whose column of X changes within some subject, and the intercept, has
     n - n_subjects - (number of columns that change) degrees of freedom; one that does not has
     n_subjects - (number of columns that do not change, the intercept among them). Subjects are
-    those of ``residual=``, or the levels of the outermost grouping factor. A contrast has the
-    smallest number among its coefficients.
+    those of ``residual=``, or the levels of the outermost grouping factor, smooths aside. A
+    contrast has the smallest number among its coefficients.
 
     As mmrm; PROC MIXED's own assignment is ``"between-within-sas"``. nlme's inner-outer
     rule is of the same kind, level by level of nested groups, and is not offered.
@@ -61,12 +61,18 @@ def subjects(design: Design) -> tuple[CodeArray, int]:
         if design.condensed is not None:
             return subject.codes, subject.n_levels
         return subject.codes, len(np.unique(subject.codes))
-    if not design.random:
+    used = {term.factor for term in design.random if not _is_of_curves(design, term.factor)}
+    if not used:
         raise ModelError(
             "ddf='between-within' needs subjects, and the model has neither random effects nor a "
             "residual structure; use ddf='residual'"
         )
-    used = {term.factor for term in design.random}
+    shared = next((f for f in used if design.factors[f].has_all_rows), None)
+    if shared is not None:
+        raise ModelError(
+            f"ddf='between-within' needs subjects, and all rows share the effects of "
+            f"{design.factors[shared].name}; use ddf='satterthwaite'"
+        )
     outermost, *inner = sorted(used, key=lambda f: design.factors[f].n_levels)
     codes = design.factors[outermost].codes
     for factor in inner:
@@ -79,6 +85,10 @@ def subjects(design: Design) -> tuple[CodeArray, int]:
                 "crossed; use ddf='satterthwaite'"
             )
     return codes, len(np.unique(codes))
+
+
+def _is_of_curves(design: Design, factor: int) -> bool:
+    return design.factors[factor].has_curves
 
 
 def is_constant(column: FloatArray | None) -> bool:

@@ -16,6 +16,7 @@ from mlmfast.design.columns.model_columns import FactorColumns
 from mlmfast.design.columns.model_matrix import INTERCEPT
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.design.rows import columns_at
+from mlmfast.errors import ModelError
 
 _Factors = frozenset[str]
 
@@ -58,7 +59,7 @@ class BetweenWithinSAS(DegreesOfFreedom):
         terms = _terms(fitted)
         within = {t for t, own in zip(terms, changes, strict=True) if own}
         outside = float(n_subjects - int((~changes).sum()))
-        inside = float(design.n_obs - n_subjects - int(changes.sum()))
+        inside = float(design.n_observations - n_subjects - int(changes.sum()))
         if _is_unstructured(fitted):
             degrees = np.full(len(kept), outside)
         else:
@@ -85,27 +86,47 @@ def _parts(
 ) -> dict[int, float]:
     """Degrees of freedom of each term that changes within subjects."""
     frame = fitted.frame
-    held = {t: _changing_factors(frame, t, codes, n_subjects) for t in within}
+    held = {t: _changing_factors(fitted, t, codes, n_subjects) for t in within}
     sets = {own for own in held.values() if own}
     if len(sets) < 2:
         return dict.fromkeys(within, inside)
     assert frame is not None, "factors are known by a formula"
+    if fitted.design.condensed is not None:
+        raise _needs_rows()
     sizes = _contributions(fitted, frame, codes, sets)
     return {t: sizes.get(own) or inside for t, own in held.items()}
 
 
-def _changing_factors(
-    frame: ModelFrame | None, term: int, codes: CodeArray, n_subjects: int
-) -> _Factors:
+def _changing_factors(fitted: FittedRows, term: int, codes: CodeArray, n_subjects: int) -> _Factors:
     """Classification variables of a term that change within some subject."""
+    frame = fitted.frame
     if frame is None or frame.terms[term] == INTERCEPT:
         return frozenset()
     names = frame.fixed.factors[frame.terms[term]]
     return frozenset(
         name
         for name in names
-        if name in frame.fixed.levels
-        and varies(_codes(frame, name).astype(np.float64), codes, n_subjects)
+        if name in frame.fixed.levels and _changes(fitted, frame, name, codes, n_subjects)
+    )
+
+
+def _changes(
+    fitted: FittedRows, frame: ModelFrame, name: str, codes: CodeArray, n_subjects: int
+) -> bool:
+    """Whether a factor changes within some subject; of a reduction, by its columns of X."""
+    if fitted.design.condensed is None:
+        return varies(_codes(frame, name).astype(np.float64), codes, n_subjects)
+    own = [j for j, t in enumerate(frame.term_of_column) if frame.terms[t] == name]
+    if not own:
+        raise _needs_rows()
+    return any(varies(fitted.design.x[j], codes, n_subjects) for j in own)
+
+
+def _needs_rows() -> ModelError:
+    return ModelError(
+        "ddf='between-within-sas' takes ranks over the rows of factors that change within "
+        "subjects, and a reduction holds sums over them; use ddf='between-within' or "
+        "'satterthwaite', or fit the rows: mlm.lmm(formula, data)"
     )
 
 

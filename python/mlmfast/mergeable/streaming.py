@@ -58,6 +58,13 @@ class Asked:
                 f"{whole}() looks at all rows at once, and rows are reduced part by part here; fit "
                 "a data frame of all rows by mlmfast.lmm"
             )
+        remembers = next(iter(transforms_in([self.parsed.response, *self.parsed.offsets])), None)
+        if remembers is not None:
+            raise FormulaError(
+                f"{remembers} in the response or an offset goes by all rows at once, and rows are "
+                "reduced part by part here; compute the column beforehand, or fit a data frame of "
+                "all rows by mlmfast.lmm"
+            )
         within = None if self.residual is None else parse_residual(self.residual)
         check_reducible(self.parsed, within, self.weights)
         if self.plan is not None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from mlmfast.data.frame import Frame
-from mlmfast.design.columns.expressions import evaluate_numeric
+from mlmfast.design.columns.expressions import evaluate_elsewhere
 from mlmfast.design.design import Design
 from mlmfast.design.input_columns import input_column
 from mlmfast.design.model_frame import grouping_factor
@@ -231,6 +231,6 @@ def _offset(
 ) -> FloatArray | None:
     total = argument
     for expression in expressions:
-        values = evaluate_numeric(expression, frame, "the offset")
+        values = evaluate_elsewhere(expression, frame, "the offset")
         total = values if total is None else total + values
     return total

@@ -206,6 +206,11 @@ _CONCATENATE = {
 }
 
 
+def _is_exact(numbers: FloatArray) -> bool:
+    """Whether integers among some numbers are held as they are."""
+    return bool((np.abs(numbers[np.isfinite(numbers)]) < 2**53).all())
+
+
 class _Pieces:
     """One column of several tables of any libraries and types, all of one kind."""
 
@@ -229,11 +234,13 @@ class _Pieces:
     def factor(self, name: str) -> Factor:
         """Values as a factor, levels united."""
         if self.kind(name) == "number" and not all(map(self._is_whole, self._tables)):
-            return factor_from_floats(self.numbers(name))
+            numbers = self.numbers(name)
+            if not any(map(self._is_whole, self._tables)) or _is_exact(numbers):
+                return factor_from_floats(numbers)
         return joined_factor([table.factor(name) for table in self._tables])
 
     def _is_whole(self, table: Columns) -> bool:
-        # Beyond 2^53 integers are told apart as integers only.
+        # Beyond 2^53 integers are told apart as integers, or by their text, only.
         return "int" in table.dtype_name(self.names[0]).lower()
 
     def elapsed(self, name: str) -> Elapsed:

@@ -35,6 +35,7 @@ from mlmfast.formula.functions import (
     FACTOR_OPTIONS,
     OneArgument,
     bind,
+    data_parts,
     is_constant,
     mathematical,
     only_argument,
@@ -47,7 +48,15 @@ from mlmfast.formula.syntax import Binary, Call, Name, Node, Number, Paren, Text
 from mlmfast.formula.transform_options import State
 from mlmfast.formula.transforms import TRANSFORMS
 
-__all__ = ["Basis", "CodedFactor", "States", "evaluate", "evaluate_numeric", "variables_of"]
+__all__ = [
+    "Basis",
+    "CodedFactor",
+    "States",
+    "evaluate",
+    "evaluate_elsewhere",
+    "evaluate_numeric",
+    "variables_of",
+]
 
 States: TypeAlias = dict[str, State]
 
@@ -263,6 +272,35 @@ class _Evaluation:
         if not isinstance(value, Factor):
             value = factor_from_floats(_numbers_by_row(value, node))
         return CodedFactor(value, None)
+
+
+def evaluate_elsewhere(expression: str, frame: Frame, role: str) -> FloatArray:
+    """As `evaluate_numeric`, of other rows than those of the fit.
+
+    Raises
+    ------
+    DataError
+        Where the expression goes by all rows of the fit, which nothing remembers.
+
+    Examples
+    --------
+    >>> evaluate_elsewhere("log(n)", Frame.from_native({"n": [1]}), "the offset")
+    array([0.])
+    """
+    remembers = _remembering(parse(expression))
+    if remembers is not None:
+        raise DataError(
+            f"{role}, {expression}, goes by all rows of the fit through {remembers}(), which other "
+            "rows do not have; make it a column of the data before the fit"
+        )
+    return evaluate_numeric(expression, frame, role)
+
+
+def _remembering(node: Node) -> str | None:
+    """The name of a function that remembers the data; None where there is none."""
+    if isinstance(node, Call) and node.function in TRANSFORMS:
+        return node.function
+    return next(filter(None, map(_remembering, data_parts(node))), None)
 
 
 def _numbers_by_row(value: Value, node: Node) -> FloatArray:

@@ -160,7 +160,7 @@ def _notes(fits: Sequence[Fitted], labels: Sequence[str], table: pd.DataFrame) -
             continue
         elif large.llf < small.llf - 1e-7:
             notes.append(f"{second} fits worse than {first}, so they are not nested: no valid test")
-        if _n_effects(large) > _n_effects(small):
+        if _n_effects(large) > _n_effects(small) and not _is_unbounded(large):
             notes.append(
                 f"{second} has random effects that {first} has not: their variances lie on the "
                 "boundary under the null hypothesis, so the p-value is too large (at most twice "
@@ -294,3 +294,8 @@ def _labels(fits: Sequence[Fitted], names: Sequence[str] | None) -> list[str]:
     if len(names) != len(fits) or len(set(names)) != len(names):
         raise ComparisonError(f"{len(fits)} different names are needed, found {list(names)}")
     return [str(name) for name in names]
+
+
+def _is_unbounded(fit: Fitted) -> bool:
+    """Whether no variance of a fit has 0 for its bound."""
+    return not any(term.bounded for term in fit._record.terms)

@@ -52,7 +52,8 @@ def caic(fit: Fitted, method: str = "greven-kneib") -> pd.Series[float]:
     Raises
     ------
     ModelError
-        For another method, a residual structure, parameters held, and the iterative engine.
+        For another method, a residual structure, parameters held, negative variances, and the
+        iterative engine.
 
     References
     ----------
@@ -69,6 +70,11 @@ def caic(fit: Fitted, method: str = "greven-kneib") -> pd.Series[float]:
     fit._needs_likelihood("caic()")
     source, record = fit._needs_source("conditional AIC"), fit._record
     _check(source, method)
+    if record.certificate.negative:
+        raise ModelError(
+            "conditional AIC counts random effects, and with negative variances (bounded=False) "
+            "there are none: only V is a covariance matrix; use aic, or fit with bounded=True"
+        )
     design, criterion, theta = source.design, source.criterion, source.theta
     root = np.ones(design.n_obs) if design.weights is None else np.sqrt(design.weights)
     residual = _conditional_residual(source, record, design, theta) * root

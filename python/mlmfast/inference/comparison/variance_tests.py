@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 #: A statistic this small is 0.
 _ZERO = 1e-7
 _BATCH = 1024
+_NO_METHOD = "method is {!r}; use 'exact', 'mixture' or 'bootstrap'"
 
 
 @hands_out_copies
@@ -61,9 +62,9 @@ class VarianceTest(Framed):
     pvalue
         Under ``method``.
     method
-        "exact", "mixture" or "bootstrap".
+        "exact", "mixture", "bootstrap" or "chi-square".
     n, standard_error
-        Draws of the null distribution and the p-value's Monte Carlo error; 0 for "mixture".
+        Draws of the null distribution and the p-value's Monte Carlo error; 0 without draws.
     n_failed
         Bootstrap refits that did not converge; they are left out.
     null : shape (n,)
@@ -99,6 +100,7 @@ class VarianceTest(Framed):
         how = {
             "exact": f"exact null distribution, {self.n} draws",
             "mixture": f"mixture of chi-squares with {self.df - 1} and {self.df} df",
+            "chi-square": f"chi-square with {self.df} df, for the variance has no bound",
             "bootstrap": f"parametric bootstrap, {self.n} samples, {self.n_failed} failed",
         }[self.method]
         error = f" (Monte Carlo error {self.standard_error:.2g})" if self.n else ""
@@ -128,7 +130,9 @@ def variance_test(
         by its spectral representation (Crainiceanu and Ruppert 2004, JRSS B 66:165, theorem 1);
         "mixture": half chi-square with df - 1 and half with df degrees of freedom (Stram and Lee
         1994, Biometrics 50:1171), for one effect; "bootstrap": from the fit without the effects.
-        The first of these that serves by default.
+        The first of these that serves by default. "chi-square", with df degrees of freedom, is for
+        variances without a bound (``bounded=False``), whose null value lies within the parameter
+        space; their default.
     n
         Draws of the null distribution; 100,000 for "exact", 1,000 for "bootstrap" by default.
     seed
@@ -174,7 +178,7 @@ def variance_test(
         sample = exact_null_distribution(source.design, t, reml, draws, seed_sequence(seed))
     elif chosen == "bootstrap":
         sample, failed = _bootstrap(source, record, null_design, draws, seed)
-    p = mixture_tail(statistic, df) if chosen == "mixture" else sample_tail(sample, statistic)
+    p = _tail(chosen, statistic, df, sample)
     error = float(np.sqrt(p * (1.0 - p) / len(sample))) if len(sample) else 0.0
     text = ", ".join(source.design.random[t].names[j] for j in effects)
     group = source.design.factors[source.design.random[t].factor].name
@@ -189,8 +193,9 @@ def ranova(fit: Fitted) -> pd.DataFrame:
     Effects of a term with slopes are left out one at a time (its intercept stays), others whole, as
     are terms of other covariance structures than `us` and `diag`.
     ``Pr(>Chisq)`` takes the chi-square distribution, which is conservative, for a variance of 0
-    lies on the boundary; ``Pr(mixture)`` takes the mixture that `test_variance` describes. ``Df``
-    counts parameters that the data determine; an effect that takes none with it (Df 0) has no test.
+    lies on the boundary; ``Pr(mixture)`` takes the mixture that `test_variance` describes. Of
+    variances without a bound (``bounded=False``) both columns are the chi-square's. ``Df`` counts
+    parameters that the data determine; an effect that takes none with it (Df 0) has no test.
     """
     fit._needs_likelihood("ranova()")
     source, record = fit._needs_source("ranova", of_sums=True), fit._record
@@ -222,7 +227,8 @@ def ranova(fit: Fitted) -> pd.DataFrame:
             what = term.text or group
             if len(effects) == 1:
                 what = f"{term.names[effects[0]]} in {what}"
-            rows[what] = [*row, p, mixture_tail(statistic, df) if df else np.nan]
+            mixture = mixture_tail(statistic, df) if df and term.bounded else p
+            rows[what] = [*row, p, mixture]
     table = pd.DataFrame.from_dict(
         rows,
         orient="index",
@@ -278,6 +284,8 @@ def null_method(design: Design, t: int, effects: list[int], method: str | None) 
     single = len(design.random) == 1 and len(design.random[0].names) == 1
     related = single and design.factors[design.random[0].factor].relationship is not None
     is_only = single and design.residual is None and not related
+    if method == "chi-square" or not design.random[t].bounded:
+        return _null_without_bound(design, t, method)
     if method is None:
         if design.condensed is not None and len(effects) > 1:
             raise ModelError(
@@ -287,7 +295,7 @@ def null_method(design: Design, t: int, effects: list[int], method: str | None) 
         mixed = len(effects) == 1 and (not is_only or design.condensed is not None)
         return "mixture" if mixed else "exact" if is_only else "bootstrap"
     if method not in {"exact", "mixture", "bootstrap"}:
-        raise ModelError(f"method is {method!r}; use 'exact', 'mixture' or 'bootstrap'")
+        raise ModelError(_NO_METHOD.format(method))
     if design.condensed is not None and method != "mixture":
         raise ModelError(
             f"method={method!r} needs the rows, and a reduction holds sums over them; use "
@@ -304,6 +312,23 @@ def null_method(design: Design, t: int, effects: list[int], method: str | None) 
             "use method='bootstrap'"
         )
     return method
+
+
+def _null_without_bound(design: Design, t: int, method: str | None) -> str:
+    """How the null distribution is had where 0 is within the parameter space."""
+    if design.random[t].bounded:
+        raise ModelError(
+            "method='chi-square' is for variances without a bound (bounded=False); one of 0 lies "
+            "on the boundary here: use 'exact', 'mixture' or 'bootstrap'"
+        )
+    if method in {"exact", "mixture"}:
+        raise ModelError(
+            f"method={method!r} is for a variance whose bound is 0, and this one has none "
+            "(bounded=False); use method='chi-square' or 'bootstrap'"
+        )
+    if method not in {None, "chi-square", "bootstrap"}:
+        raise ModelError(_NO_METHOD.format(method))
+    return method or "chi-square"
 
 
 def _draws(n: int | None, method: str) -> int:
@@ -327,6 +352,14 @@ def mixture_tail(statistic: float, df: int) -> float:
         return 1.0
     lower = float(chi2_tail(statistic, df - 1)) if df > 1 else 0.0
     return 0.5 * (lower + float(chi2_tail(statistic, df)))
+
+
+def _tail(method: str, statistic: float, df: int, sample: FloatArray) -> float:
+    if method == "mixture":
+        return mixture_tail(statistic, df)
+    if method == "chi-square":
+        return float(chi2_tail(statistic, df))
+    return sample_tail(sample, statistic)
 
 
 def sample_tail(sample: FloatArray, statistic: float) -> float:

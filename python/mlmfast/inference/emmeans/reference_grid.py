@@ -14,7 +14,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.data.factor import level_labels
 from mlmfast.data.frame import Frame
-from mlmfast.design.columns.expressions import evaluate_numeric
+from mlmfast.design.columns.expressions import evaluate_elsewhere, evaluate_numeric
 from mlmfast.design.columns.model_variables import FactorVariable
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.row_facts import RowFacts
@@ -178,7 +178,7 @@ def evaluated_grid(
     rows = np.stack(columns, axis=1)[:n]
     offset = np.full(n, _mean_offset_argument(fit))
     for expression in fit._record.offsets:
-        offset = offset + evaluate_numeric(expression, frame, "the offset")[:n]
+        offset = offset + evaluate_elsewhere(expression, frame, "the offset")[:n]
     return rows.reshape(*sizes, -1), offset.reshape(sizes)
 
 

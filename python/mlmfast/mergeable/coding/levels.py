@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.data.columns.joined_factors import common_order
-from mlmfast.data.factor import Factor, factor_from_uniques, level_labels
+from mlmfast.data.factor import Factor, factor_from_uniques, level_labels, with_logicals
 from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError
 
@@ -48,10 +48,11 @@ class Levels:
         >>> Levels.of(found)
         Levels(labels=('3',), values=(3,), kind='integer', declared=None)
         """
-        kind = _NUMPY_KINDS.get(factor.values.dtype.kind, "text")
+        values = with_logicals(factor.values)
+        kind = _NUMPY_KINDS.get(values.dtype.kind, "text")
         if kind == "text":
             return cls(factor.levels, factor.levels, kind, factor.declared)
-        values = factor.values.astype(str) if kind == "date" else factor.values
+        values = values.astype(str) if kind == "date" else values
         return cls(factor.levels, tuple(values.tolist()), kind, factor.declared)
 
     def column(self, n: int) -> Any:

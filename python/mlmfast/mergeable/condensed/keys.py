@@ -10,12 +10,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlmfast.arrays import CodeArray
-from mlmfast.data.factor import Factor, code_integers
+from mlmfast.data.factor import Factor, code_integers, with_logicals
 from mlmfast.errors import DataError
 
 #: By column of the data, a value a cell.
 Keys: TypeAlias = Mapping[str, NDArray[Any]]
 
+#: Below this, floats hold every integer.
+_EXACT = 2**53
 _KINDS = {"i": "integers", "u": "integers", "f": "numbers", "b": "logicals", "M": "dates"}
 
 
@@ -28,13 +30,14 @@ def key_values(factor: Factor) -> NDArray[Any]:
     >>> key_values(Factor(np.array([0], dtype=np.int32), ("2",), np.array([2], dtype=np.int8)))
     array([2])
     """
-    kind = factor.values.dtype.kind
-    if kind in "iu" and (kind == "i" or int(factor.values.max(initial=0)) < 2**63):
-        return np.asarray(factor.values, dtype=np.int64)
+    values = with_logicals(factor.values)
+    kind = values.dtype.kind
+    if kind in "iu" and (kind == "i" or int(values.max(initial=0)) < 2**63):
+        return np.asarray(values, dtype=np.int64)
     if kind in "fb":
-        return np.asarray(factor.values)
+        return np.asarray(values)
     if kind == "M":
-        return np.asarray(factor.values, dtype="datetime64[ns]")
+        return np.asarray(values, dtype="datetime64[ns]")
     return np.array(factor.levels, dtype=object)
 
 
@@ -54,13 +57,33 @@ def joined(parts: Sequence[NDArray[Any]], name: str) -> NDArray[Any]:
     own = [part for part in parts if len(part)]
     kinds = {kind_of(part) for part in own}
     if kinds == {"integers", "numbers"}:
-        kinds = {"numbers"}
+        return np.concatenate(_as_integers(own, name))
     if len(kinds) > 1:
         raise DataError(
             f"the grouping column {name!r} holds {' in one part and '.join(sorted(kinds))} in "
             "another; make them the same type"
         )
     return np.concatenate(own) if own else np.empty(0, dtype=object)
+
+
+def _as_integers(parts: Sequence[NDArray[Any]], name: str) -> list[NDArray[Any]]:
+    """Whole numbers, some held as floats (beside missing values), as integers where that is exact.
+
+    Raises
+    ------
+    DataError
+        Where integers would be rounded beside numbers that are none.
+    """
+    floats = np.concatenate([part for part in parts if part.dtype.kind == "f"])
+    if bool(((np.trunc(floats) == floats) & (np.abs(floats) < _EXACT)).all()):
+        return [part.astype(np.int64) for part in parts]
+    integers = np.concatenate([part for part in parts if part.dtype.kind == "i"])
+    if bool((np.abs(integers) >= _EXACT).any()):
+        raise DataError(
+            f"the grouping column {name!r} holds integers of 16 digits or more in one part and "
+            "floats in another, which do not tell such integers apart; make them the same type"
+        )
+    return list(parts)
 
 
 def code_keys(values: NDArray[Any]) -> tuple[CodeArray, int]:

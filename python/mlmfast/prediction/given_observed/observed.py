@@ -10,7 +10,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.data.finite import check_weights
 from mlmfast.data.frame import Frame
-from mlmfast.design.columns.expressions import evaluate_numeric
+from mlmfast.design.columns.expressions import evaluate_elsewhere
 from mlmfast.design.design import Design
 from mlmfast.design.input_columns import input_column
 from mlmfast.errors import DataError, ModelError
@@ -169,7 +169,7 @@ def responses(record: FitRecord, frame: Frame) -> FloatArray:
         missing = frame.missing(name)
         known &= True if missing is None else ~missing
     if known.any():
-        out[known] = evaluate_numeric(record.response, frame.take(known), "the response")
+        out[known] = evaluate_elsewhere(record.response, frame.take(known), "the response")
     return out
 
 
