@@ -70,6 +70,9 @@ def _panels(n: int, axes: Any) -> Any:
 
 
 def _smooth(value: FloatArray, zeta: FloatArray) -> tuple[FloatArray, FloatArray]:
+    # An estimate at the end of its range is the first point of that side too.
+    value, first = np.unique(value, return_index=True)
+    zeta = zeta[first]
     if len(value) < 2:
         return value, zeta
     fine = np.linspace(value[0], value[-1], 200)
