@@ -74,8 +74,10 @@ class EstimateTable(TableOfEstimates):
         )
         if type == "linear" and (tran, bias_adjust, sigma) == (None, False, None):
             return table
+        if type == "linear":
+            raise ModelError("tran=, bias_adjust= and sigma= go with type='response'")
         if type != "response":
-            raise ModelError(f"type is {type!r}; use 'linear' or 'response' (tran= goes with it)")
+            raise ModelError(f"type is {type!r}; use 'linear' or 'response'")
         kind = known_transformation(self._functions, tran)
         spread = spread_of(self._functions, sigma) if bias_adjust else 0.0
         frame = back_transformed(table.frame, kind, self._estimate_name, spread)
