@@ -372,7 +372,7 @@ def as_given(data, library):
     if library == "pyarrow":
         return module.Table.from_pandas(data, preserve_index=False)
     enums = {n: module.Enum(data[n].cat.categories.tolist()) for n in ("visit", "arm")}
-    return module.from_pandas(data.astype({n: str for n in enums})).with_columns(
+    return module.from_pandas(data.astype(dict.fromkeys(enums, str))).with_columns(
         module.col(n).cast(dtype) for n, dtype in enums.items()
     )
 

@@ -178,10 +178,10 @@ def test_what_is_refused(key):
 def test_questions_that_are_none():
     pooled = mlm.pool([[1.0, 2.0], [1.4, 2.1], [0.9, 1.7]], se=[[0.5, 0.6]] * 3)
     for L in (["estimate 1"], {"a": {"estimate 1": "x"}}, [[1, 0], [1]]):
-        with pytest.raises(DataError, match="L is .* give a dict of name to coefficients"):
+        with pytest.raises(DataError, match=r"L is .* give a dict of name to coefficients"):
             pooled.test(L)
     for null in ([1.0, 2.0, 3.0], "a", np.nan):
-        with pytest.raises(DataError, match="null is .* one for each of 2 functions"):
+        with pytest.raises(DataError, match=r"null is .* one for each of 2 functions"):
             pooled.test(null=null)
     with pytest.raises(DataError, match="cv is 'a'"):
         pooled.needed("a")

@@ -144,8 +144,8 @@ class PooledEstimates(TableResult):
                 rows.append(row)
             labels = list(map(str, L))
         else:
-            rows = np.asarray(L, dtype=object)
-            rows = list(rows if rows.ndim > 1 else rows[None])
+            given = np.asarray(L, dtype=object)
+            rows = list(given if given.ndim > 1 else given[None])
             labels = [f"c.{k + 1}" for k in range(len(rows))]
         try:
             matrix = np.asarray(rows, dtype=np.float64)

@@ -211,7 +211,7 @@ def _tests_of_terms(
         )
     if not rows:
         raise ModelError("the fixed part has no term besides the intercept, so nothing to test")
-    notes = [ddf_label(fit, ddf)]
+    notes = [ddf_label(fit, ddf), *convergence_notes(fit)]
     if empty:
         notes.append(f"Not estimable, left out: {', '.join(empty)}")
     if kind == 3 and definition == "car" and len(fit._record.kept) < len(fit._record.x_names):
@@ -413,6 +413,13 @@ def ddf_label(fit: Fitted, ddf: Any) -> str:
     """Name of a method of degrees of freedom in reports; the fit's own for None."""
     method = method_of(fit.ddf if ddf is None else ddf)
     return f"Degrees of freedom: {method.label}"
+
+
+def convergence_notes(fit: Fitted) -> list[str]:
+    """What a table says where its fit is no optimum."""
+    if fit.converged:
+        return []
+    return ["NOT CONVERGED: these numbers are not to be reported; see fit.certificate"]
 
 
 def table_row(test: FTest, chisq: bool) -> dict[str, float]:

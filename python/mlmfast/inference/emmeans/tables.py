@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlmfast.confidence_level import check_level
 from mlmfast.errors import ModelError
 from mlmfast.inference.emmeans.comparisons.cld import LetteredMeans, lettered
 from mlmfast.inference.emmeans.comparisons.sided import (
@@ -247,7 +246,8 @@ class EstimateTable(TableOfEstimates):
         >>> means.cld()[["part", "group"]].to_numpy().tolist()
         [['p0', 'a'], ['p1', 'a'], ['p2', 'b'], ['p3', 'b'], ['p4', 'c']]
         """
-        check_level(1.0 - alpha)
+        if not isinstance(alpha, int | float | np.number) or not 0 < alpha < 1:
+            raise ModelError(f"alpha is {alpha!r}; it must lie between 0 and 1, such as 0.05")
         asked = hypothesis(0.0, delta, 0)
         pairs = self.contrast("pairwise", adjust=adjust)
         kept = pairs.adjust
