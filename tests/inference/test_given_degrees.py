@@ -225,3 +225,10 @@ def test_joint_tests_say_that_a_factor_is_eliminated():
     fit = lmm("y ~ x + b + (1 | c)", crossed_within(), absorb=True)
     with pytest.raises(ModelError, match=r"'b' is eliminated.*anova\(\)"):
         mlm.joint_tests(fit)
+
+
+def test_between_within_as_sas_needs_the_rows():
+    data = crossed_within()
+    fit = mlm.reduce("y ~ a * b + x + (1 | s)", [data.head(40), data.iloc[40:]]).fit()
+    with pytest.raises(ModelError, match="a fit of a reduction holds sums over them"):
+        fit.anova(ddf="between-within-sas")

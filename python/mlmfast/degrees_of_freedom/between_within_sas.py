@@ -16,6 +16,7 @@ from mlmfast.design.columns.model_columns import FactorColumns
 from mlmfast.design.columns.model_matrix import INTERCEPT
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.design.rows import columns_at
+from mlmfast.errors import ModelError
 
 _Factors = frozenset[str]
 
@@ -52,6 +53,11 @@ class BetweenWithinSAS(DegreesOfFreedom):
 
     def basis(self, fitted: FittedRows) -> TestBasis:
         design = fitted.design
+        if design.condensed is not None:
+            raise ModelError(
+                f"ddf={self.name!r} goes by the rows of each subject, and a fit of a reduction "
+                "holds sums over them; fit the rows, or use ddf='between-within'"
+            )
         codes, n_subjects = subjects(design)
         kept = fitted.model.kept
         changes = np.array([varies(design.x[j], codes, n_subjects) for j in kept], dtype=np.bool_)
