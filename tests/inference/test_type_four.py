@@ -122,7 +122,10 @@ def test_components_are_in_the_units_of_covariates():
         "two": ([-fit.params["twov"]], [fit.bse["twov"]]),
     }
     for kind in (3, 4):
-        parts = fit.anova(type=kind, definition="SAS").components.set_index("term")
+        table = fit.anova(type=kind, definition="SAS")
+        parts = table.components.set_index("term")
+        rows = pd.concat(table.hypotheses.values()).to_numpy()
+        np.testing.assert_allclose(parts["estimate"], rows @ fit.params, rtol=1e-8)
         for term, (estimate, se) in expected.items():
             own = parts.loc[[term]]
             np.testing.assert_allclose(own["estimate"], estimate, rtol=1e-6)

@@ -181,7 +181,7 @@ def _tests_of_terms(
     own = {term.label: functions.kept_of_term(t) for t, term in enumerate(functions.terms)}
     scales = {
         # Rows that are coefficients under some coding are in units already.
-        term.label: cells.scales if kind == 4 or definition == "car" else np.ones(1)
+        term.label: cells.scales if definition == "car" else np.ones(1)
         for term, cells in zip(functions.terms, functions.cells, strict=True)
     }
     rows, hypotheses, empty, without = {}, {}, [], {}
