@@ -305,6 +305,9 @@ def test_profiles_of_a_fit_on_the_boundary():
     (zeta,) = fit.plot.profile("sd_(Intercept)|g")
     value, height = zeta.lines[0].get_data()
     assert value[0] == height[0] == 0.0
+    # The lower limit is 0, which the curve reaches at 0.
+    at_zero = [line for line in zeta.lines[2:] if list(line.get_xdata()) == [0.0, 0.0]]
+    assert [list(line.get_ydata()) for line in at_zero] == [[0.0, 0.0]]
     # The deviance by its definition: equal rows a group, V = sigma^2 I + tau^2 J, over sigma.
     frame = fit.profile("sd_(Intercept)|g").frame
     tau, found = frame[["value", "zeta"]].to_numpy()[-1]

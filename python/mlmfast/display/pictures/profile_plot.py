@@ -86,7 +86,9 @@ def _draw_zeta(
     panel.axhline(0.0, color=PALE, lw=0.9)
     for limit, sign in zip(limits, (-1.0, 1.0), strict=True):
         if np.isfinite(limit):
-            panel.plot([limit, limit], [0.0, sign * z], color=ACCENT, linestyle="--", lw=1.2)
+            # The end of a parameter's range is a limit that the curve reaches before.
+            end = float(np.clip(sign * z, zeta.min(), zeta.max()))
+            panel.plot([limit, limit], [0.0, end], color=ACCENT, linestyle="--", lw=1.2)
 
 
 def _draw_deviance(
