@@ -343,3 +343,71 @@ def test_intervals_of_pooled_estimates_cover():
         pooled = mlm.pool(last.mean(axis=1), se=last.std(axis=1, ddof=1) / np.sqrt(60), df=59)
         covered += bool(pooled["lower"][0] < 0 < pooled["upper"][0])
     assert 0.915 < covered / 300 < 0.98
+
+
+def small_trial():
+    """30 subjects at visits whose order is not that of the alphabet; 6 leave after the first."""
+    rng = np.random.default_rng(3)
+    subject = np.repeat(np.arange(30), 3)
+    visit = np.tile(["week 1", "week 2", "week 10"], 30)
+    arm = np.where(subject % 2, "active", "placebo")
+    y = rng.normal(size=90) + rng.normal(size=30)[subject]
+    y[(subject < 6) & (visit != "week 1")] = np.nan
+    return pd.DataFrame(
+        {
+            "id": subject,
+            "visit": pd.Categorical(visit, ["week 1", "week 2", "week 10"]),
+            "arm": pd.Categorical(arm, ["placebo", "active"]),
+            "treated": arm == "active",
+            "dose": np.where(arm == "active", 2.5, 0.0),
+            "y": y,
+        }
+    )
+
+
+def as_given(data, library):
+    if library == "pandas":
+        return data
+    module = pytest.importorskip(library)
+    if library == "pyarrow":
+        return module.Table.from_pandas(data, preserve_index=False)
+    enums = {n: module.Enum(data[n].cat.categories.tolist()) for n in ("visit", "arm")}
+    return module.from_pandas(data.astype(dict.fromkeys(enums, str))).with_columns(
+        module.col(n).cast(dtype) for n, dtype in enums.items()
+    )
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_imputed_data_have_the_order_of_visits_and_arms(library):
+    formula, residual = "y ~ arm * visit + treated", "ar1(visit | id)"
+    given = as_given(small_trial(), library)
+    fit = mlm.lmm("y ~ arm * visit", given, residual=residual)
+    one = fit.impute(draws="mean", **{**JUMP, "arm": "arm", "reference": "placebo"})[0]
+    again = mlm.lmm("y ~ arm * visit", one, residual=residual)
+    assert list(again.params.index) == list(fit.params.index)
+    with pytest.warns(mlm.AliasedWarning):
+        assert mlm.lmm(formula, one, residual=residual).nobs == 90
+    # The complete data with categories that were never lost.
+    whole = small_trial()
+    whole["y"] = np.asarray(one["y"], dtype=float)
+    expected = mlm.lmm("y ~ arm * visit", whole, residual=residual)
+    np.testing.assert_allclose(again.params, expected.params, rtol=1e-12)
+    assert again.llf == pytest.approx(expected.llf, abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("arm", "reference", "other"), [("treated", False, True), ("dose", 0.0, 2.5)]
+)
+def test_arms_named_as_the_data_hold_them(arm, reference, other):
+    data = small_trial()
+    fit = mlm.lmm("y ~ arm * visit", data, residual="us(visit | id)")
+    by_name = fit.impute(draws="mean", strategy="J2R", arm="arm", reference="placebo")
+    own = mlm.lmm(f"y ~ {arm} * visit", data, residual="us(visit | id)")
+    strategy = {reference: "MAR", other: "J2R"}
+    found = own.impute(draws="mean", strategy=strategy, arm=arm, reference=reference)
+    np.testing.assert_allclose(found.responses, by_name.responses, rtol=1e-6)
+    delta = {reference: 0.0, other: 1.0}
+    moved = own.impute(draws="mean", strategy="delta", arm=arm, delta=delta)
+    plain = own.impute(draws="mean")
+    added = (moved.responses - plain.responses)[0].sum()
+    assert added == pytest.approx(float(plain.imputed[1::2].sum()))

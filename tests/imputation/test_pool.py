@@ -155,13 +155,15 @@ REFUSED = {
     "text": ("fits", {}, DataError, "takes a list of analyses"),
     "lengths": ([1.0, 2.0], {"se": [0.5]}, DataError, "se has shape"),
     "negative": ([1.0, 2.0], {"se": [0.5, -0.5]}, DataError, "negative"),
-    "nan": ([1.0, np.nan], {"se": [0.5, 0.5]}, DataError, "analysis 2 has a estimate"),
+    "nan": ([1.0, np.nan], {"se": [0.5, 0.5]}, DataError, "analysis 2 has an estimate"),
     "df": ([1.0, 2.0], {"se": [0.5, 0.5], "df": 0}, DataError, "must be positive"),
     "rule": ([1.0, 2.0], {"se": [0.5, 0.5], "rule": "mean"}, ModelError, "use 'rubin'"),
     "terms": ([{"a": (1, 1)}, {"b": (1, 1)}], {}, DataError, "analysis 2 has other terms"),
     "kinds": ([{"a": (1, 1)}, 1.0], {}, DataError, "several kinds"),
     "ragged": ([{"a": (1, 1), "b": 1}] * 2, {}, DataError, "alike for all"),
     "unknown": ([object(), object()], {}, DataError, "cannot read object"),
+    "words": ([{"a": ("x", 1)}] * 2, {}, DataError, "holds what is no number"),
+    "below 0": ([{"a": (1, -1)}] * 2, {}, DataError, "negative standard error"),
     "few": ([1.0, 2.0], {"rule": "jackknife"}, DataError, "after the first"),
 }
 
@@ -171,6 +173,34 @@ def test_what_is_refused(key):
     given, arguments, error, message = REFUSED[key]
     with pytest.raises(error, match=message):
         mlm.pool(given, **arguments)
+
+
+def test_questions_that_are_none():
+    pooled = mlm.pool([[1.0, 2.0], [1.4, 2.1], [0.9, 1.7]], se=[[0.5, 0.6]] * 3)
+    for L in (["estimate 1"], {"a": {"estimate 1": "x"}}, [[1, 0], [1]]):
+        with pytest.raises(DataError, match=r"L is .* give a dict of name to coefficients"):
+            pooled.test(L)
+    for null in ([1.0, 2.0, 3.0], "a", np.nan):
+        with pytest.raises(DataError, match=r"null is .* one for each of 2 functions"):
+            pooled.test(null=null)
+    with pytest.raises(DataError, match="cv is 'a'"):
+        pooled.needed("a")
+
+
+def test_a_joint_test_does_not_go_by_the_units():
+    estimates, covariances = draws()
+    units = np.array([1e-9, 1.0, 1e9])
+    analyses = [
+        {n: (b, s) for n, b, s in zip("abc", own, np.sqrt(np.diag(V)), strict=True)}
+        for own, V in zip(estimates, covariances, strict=True)
+    ]
+    scaled = [
+        {n: (b * u, s * u) for (n, (b, s)), u in zip(own.items(), units, strict=True)}
+        for own in analyses
+    ]
+    found, expected = mlm.pool(scaled).test(), mlm.pool(analyses).test()
+    assert found.statistic == pytest.approx(expected.statistic, rel=1e-10)
+    assert found.pvalue == pytest.approx(expected.pvalue, rel=1e-10)
 
 
 def test_one_fit_is_refused():

@@ -107,6 +107,41 @@ def test_equivalence_and_one_sided_tests(how):
         check(pairs.test(**arguments), f"{key} {name}", "estimate", "estimate")
 
 
+def test_probabilities_of_one_are_adjusted():
+    """Differences far beyond the margin, and a contrast of 0 by its making."""
+    means = cut("satterthwaite").emmeans("Variety")
+    test = means.test(delta=1e-6, adjust="sidak")
+    assert (test["p_value"] == 1.0).all()
+    same = {"none": [1.0, -1.0, 0.0], "itself": [1e-300, -1e-300, 0.0]}
+    pairs = means.contrast(same, adjust="sidak")
+    null = float(pairs["estimate"].iloc[0])
+    assert pairs.test(null)["p_value"].iloc[0] == 1.0
+
+
+def test_tables_of_a_fit_without_an_optimum_say_so():
+    generator = np.random.default_rng(2)
+    data = pd.DataFrame({"g": np.repeat(np.arange(12), 2), "t": np.tile(["a", "b"], 12)})
+    data["y"] = np.where(data["t"] == "a", 1.0, generator.normal(size=24))
+    with pytest.warns(mlm.ConvergenceWarning):
+        fit = mlm.lmm("y ~ t", data, residual="diag(t | g)")
+    means = fit.emmeans("t")
+    for table in (means, means.contrast("pairwise"), fit.anova()):
+        assert "NOT CONVERGED: these numbers are not to be reported" in str(table)
+    assert "NOT CONVERGED" not in str(cut("satterthwaite").emmeans("Variety"))
+
+
+def test_slopes_that_are_not_estimable_are_named():
+    generator = np.random.default_rng(0)
+    data = pd.DataFrame({"a": np.tile(list("pq"), 20), "b": np.repeat(list("uv"), 20)})
+    data["g"], data["x"] = np.tile(np.arange(10), 4), generator.normal(size=40)
+    data["y"] = generator.normal(size=40) + np.arange(10)[data["g"]]
+    data = data[~((data["a"] == "q") & (data["b"] == "v"))]
+    with pytest.warns(AliasedWarning):
+        fit = mlm.lmm("y ~ a * b * x + (1 | g)", data)
+    row = next(line for line in str(fit.emtrends("a", "x")).splitlines() if line.startswith("q"))
+    assert row.split() == ["q", "nonEst"]
+
+
 def test_equivalence_is_the_interval_within_the_margin():
     pairs = cut("satterthwaite").emmeans("Variety").pairs(adjust="none")
     test = pairs.test(delta=0.25)
@@ -430,6 +465,11 @@ def test_what_is_no_test_is_refused():
         pairs.test(delta=1.0, joint=True)
     with pytest.raises(ModelError, match="level is for tests with a side"):
         pairs.test(level=0.9)
+    for alpha in (5, "x"):
+        with pytest.raises(ModelError, match=f"alpha is {alpha!r}"):
+            cut("satterthwaite").emmeans("Variety").cld(alpha=alpha)
+    with pytest.raises(ModelError, match="bias_adjust= and sigma= go with type='response'"):
+        pairs.summary(bias_adjust=True)
 
 
 def test_pair_plot():

@@ -181,6 +181,9 @@ def test_other_methods_by_term():
         ({None: "kr"}, "ddf names no term"),
         ({"a": 5, None: 7}, "name a method for the terms"),
         ({5: 5}, "ddf has the key 5"),
+        ({"a": {"x": 5}}, "ddf of a term is {'x': 5}"),
+        ({"a": [5]}, r"ddf of a term is \[5\]"),
+        ({"a": None}, "ddf of a term is None"),
         ("{not json", "is no method of degrees of freedom"),
     ],
 )
@@ -192,3 +195,40 @@ def test_what_is_refused(ddf, message):
 def test_kenward_roger_for_the_others_needs_reml():
     with pytest.raises(ModelError, match="needs a REML fit"):
         lmm("y ~ a + (1 | s)", crossed_within(), method="ML", ddf={"a": 5, None: "kr"})
+
+
+def test_no_degrees_by_term_beside_a_factor_that_is_eliminated():
+    """They were left out of the tests of coefficients, without a word."""
+    data = crossed_within()
+    formula = "y ~ x + b + (1 | c)"
+    own = {"x": 5, None: "satterthwaite"}
+    with pytest.raises(ModelError, match="by term is not offered beside a factor that is"):
+        lmm(formula, data, absorb=True, ddf=own)
+    fit = lmm(formula, data, absorb=True)
+    asked = (
+        lambda: fit.anova(ddf=own),
+        lambda: fit.contrast({"x": {"x": 1.0}}, ddf=own),
+        lambda: fit.predict(data.head(2), interval="confidence", ddf=own),
+    )
+    for ask in asked:
+        with pytest.raises(ModelError, match="by term is not offered beside a factor that is"):
+            ask()
+    plain = lmm(formula, data, absorb=False, ddf=own)
+    assert plain.anova().frame.loc["x", "DenDF"] == 5.0
+    # Means are tested with the levels as columns, which have their terms.
+    found, expected = fit.emmeans("1", ddf=own).frame, plain.emmeans("1").frame
+    numbers = ["emmean", "SE", "df", "lower", "upper"]
+    np.testing.assert_allclose(found[numbers], expected[numbers], rtol=1e-7)
+
+
+def test_joint_tests_say_that_a_factor_is_eliminated():
+    fit = lmm("y ~ x + b + (1 | c)", crossed_within(), absorb=True)
+    with pytest.raises(ModelError, match=r"'b' is eliminated.*anova\(\)"):
+        mlm.joint_tests(fit)
+
+
+def test_between_within_as_sas_needs_the_rows():
+    data = crossed_within()
+    fit = mlm.reduce("y ~ a * b + x + (1 | s)", [data.head(40), data.iloc[40:]]).fit()
+    with pytest.raises(ModelError, match="a fit of a reduction holds sums over them"):
+        fit.anova(ddf="between-within-sas")

@@ -107,6 +107,43 @@ def test_components_are_the_rows_of_hypotheses():
     assert set(own.loc[own["term"] == "A", "df"]) == {counted.frame.loc["A", "DenDF"]}
 
 
+def test_components_are_in_the_units_of_covariates():
+    """Slopes, their differences and a factor of two levels, as LCOMPONENTS has them."""
+    data = cells(set())
+    data["two"] = np.where(np.arange(len(data)) % 3 == 0, "u", "v")
+    formula = "y ~ A * x + two + (1 | g)"
+    fit = lmm(formula, data)
+    slopes = fit.emtrends("A", "x")
+    steps = slopes.contrast("trt.vs.ctrl", ref="c").frame
+    # PROC MIXED's rows: the mean slope, each slope less the last, u - v.
+    expected = {
+        "x": ([slopes["x.trend"].mean()], None),
+        "A:x": (steps["estimate"], steps["SE"]),
+        "two": ([-fit.params["twov"]], [fit.bse["twov"]]),
+    }
+    for kind in (3, 4):
+        table = fit.anova(type=kind, definition="SAS")
+        parts = table.components.set_index("term")
+        rows = pd.concat(table.hypotheses.values()).to_numpy()
+        np.testing.assert_allclose(parts["estimate"], rows @ fit.params, rtol=1e-8)
+        for term, (estimate, se) in expected.items():
+            own = parts.loc[[term]]
+            np.testing.assert_allclose(own["estimate"], estimate, rtol=1e-6)
+            if se is not None:
+                np.testing.assert_allclose(own["se"], se, rtol=1e-6)
+    first = fit.anova(definition="lmerTest").components.set_index("term").loc["A:x"]
+    own = fit.params[[name for name in fit.params.index if name.endswith(":x")]]
+    np.testing.assert_allclose(first["estimate"], own, rtol=1e-6)
+    # A hundredth of the covariate is a hundred times the slope.
+    finer = lmm(formula, data.assign(x=data["x"] / 100))
+    for definition in ("SAS", "lmerTest", "mmrm", "car"):
+        a = fit.anova(type=3, definition=definition).components.set_index("term")
+        b = finer.anova(type=3, definition=definition).components.set_index("term")
+        for term in ("x", "A:x"):
+            pair = 100 * a.loc[[term], "estimate"], b.loc[[term], "estimate"]
+            np.testing.assert_allclose(pair[1], pair[0], rtol=1e-5)
+
+
 def test_components_on_the_command_line(tmp_path, capsys):
     from mlmfast.cli.commands import main
 

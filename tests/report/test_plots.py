@@ -295,6 +295,33 @@ def test_a_profile_as_the_rise_of_the_deviance(slopes):
     np.testing.assert_allclose(rise.lines[0].get_ydata(), zeta.lines[0].get_ydata() ** 2)
 
 
+def test_profiles_of_a_fit_on_the_boundary():
+    generator = np.random.default_rng(1)
+    y = generator.normal(size=(20, 3))
+    y -= y.mean(axis=1, keepdims=True) * 0.9
+    data = pd.DataFrame({"y": y.ravel(), "g": np.repeat(np.arange(20), 3)})
+    with pytest.warns(mlm.SingularFitWarning):
+        fit = mlm.lmm("y ~ 1 + (1 | g)", data)
+    (zeta,) = fit.plot.profile("sd_(Intercept)|g")
+    value, height = zeta.lines[0].get_data()
+    assert value[0] == height[0] == 0.0
+    # The lower limit is 0, which the curve reaches at 0.
+    at_zero = [line for line in zeta.lines[2:] if list(line.get_xdata()) == [0.0, 0.0]]
+    assert [list(line.get_ydata()) for line in at_zero] == [[0.0, 0.0]]
+    # The deviance by its definition: equal rows a group, V = sigma^2 I + tau^2 J, over sigma.
+    frame = fit.profile("sd_(Intercept)|g").frame
+    tau, found = frame[["value", "zeta"]].to_numpy()[-1]
+
+    def criterion(tau):
+        between = 3 * ((y.mean(axis=1) - y.mean()) ** 2).sum()
+        within = ((y - y.mean(axis=1, keepdims=True)) ** 2).sum()
+        s2 = np.exp(np.linspace(-3.0, 2.0, 200001))
+        whole = s2 + 3 * tau**2
+        return (40 * np.log(s2) + 19 * np.log(whole) + within / s2 + between / whole).min()
+
+    assert found**2 == pytest.approx(criterion(tau) - criterion(0.0), rel=1e-6)
+
+
 #: What draws one panel, and what draws several, with their number.
 ONE = {
     "shrinkage": lambda plot, ax: plot.shrinkage(ax=ax),
@@ -353,6 +380,7 @@ def test_series_differ_in_grey():
         (lambda plot: plot.shrinkage(x="Days", y="Night"), ModelError, "'Night' is not both"),
         (lambda plot: plot.variogram("Night"), DataError, "no column 'Night'"),
         (lambda plot: plot.variogram("Subject"), DataError, "holds no numbers"),
+        (lambda plot: plot.variogram("Days", n_bins=0), ModelError, "n_bins is 0"),
         (lambda plot: plot.effects("Dayz"), DataError, "did you mean 'Days'"),
         (lambda plot: plot.effects(["Days", "Days"]), ModelError, "name one variable, or two"),
         (lambda plot: plot.residuals("odd"), ModelError, "'odd' are not known"),
@@ -389,3 +417,5 @@ def test_models_without_what_is_plotted(sleepstudy):
         plain.plot.spaghetti("Days")
     with pytest.raises(ModelError, match="no G"):
         plain.plot.matrix("G")
+    with pytest.raises(ModelError, match="no random effects, so Z has no columns"):
+        plain.plot.matrix("Z")

@@ -205,10 +205,17 @@ def level_labels(values: LevelValues) -> tuple[str, ...]:
     items = values.tolist()
     if set(map(type, items)) <= {str}:
         return tuple(items)
-    return tuple(map(_object_label, items))
+    return tuple(map(level_label, items))
 
 
-def _object_label(value: object) -> str:
+def level_label(value: object) -> str:
+    """Text of a level as the user's data hold it, such as True, 2.0 or "a".
+
+    Examples
+    --------
+    >>> level_label(True), level_label(2.0), level_label("a")
+    ('TRUE', '2', 'a')
+    """
     if isinstance(value, str):
         return value
     if isinstance(value, bool | np.bool_):

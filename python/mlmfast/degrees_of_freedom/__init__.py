@@ -140,6 +140,8 @@ def method_of(ddf: Ddf) -> DegreesOfFreedom:
 
 def _one_of(value: object) -> str | float:
     """A number, or a name of `METHODS`."""
+    if not isinstance(value, str | Real) or (isinstance(value, str) and value.startswith("{")):
+        raise ModelError(f"ddf of a term is {value!r}; give a number, or the name of a method")
     found = method_of(value)  # type: ignore[arg-type]
     return found.value if isinstance(found, GivenNumber) else type(found).name
 

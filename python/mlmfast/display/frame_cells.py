@@ -16,7 +16,7 @@ _P_VALUES = frozenset({"p_value", "Pr(>F)", "Pr(>Chisq)", "Pr(mixture)"})
 _STATISTICS = frozenset({"statistic", "t_ratio", "z_ratio", "F value", "Chisq", "LRT"})
 _CRITERIA = frozenset({"AIC", "AICc", "BIC", "logLik", "deviance"})
 _COUNTS = frozenset({"npar", "Df", "n", "n_failed"})
-_ESTIMATES = frozenset({"emmean", "estimate"})
+_ESTIMATES = frozenset({"emmean", "estimate", "response", "ratio"})
 _DEGREES = frozenset({"df", "NumDF", "DenDF", "num_df", "den_df", "Error df"})
 
 
@@ -68,7 +68,8 @@ def _numeric_cells(frame: pd.DataFrame, names: Sequence[Any]) -> list[list[str]]
         elif name in _DEGREES:
             cells.append([_degrees(value) for value in values])
         else:
-            missing = "nonEst" if name in _ESTIMATES else ""
+            is_estimate = name in _ESTIMATES or str(name).endswith(".trend")
+            missing = "nonEst" if is_estimate else ""
             cells.append([_estimate(value, decimals, scientific, missing) for value in values])
     return cells
 

@@ -8,6 +8,7 @@ from typing import Any, overload
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.data.columns.category_columns import category_column
 from mlmfast.imputation.subjects import Subjects
 
 
@@ -16,7 +17,7 @@ class Imputations(Sequence[Any]):
 
     A sequence of data frames of the library that the fit's data came in, each made when it is asked
     for: a row for each subject and visit, the visits of one subject together, all columns that are
-    numbers or categories.
+    numbers or categories, these in the order that they have.
 
     Attributes
     ----------
@@ -84,7 +85,17 @@ class Imputations(Sequence[Any]):
             rows = np.ones(self.responses[k].size, dtype=np.bool_)
             rows[out * size : (out + 1) * size] = False
             columns = {name: values[rows] for name, values in columns.items()}
-        return subjects.library.to_native_frame(columns)
+        return subjects.library.to_native_frame(
+            {name: self._as_given(name, values) for name, values in columns.items()}
+        )
+
+    def _as_given(self, name: str, values: Any) -> Any:
+        """A column with the categories of the user's, whose order models go by."""
+        library = self._subjects.library
+        if name == self._subjects.response or not library.is_categorical(name):
+            return values
+        found = np.asarray(values, dtype=object)
+        return category_column(found, library.factor(name), library.native_namespace)
 
     def analyse(self, analysis: Callable[[Any], Any]) -> list[Any]:
         """What a function says of each data set; for `mlmfast.pool`."""

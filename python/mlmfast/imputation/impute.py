@@ -10,6 +10,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.clusters.simulate import seed_sequence
+from mlmfast.data.factor import level_label
 from mlmfast.design.columns.expressions import evaluate_numeric
 from mlmfast.errors import DataError, ModelError
 from mlmfast.imputation.imputations import Imputations
@@ -259,7 +260,7 @@ def _by_subject(given: Any, subjects: Subjects, what: str) -> list[Any]:
     """A value for each subject, from one for all or one by arm."""
     if not isinstance(given, Mapping):
         return [given] * len(subjects.labels)
-    by_arm = {str(key): value for key, value in given.items()}
+    by_arm = {level_label(key): value for key, value in given.items()}
     if subjects.arm_column is None:
         raise ModelError(f"{what} by arm needs arm=, the column of the arms")
     unknown = [key for key in by_arm if key not in subjects.arms]
@@ -288,11 +289,11 @@ def _references(
             f"which arm is the reference? Give reference=, one of {', '.join(subjects.arms)}"
         )
     by_subject = _by_subject(reference, subjects, "reference")
-    for label in dict.fromkeys(map(str, by_subject)):
+    for label in dict.fromkeys(map(level_label, by_subject)):
         if label not in subjects.arms:
             raise DataError(f"reference is {label!r}, and the arms are {', '.join(subjects.arms)}")
     return tuple(
-        str(label) if own in OF_REFERENCE else None
+        level_label(label) if own in OF_REFERENCE else None
         for label, own in zip(by_subject, strategies, strict=True)
     )
 
@@ -341,7 +342,7 @@ def _deltas(
         if "delta" in strategies:
             raise ModelError("strategy='delta' needs delta=, what is added to imputed responses")
         return np.zeros(subjects.y.shape)
-    by_arm = isinstance(delta, Mapping) and set(map(str, delta)) <= set(subjects.arms)
+    by_arm = isinstance(delta, Mapping) and set(map(level_label, delta)) <= set(subjects.arms)
     given = _by_subject(delta, subjects, "delta") if by_arm else [delta] * len(subjects.labels)
     rows: dict[int, FloatArray] = {}
     out = np.empty(subjects.y.shape)
@@ -355,7 +356,7 @@ def _deltas(
 
 def _by_visit(given: Any, visits: tuple[str, ...]) -> FloatArray:
     if isinstance(given, Mapping):
-        named = {str(key): value for key, value in given.items()}
+        named = {level_label(key): value for key, value in given.items()}
         unknown = [key for key in named if key not in visits]
         if unknown:
             raise DataError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.data.factor import cross_factors
+from mlmfast.data.factor import cross_factors, level_label
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.expressions import evaluate_numeric
 from mlmfast.errors import DataError, ModelError
@@ -323,7 +323,7 @@ def event_positions(subjects: Subjects, event: Any) -> IntArray:
         raise DataError(f"event is {event!r}; name a column, or give a dict of subject to visit")
     out = np.full(n, size, dtype=np.intp)
     for key, visit in event.items():
-        label = str(key)
+        label = level_label(key)
         if label not in subjects.labels:
             raise DataError(f"event: {key!r} is no subject of the data")
         if visit is None or visit != visit:
@@ -346,9 +346,7 @@ def _event_column(subjects: Subjects, name: str) -> dict[str, Any]:
 
 
 def _visit_position(subjects: Subjects, visit: Any) -> int:
-    text = str(visit)
-    plain = text.removesuffix(".0")
-    for label in (text, plain):
+    for label in (str(visit), level_label(visit)):
         if label in subjects.visits:
             return subjects.visits.index(label)
     raise DataError(f"event: {visit!r} is no visit ({', '.join(subjects.visits)})")

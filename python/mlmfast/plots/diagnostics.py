@@ -57,6 +57,8 @@ def qq_plot(fit: Fitted, kind: str, ax: Axes | None) -> Axes:
 
 def variogram_plot(fit: Fitted, time: str, kind: str, n_bins: int, ax: Axes | None) -> Axes:
     """See `Plots.variogram`."""
+    if isinstance(n_bins, bool) or not isinstance(n_bins, int | np.integer) or n_bins < 1:
+        raise ModelError(f"n_bins is {n_bins!r}; give an integer >= 1")
     distance, half_square = _pairs(fit, time, kind)
     centres, means, counts = _binned(distance, half_square, n_bins)
     ax = axes_or_new(ax)

@@ -38,6 +38,9 @@ def matrix_plot(
         raise ModelError(f"term= goes with G, and not with {which}")
     cluster = _first(fit) if cluster is None else cluster
     matrix = _OF_CLUSTER[which](fit, cluster)
+    if not matrix.shape[1]:
+        part = "random effects" if which == "Z" else "fixed effects"
+        raise ModelError(f"the model has no {part}, so {which} has no columns to plot")
     columns = "" if which in "XZ" else "rows of the data"
     return heat_map(
         matrix,

@@ -70,6 +70,9 @@ def _panels(n: int, axes: Any) -> Any:
 
 
 def _smooth(value: FloatArray, zeta: FloatArray) -> tuple[FloatArray, FloatArray]:
+    # An estimate at the end of its range is the first point of that side too.
+    value, first = np.unique(value, return_index=True)
+    zeta = zeta[first]
     if len(value) < 2:
         return value, zeta
     fine = np.linspace(value[0], value[-1], 200)
@@ -83,7 +86,9 @@ def _draw_zeta(
     panel.axhline(0.0, color=PALE, lw=0.9)
     for limit, sign in zip(limits, (-1.0, 1.0), strict=True):
         if np.isfinite(limit):
-            panel.plot([limit, limit], [0.0, sign * z], color=ACCENT, linestyle="--", lw=1.2)
+            # The end of a parameter's range is a limit that the curve reaches before.
+            end = float(np.clip(sign * z, zeta.min(), zeta.max()))
+            panel.plot([limit, limit], [0.0, end], color=ACCENT, linestyle="--", lw=1.2)
 
 
 def _draw_deviance(

@@ -108,12 +108,12 @@ class PooledEstimates(TableResult):
         """
         pooled = self._of_rubin if L is None else self._of_rubin.linear(self._rows(L)[0])
         k = len(pooled.estimate)
-        if np.linalg.matrix_rank(pooled.within) < k:
+        if not _is_regular(pooled.within):
             raise ModelError(
                 "the functions tested depend on each other, or have no variance; test independent "
                 "ones by L="
             )
-        values = np.broadcast_to(np.asarray(null, dtype=np.float64), (k,))
+        values = _null(null, k)
         statistic, df = pooled.joint(values)
         p = float(f_tail(statistic, k, 1e300 if np.isinf(df) else df))
         return FTest(statistic, k, df, p, np.nan, np.nan)
@@ -124,7 +124,7 @@ class PooledEstimates(TableResult):
         1 + (f / cv)^2 / 2 with the upper 95 % limit f of the fraction of missing information (von
         Hippel 2020), rounded up.
         """
-        if not 0 < cv < 1:
+        if not isinstance(cv, int | float | np.number) or not 0 < cv < 1:
             raise DataError(f"cv is {cv!r}; give a coefficient of variation between 0 and 1")
         found = needed(self._of_rubin.missing_information(), self.m, cv)
         return pd.Series(np.ceil(found - 1e-9), index=self._names)
@@ -144,9 +144,16 @@ class PooledEstimates(TableResult):
                 rows.append(row)
             labels = list(map(str, L))
         else:
-            rows = list(np.atleast_2d(np.asarray(L, dtype=np.float64)))
+            given = np.asarray(L, dtype=object)
+            rows = list(given if given.ndim > 1 else given[None])
             labels = [f"c.{k + 1}" for k in range(len(rows))]
-        matrix = np.asarray(rows, dtype=np.float64)
+        try:
+            matrix = np.asarray(rows, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise DataError(
+                f"L is {L!r}; give a dict of name to coefficients, or numbers, one for each of "
+                f"{', '.join(names)}"
+            ) from None
         if matrix.ndim != 2 or matrix.shape[1] != len(names) or not np.isfinite(matrix).all():
             raise DataError(f"L has not {len(names)} finite coefficients a row: {', '.join(names)}")
         return matrix, labels
@@ -203,6 +210,24 @@ def pool(
     # A mean of infinite ones is infinite.
     complete = found.df.mean(axis=0)
     return by_rubin(found.labels, Pooled.of(found.estimates, found.covariances, complete), level)
+
+
+def _is_regular(covariance: FloatArray) -> bool:
+    """Whether a covariance has full rank, in whatever units its rows are."""
+    sd = np.sqrt(np.diag(covariance))
+    if not (sd > 0).all():
+        return False
+    return int(np.linalg.matrix_rank(covariance / np.outer(sd, sd))) == len(sd)
+
+
+def _null(null: Any, k: int) -> FloatArray:
+    try:
+        values = np.broadcast_to(np.asarray(null, dtype=np.float64), (k,))
+    except (TypeError, ValueError):
+        values = np.full(k, np.nan)
+    if not np.isfinite(values).all():
+        raise DataError(f"null is {null!r}; give a finite number, or one for each of {k} functions")
+    return np.asarray(values)
 
 
 def by_rubin(labels: pd.DataFrame, pooled: Pooled, level: float) -> PooledEstimates:

@@ -120,7 +120,10 @@ def _of_contrast(contrast: Contrast) -> _One:
 def _of_mapping(part: Mapping[Any, Any]) -> _One:
     """Numbers by name; pairs are estimate and standard error, triples these and df."""
     labels = pd.DataFrame({"term": [str(name) for name in part]})
-    rows = [np.atleast_1d(np.asarray(value, dtype=np.float64)) for value in part.values()]
+    try:
+        rows = [np.atleast_1d(np.asarray(value, dtype=np.float64)) for value in part.values()]
+    except (TypeError, ValueError):
+        raise DataError(f"a dict of analyses holds what is no number: {dict(part)!r}") from None
     sizes = {row.size for row in rows}
     if len(sizes) != 1 or not sizes <= {1, 2, 3}:
         raise DataError(
@@ -129,6 +132,8 @@ def _of_mapping(part: Mapping[Any, Any]) -> _One:
         )
     table = np.stack(rows)
     size = sizes.pop()
+    if size > 1 and (table[:, 1] < 0).any():
+        raise DataError("a dict of analyses holds a negative standard error")
     covariance = np.diag(table[:, 1] ** 2) if size > 1 else np.zeros((0, 0))
     df = table[:, 2] if size == 3 else np.full(len(table), np.inf)
     return labels, table[:, 0], covariance, df
@@ -213,11 +218,11 @@ def _given_df(df: Any, m: int, k: int) -> FloatArray:
 
 def _checked(found: Analyses) -> Analyses:
     """Refuse what is not finite."""
-    for what, values in (("estimate", found.estimates), ("variance", found.covariances)):
+    for what, values in (("an estimate", found.estimates), ("a variance", found.covariances)):
         bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
         if bad.any():
             raise DataError(
-                f"analysis {int(np.flatnonzero(bad)[0]) + 1} has a {what} that is not a finite "
+                f"analysis {int(np.flatnonzero(bad)[0]) + 1} has {what} that is not a finite "
                 "number; look at that fit"
             )
     if np.isnan(found.df).any() or not (found.df > 0).all():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray
-from mlmfast.degrees_of_freedom import ByCounts, FittedRows, method_of
+from mlmfast.degrees_of_freedom import ByCounts, DegreesOfFreedom, FittedRows, method_of
 from mlmfast.degrees_of_freedom.between_within import (
     BetweenWithin,
     is_constant,
@@ -14,6 +14,7 @@ from mlmfast.degrees_of_freedom.between_within import (
     varies,
 )
 from mlmfast.degrees_of_freedom.containment import Containment, check_positive
+from mlmfast.degrees_of_freedom.given_number import GivenByTerm
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
@@ -39,6 +40,15 @@ def by_coefficient(fitted: FittedRows, record: FitRecord, ddf: str) -> FloatArra
         f"ddf={ddf!r} is not offered beside a factor that is eliminated; fit with absorb=False, or "
         "use one of the other methods"
     )
+
+
+def refuse_by_term(method: DegreesOfFreedom) -> None:
+    """Refuse degrees of freedom by term: the factor's columns, and their terms, are not there."""
+    if isinstance(method, GivenByTerm):
+        raise ModelError(
+            "ddf= by term is not offered beside a factor that is eliminated; fit with "
+            "absorb=False, or give one method or number for all terms"
+        )
 
 
 def _between_within(fitted: FittedRows, record: FitRecord) -> FloatArray:

@@ -179,6 +179,11 @@ def _tests_of_terms(
     functions = estimable_functions(fit)
     matrices = _matrices(fit, functions, kind, definition)
     own = {term.label: functions.kept_of_term(t) for t, term in enumerate(functions.terms)}
+    scales = {
+        # Rows that are coefficients under some coding are in units already.
+        term.label: cells.scales if definition == "car" else np.ones(1)
+        for term, cells in zip(functions.terms, functions.cells, strict=True)
+    }
     rows, hypotheses, empty, without = {}, {}, [], {}
     parts: list[pd.DataFrame] = []
     for label, L in matrices.items():
@@ -190,12 +195,7 @@ def _tests_of_terms(
         hypotheses[label] = pd.DataFrame(full, columns=list(fit._record.x_names))
         test = f_test(fit, full, ddf, term=own[label])
         rows[label] = table_row(test, chisq)
-        scales = next(
-            c.scales
-            for t, c in zip(functions.terms, functions.cells, strict=True)
-            if t.label == label
-        )
-        parts.append(_components(fit, label, in_units(full, scales), ddf, test))
+        parts.append(_components(fit, label, in_units(full, scales[label]), ddf, test))
         if test.note:
             without[label] = test.note
     curves = [term.label for term in functions.terms if is_smooth_label(term.label)]
@@ -211,7 +211,7 @@ def _tests_of_terms(
         )
     if not rows:
         raise ModelError("the fixed part has no term besides the intercept, so nothing to test")
-    notes = [ddf_label(fit, ddf)]
+    notes = [ddf_label(fit, ddf), *convergence_notes(fit)]
     if empty:
         notes.append(f"Not estimable, left out: {', '.join(empty)}")
     if kind == 3 and definition == "car" and len(fit._record.kept) < len(fit._record.x_names):
@@ -413,6 +413,13 @@ def ddf_label(fit: Fitted, ddf: Any) -> str:
     """Name of a method of degrees of freedom in reports; the fit's own for None."""
     method = method_of(fit.ddf if ddf is None else ddf)
     return f"Degrees of freedom: {method.label}"
+
+
+def convergence_notes(fit: Fitted) -> list[str]:
+    """What a table says where its fit is no optimum."""
+    if fit.converged:
+        return []
+    return ["NOT CONVERGED: these numbers are not to be reported; see fit.certificate"]
 
 
 def table_row(test: FTest, chisq: bool) -> dict[str, float]:

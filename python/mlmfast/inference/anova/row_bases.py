@@ -96,7 +96,7 @@ def by_coefficients(
     -------
     The same hypothesis, by the first coefficients that are independent.
     """
-    if len(hypothesis) < 2:
+    if len(hypothesis) == 0:
         return hypothesis
     # Orthonormal combinations tell a coefficient that no row has from one that rounding left.
     left, sizes, right = np.linalg.svd(coefficients, full_matrices=False)

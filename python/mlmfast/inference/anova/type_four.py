@@ -35,7 +35,7 @@ def type_four(functions: EstimableFunctions, term: int) -> FloatArray:
     >>> from mlmfast.inference.anova import functions_of_columns
     >>> one, x = np.ones(3), np.array([1.0, 2.0, 6.0])
     >>> functions = functions_of_columns([one, x], ["one", "x"], (0, 1))
-    >>> type_four(functions, 1).round(12).tolist()
+    >>> (type_four(functions, 1).round(12) + 0.0).tolist()
     [[0.0, 1.0]]
     """
     cells = _cells(functions, term)
@@ -111,7 +111,7 @@ def _estimable_rows(
                 return []
             parts.append((other, spread))
     found = []
-    for k in range(len(functions.cells[term].scales)):
+    for k, scale in enumerate(functions.cells[term].scales.tolist()):
         full = np.zeros(functions.coordinates.shape[1])
         for t, weights in parts:
             columns = np.flatnonzero(functions.term_of_column == t)
@@ -122,7 +122,8 @@ def _estimable_rows(
         lower, white = functions.row_factors
         inside = white @ full
         if np.abs(white.T @ inside - full).max() <= _TOLERANCE * np.abs(full).max():
-            found.append(np.asarray(np.linalg.solve(lower.T, inside) @ functions.root))
+            # Columns have mean square 1 there; a row is of the covariate as it is.
+            found.append(np.linalg.solve(lower.T, inside) @ functions.root / scale)
     return found
 
 

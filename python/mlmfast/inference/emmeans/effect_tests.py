@@ -71,6 +71,7 @@ def joint_tests(
     grid = with_nests(fit, reference_grid(fit, given), nesting)
     rows, reasons = [], {}
     for effect in _effects(fit, grid, within):
+        _refuse_eliminated(fit, effect)
         means = marginal_means(fit, grid, effect, within, "equal", ddf)
         named = [name for name in grid.names if name in means.own_labels]
         contrasts = interaction_rows(means.within_holders(), "trt.vs.ctrl").regrouped(means.by)
@@ -85,6 +86,15 @@ def joint_tests(
     keys = list(dict.fromkeys(key for key, _ in rows))
     ordered = [row for wanted in keys for key, row in rows if key == wanted]
     return JointTests(pd.DataFrame(ordered), notes_of(means, reasons))
+
+
+def _refuse_eliminated(fit: Fitted, effect: tuple[str, ...]) -> None:
+    absorbed = fit._record.absorbed
+    if absorbed is not None and set(effect) & set(variables_of(absorbed.name)):
+        raise ModelError(
+            f"the factor {absorbed.name!r} is eliminated, and its levels are not tested jointly "
+            "here; use anova(), or fit with absorb=False"
+        )
 
 
 def _effects(fit: Fitted, grid: ReferenceGrid, within: tuple[str, ...]) -> list[tuple[str, ...]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from mlmfast.errors import DataError
+from mlmfast.inference.anova.anova import convergence_notes
 from mlmfast.inference.emmeans.averages import averaged_rows, occurring
 from mlmfast.inference.emmeans.estimates.linear_functions import LinearFunctions
 from mlmfast.inference.emmeans.estimates.transformations import Transformation, of_response
@@ -166,7 +167,7 @@ def means_over(
         functions = with_averages(functions, grid, covariates)
     if estimate_name is None:
         functions = replace(functions, transformation=_transformation(fit))
-    about = _about(grid, read, weights, covariates)
+    about = [*_about(grid, read, weights, covariates), *convergence_notes(fit)]
     means = kind(functions, level=level, adjust=adjust, about=about, estimate_name=estimate_name)
     if read.contrast is not None:
         means.contrasts = means.contrast(read.contrast)

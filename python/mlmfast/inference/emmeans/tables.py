@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlmfast.confidence_level import check_level
 from mlmfast.errors import ModelError
 from mlmfast.inference.emmeans.comparisons.cld import LetteredMeans, lettered
 from mlmfast.inference.emmeans.comparisons.sided import (
@@ -74,8 +73,10 @@ class EstimateTable(TableOfEstimates):
         )
         if type == "linear" and (tran, bias_adjust, sigma) == (None, False, None):
             return table
+        if type == "linear":
+            raise ModelError("tran=, bias_adjust= and sigma= go with type='response'")
         if type != "response":
-            raise ModelError(f"type is {type!r}; use 'linear' or 'response' (tran= goes with it)")
+            raise ModelError(f"type is {type!r}; use 'linear' or 'response'")
         kind = known_transformation(self._functions, tran)
         spread = spread_of(self._functions, sigma) if bias_adjust else 0.0
         frame = back_transformed(table.frame, kind, self._estimate_name, spread)
@@ -245,7 +246,8 @@ class EstimateTable(TableOfEstimates):
         >>> means.cld()[["part", "group"]].to_numpy().tolist()
         [['p0', 'a'], ['p1', 'a'], ['p2', 'b'], ['p3', 'b'], ['p4', 'c']]
         """
-        check_level(1.0 - alpha)
+        if not isinstance(alpha, int | float | np.number) or not 0 < alpha < 1:
+            raise ModelError(f"alpha is {alpha!r}; it must lie between 0 and 1, such as 0.05")
         asked = hypothesis(0.0, delta, 0)
         pairs = self.contrast("pairwise", adjust=adjust)
         kept = pairs.adjust

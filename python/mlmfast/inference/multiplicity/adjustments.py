@@ -107,7 +107,7 @@ def adjusted(
     if adjust == "scheffe":
         return _scheffe(family, level)
     if adjust == "sidak":
-        return -special.expm1(m * np.log1p(-p)), quantile(-np.expm1(np.log(level) / m), family.df)
+        return sidak(p, m), quantile(-np.expm1(np.log(level) / m), family.df)
     if adjust == "bonferroni":
         return np.minimum(m * p, 1.0), quantile((1 - level) / m, family.df)
     if adjust in STEPWISE:
@@ -127,6 +127,18 @@ def quantile(p: float, df: FloatArray) -> FloatArray:
     finite = np.where(np.isinf(df), 1.0, df)
     t = -special.stdtrit(finite, p / 2)
     return np.where(np.isinf(df), -special.ndtri(p / 2), t)
+
+
+def sidak(p: FloatArray, m: int) -> FloatArray:
+    """1 - (1 - p)^m, of p-values that may be 1.
+
+    Examples
+    --------
+    >>> sidak(np.array([0.5, 1.0]), 2).tolist()
+    [0.75, 1.0]
+    """
+    with np.errstate(divide="ignore"):
+        return np.asarray(-special.expm1(m * np.log1p(-p)))
 
 
 def stepwise(p: FloatArray, method: str) -> FloatArray:

@@ -9,7 +9,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.distributions import lower_tail, upper_quantile
 from mlmfast.errors import DataError, ModelError
-from mlmfast.inference.multiplicity.adjustments import STEPWISE, stepwise
+from mlmfast.inference.multiplicity.adjustments import STEPWISE, sidak, stepwise
 from mlmfast.inference.multiplicity.one_sided import OneSidedMaximumT
 
 #: What users write, and R's emmeans understands.
@@ -168,7 +168,7 @@ def sided_tests(
             p = lower_tail(-asked.side * t, df)
     share = (1.0 - level) / m if adjust in STEPWISE or adjust == "bonferroni" else 1.0 - level
     if adjust == "sidak":
-        p, share = -np.expm1(m * np.log1p(-p)), -np.expm1(np.log(level) / m)
+        p, share = sidak(p, m), -np.expm1(np.log(level) / m)
     elif adjust == "bonferroni":
         p = np.minimum(m * p, 1.0)
     elif adjust in STEPWISE:
