@@ -308,7 +308,7 @@ def test_arguments_are_checked(data):
 
 def test_terms_that_are_made_from_all_rows_are_refused(data):
     for formula, what in (
-        ("y ~ s(t) + (1 | g)", "a smooth term is made from all rows"),
+        ("y ~ s(t) + (1 | g)", r"s\(\) is made from all rows .* write bs\("),
         ("y ~ x + us(t | g, by=h)", "is made from all rows"),
     ):
         with pytest.raises(ModelError, match=what):
@@ -400,3 +400,19 @@ def test_comparisons_profiles_and_variances_go_by_the_sums(data):
     with pytest.raises(ModelError, match="needs the rows"):
         ours[0].test_variance("sd_(Intercept)|g", method="bootstrap")
     assert relative(ours[1].r2(), theirs[1].r2(), 1e-3) < 1e-9
+
+
+@pytest.mark.parametrize(
+    "formula", ["y ~ t + (1 | g)", "y ~ c * t + (t | g)", "y ~ c * f + (1 | g)", "y ~ c + (1 | g)"]
+)
+def test_between_within_by_terms_counts_the_rows_that_were_read(data, formula):
+    own = data.assign(c=np.where(data["g"].astype(str).str[-1].isin(list("13579")), "odd", "even"))
+    expected = mlm.lmm(formula, own).anova(ddf="between-within-sas")
+    found = mlm.reduce(formula, in_parts(own)).fit().anova(ddf="between-within-sas")
+    assert found["DenDF"].tolist() == expected["DenDF"].tolist()
+
+
+def test_between_within_of_several_factors_within_subjects_needs_the_rows(data):
+    fit = mlm.reduce("y ~ f + h + (1 | g)", in_parts(data)).fit()
+    with pytest.raises(ModelError, match="among f, h by the rows, and a reduction holds sums"):
+        fit.anova(ddf="between-within-sas")

@@ -67,6 +67,12 @@ def subjects(design: Design) -> tuple[CodeArray, int]:
             "residual structure; use ddf='residual'"
         )
     used = {term.factor for term in design.random}
+    for factor in used:
+        if design.factors[factor].has_all_rows:
+            raise ModelError(
+                "ddf='between-within' needs subjects, and the effects of "
+                f"{design.factors[factor].name!r} are shared by all rows; use ddf='satterthwaite'"
+            )
     outermost, *inner = sorted(used, key=lambda f: design.factors[f].n_levels)
     codes = design.factors[outermost].codes
     for factor in inner:

@@ -16,6 +16,7 @@ from mlmfast.design.columns.model_columns import FactorColumns
 from mlmfast.design.columns.model_matrix import INTERCEPT
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.design.rows import columns_at
+from mlmfast.errors import ModelError
 
 _Factors = frozenset[str]
 
@@ -58,7 +59,7 @@ class BetweenWithinSAS(DegreesOfFreedom):
         terms = _terms(fitted)
         within = {t for t, own in zip(terms, changes, strict=True) if own}
         outside = float(n_subjects - int((~changes).sum()))
-        inside = float(design.n_obs - n_subjects - int(changes.sum()))
+        inside = float(design.n_observations - n_subjects - int(changes.sum()))
         if _is_unstructured(fitted):
             degrees = np.full(len(kept), outside)
         else:
@@ -85,10 +86,20 @@ def _parts(
 ) -> dict[int, float]:
     """Degrees of freedom of each term that changes within subjects."""
     frame = fitted.frame
-    held = {t: _changing_factors(frame, t, codes, n_subjects) for t in within}
+    if fitted.design.condensed is not None:
+        held = _factors_that_may_change(fitted, within)
+    else:
+        held = {t: _changing_factors(frame, t, codes, n_subjects) for t in within}
     sets = {own for own in held.values() if own}
     if len(sets) < 2:
         return dict.fromkeys(within, inside)
+    if fitted.design.condensed is not None:
+        raise ModelError(
+            "ddf='between-within-sas' divides the degrees of freedom within subjects among "
+            f"{', '.join(sorted(':'.join(sorted(own)) for own in sets))} by the rows, and a "
+            "reduction holds sums over them; use ddf='between-within', or fit the rows, "
+            "mlm.lmm(formula, data)"
+        )
     assert frame is not None, "factors are known by a formula"
     sizes = _contributions(fitted, frame, codes, sets)
     return {t: sizes.get(own) or inside for t, own in held.items()}
@@ -107,6 +118,23 @@ def _changing_factors(
         if name in frame.fixed.levels
         and varies(_codes(frame, name).astype(np.float64), codes, n_subjects)
     )
+
+
+def _factors_that_may_change(fitted: FittedRows, within: set[int]) -> dict[int, _Factors]:
+    """Classification variables of each term but those known to be constant within subjects.
+
+    Without rows a variable is known to be so by its main effect. Which sets there are is told from
+    this as from the variables that do change, as long as there is one set.
+    """
+    frame = fitted.frame
+    assert frame is not None, "reductions have formulas"
+    names = {t: tuple(frame.fixed.factors.get(frame.terms[t], ())) for t in set(_terms(fitted))}
+    constant = {own[0] for t, own in names.items() if t not in within and len(own) == 1}
+    levels = frame.fixed.levels
+    return {
+        t: frozenset(name for name in names[t] if name in levels and name not in constant)
+        for t in within
+    }
 
 
 def _codes(frame: ModelFrame, name: str) -> CodeArray:

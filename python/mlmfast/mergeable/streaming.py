@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from mlmfast.errors import DataError, FormulaError, MlmError
+from mlmfast.errors import DataError, MlmError
 from mlmfast.formula.mixed_formula import MixedFormula, parse_formula
 from mlmfast.formula.residual_formula import parse_residual
-from mlmfast.formula.row_wise import call_over_all_rows
 from mlmfast.mergeable.coding.levels import OtherLevels, given
 from mlmfast.mergeable.coding.part_rows import CompleteRows, code_rows, complete_rows
 from mlmfast.mergeable.coding.plan import Plan, check_width, plan_of, with_origin
@@ -52,12 +51,6 @@ class Asked:
         for role, column in (("weights", self.weights), ("offset", self.offset)):
             if column is not None and not isinstance(column, str):
                 raise DataError(f"{role} is the name of a column here, not {type(column).__name__}")
-        whole = call_over_all_rows(parse_formula(self.formula))
-        if whole is not None:
-            raise FormulaError(
-                f"{whole}() looks at all rows at once, and rows are reduced part by part here; fit "
-                "a data frame of all rows by mlmfast.lmm"
-            )
         within = None if self.residual is None else parse_residual(self.residual)
         check_reducible(self.parsed, within, self.weights)
         if self.plan is not None:

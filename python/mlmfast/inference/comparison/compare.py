@@ -170,7 +170,8 @@ def _notes(fits: Sequence[Fitted], labels: Sequence[str], table: pd.DataFrame) -
 
 
 def _n_effects(fit: Fitted) -> int:
-    return sum(len(term.names) for term in fit._record.terms)
+    """Random effects whose variances have a bound at 0."""
+    return sum(len(term.names) for term in fit._record.terms if term.bounded)
 
 
 def _check_fits(fits: Sequence[Fitted]) -> None:

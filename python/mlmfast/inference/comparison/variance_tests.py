@@ -1,7 +1,7 @@
 """Tests of whether a random effect is needed: its variance is 0 under the null hypothesis.
 
 That value lies on the boundary of the parameter space, so the likelihood-ratio statistic has no
-chi-square distribution (Self and Liang 1987, JASA 82:605).
+chi-square distribution (Self and Liang 1987, JASA 82:605), unless the fit has no such bound.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class VarianceTest(Framed):
     pvalue
         Under ``method``.
     method
-        "exact", "mixture" or "bootstrap".
+        "exact", "mixture", "bootstrap" or "chi-square".
     n, standard_error
-        Draws of the null distribution and the p-value's Monte Carlo error; 0 for "mixture".
+        Draws of the null distribution and the p-value's Monte Carlo error; 0 without draws.
     n_failed
         Bootstrap refits that did not converge; they are left out.
     null : shape (n,)
@@ -100,6 +100,7 @@ class VarianceTest(Framed):
             "exact": f"exact null distribution, {self.n} draws",
             "mixture": f"mixture of chi-squares with {self.df - 1} and {self.df} df",
             "bootstrap": f"parametric bootstrap, {self.n} samples, {self.n_failed} failed",
+            "chi-square": f"chi-square with {self.df} df",
         }[self.method]
         error = f" (Monte Carlo error {self.standard_error:.2g})" if self.n else ""
         return (
@@ -128,7 +129,9 @@ def variance_test(
         by its spectral representation (Crainiceanu and Ruppert 2004, JRSS B 66:165, theorem 1);
         "mixture": half chi-square with df - 1 and half with df degrees of freedom (Stram and Lee
         1994, Biometrics 50:1171), for one effect; "bootstrap": from the fit without the effects.
-        The first of these that serves by default.
+        The first of these that serves by default. Where the fit has no bound at 0
+        (``bounded=False``), 0 is a value as others are and the test two-sided: "chi-square", with
+        df degrees of freedom, or "bootstrap".
     n
         Draws of the null distribution; 100,000 for "exact", 1,000 for "bootstrap" by default.
     seed
@@ -174,13 +177,31 @@ def variance_test(
         sample = exact_null_distribution(source.design, t, reml, draws, seed_sequence(seed))
     elif chosen == "bootstrap":
         sample, failed = _bootstrap(source, record, null_design, draws, seed)
-    p = mixture_tail(statistic, df) if chosen == "mixture" else sample_tail(sample, statistic)
+    if chosen == "chi-square":
+        p = float(chi2_tail(statistic, df))
+    else:
+        p = mixture_tail(statistic, df) if chosen == "mixture" else sample_tail(sample, statistic)
     error = float(np.sqrt(p * (1.0 - p) / len(sample))) if len(sample) else 0.0
-    text = ", ".join(source.design.random[t].names[j] for j in effects)
-    group = source.design.factors[source.design.random[t].factor].name
     return VarianceTest(
-        f"{text} by {group}", statistic, df, p, chosen, len(sample), error, failed, sample
+        _named(source.design, t, effects),
+        statistic,
+        df,
+        p,
+        chosen,
+        len(sample),
+        error,
+        failed,
+        sample,
     )
+
+
+def _named(design: Design, t: int, effects: list[int]) -> str:
+    """What is tested, in words; a term over all rows by its text, for its effects are levels."""
+    term = design.random[t]
+    factor = design.factors[term.factor]
+    if factor.has_all_rows:
+        return term.text
+    return f"{', '.join(term.names[j] for j in effects)} by {factor.name}"
 
 
 def ranova(fit: Fitted) -> pd.DataFrame:
@@ -189,7 +210,8 @@ def ranova(fit: Fitted) -> pd.DataFrame:
     Effects of a term with slopes are left out one at a time (its intercept stays), others whole, as
     are terms of other covariance structures than `us` and `diag`.
     ``Pr(>Chisq)`` takes the chi-square distribution, which is conservative, for a variance of 0
-    lies on the boundary; ``Pr(mixture)`` takes the mixture that `test_variance` describes. ``Df``
+    lies on the boundary; ``Pr(mixture)`` takes the mixture that `test_variance` describes, or that
+    chi-square distribution where the fit has no bound at 0 (``bounded=False``). ``Df``
     counts parameters that the data determine; an effect that takes none with it (Df 0) has no test.
     """
     fit._needs_likelihood("ranova()")
@@ -222,7 +244,8 @@ def ranova(fit: Fitted) -> pd.DataFrame:
             what = term.text or group
             if len(effects) == 1:
                 what = f"{term.names[effects[0]]} in {what}"
-            rows[what] = [*row, p, mixture_tail(statistic, df) if df else np.nan]
+            mixed = mixture_tail(statistic, df) if df and term.bounded else p
+            rows[what] = [*row, p, mixed]
     table = pd.DataFrame.from_dict(
         rows,
         orient="index",
@@ -240,7 +263,15 @@ def _only_effect(design: Design) -> str:
     ModelError
         Where it has none, or several.
     """
-    names = [f"sd_{e}|{design.factors[t.factor].name}" for t in design.random for e in t.names]
+    names = [
+        name
+        for t in design.random
+        for name in (
+            [t.text]
+            if design.factors[t.factor].has_all_rows
+            else [f"sd_{e}|{design.factors[t.factor].name}" for e in t.names]
+        )
+    ]
     if len(names) == 1:
         return names[0]
     what = f"several random effects; name one of {', '.join(names)}" if names else "none"
@@ -255,7 +286,9 @@ def find_effects(design: Design, name: str) -> tuple[int, list[int]]:
         group = design.factors[term.factor].name
         by_group.setdefault(group, []).append(t)
         for j, effect in enumerate(term.names):
-            names[f"sd_{effect}|{group}"] = (t, [j])
+            # Levels of a term over all rows have one variance, which is tested whole.
+            if not design.factors[term.factor].has_all_rows:
+                names[f"sd_{effect}|{group}"] = (t, [j])
         if term.text:
             whole = (t, list(range(len(term.names))))
             names[term.text] = names[term.text.removeprefix("(").removesuffix(")")] = whole
@@ -269,7 +302,8 @@ def find_effects(design: Design, name: str) -> tuple[int, list[int]]:
         return found
     near = get_close_matches(str(name), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    known = ", ".join(key for key in names if key.startswith("sd_")) or "none"
+    whole = [t.text for t in design.random if design.factors[t.factor].has_all_rows]
+    known = ", ".join([*(key for key in names if key.startswith("sd_")), *whole]) or "none"
     raise ModelError(f"{name!r} is no random effect of this model{hint} (effects: {known})")
 
 
@@ -278,6 +312,8 @@ def null_method(design: Design, t: int, effects: list[int], method: str | None) 
     single = len(design.random) == 1 and len(design.random[0].names) == 1
     related = single and design.factors[design.random[0].factor].relationship is not None
     is_only = single and design.residual is None and not related
+    if not design.random[t].bounded:
+        return _null_method_without_bound(method)
     if method is None:
         if design.condensed is not None and len(effects) > 1:
             raise ModelError(
@@ -304,6 +340,16 @@ def null_method(design: Design, t: int, effects: list[int], method: str | None) 
             "use method='bootstrap'"
         )
     return method
+
+
+def _null_method_without_bound(method: str | None) -> str:
+    """The same for a variance that may be negative, so that 0 is no boundary."""
+    if method not in {None, "chi-square", "bootstrap"}:
+        raise ModelError(
+            f"method={method!r} is for variances with a bound at 0, and the fit has none "
+            "(bounded=False); use method='chi-square' or 'bootstrap'"
+        )
+    return method or "chi-square"
 
 
 def _draws(n: int | None, method: str) -> int:
