@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
-from mlmfast.degrees_of_freedom import Ddf
+from mlmfast.degrees_of_freedom import Ddf, ddf_text
 from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.record import AbsorbedRecord
 from mlmfast.handed_out import handed_out
@@ -60,7 +60,7 @@ class AbsorbedResult(LMMResult):
 
     def _basis(self, ddf: Ddf | None = None) -> Any:
         """What tests of the columns beside the factor need."""
-        self._tests.check(self.ddf if ddf is None else str(ddf))
+        self._tests.check(self.ddf if ddf is None else ddf_text(ddf))
         return super()._basis(ddf)
 
     @handed_out

@@ -10,6 +10,7 @@ from mlmfast.model import lmm as lmm_in_memory
 from mlmfast.prepared.fit_model import BY_DEFAULT, method_by
 
 if TYPE_CHECKING:
+    from mlmfast.degrees_of_freedom import Ddf
     from mlmfast.newton.options import NewtonOptions
     from mlmfast.result import LMMResult
 
@@ -30,7 +31,7 @@ def lmm(
     absorb: bool | None = None,
     start: Mapping[str, Any] | None = None,
     options: NewtonOptions | Mapping[str, Any] | None = None,
-    ddf: str | float | None = None,
+    ddf: Ddf | None = None,
     hold: Mapping[str, float] | None = None,
     bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
     grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None,

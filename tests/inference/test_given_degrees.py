@@ -192,3 +192,17 @@ def test_what_is_refused(ddf, message):
 def test_kenward_roger_for_the_others_needs_reml():
     with pytest.raises(ModelError, match="needs a REML fit"):
         lmm("y ~ a + (1 | s)", crossed_within(), method="ML", ddf={"a": 5, None: "kr"})
+
+
+@pytest.mark.parametrize("other", ["satterthwaite", "residual"])
+def test_beside_an_eliminated_factor_no_term_has_its_own(other):
+    """They were left out of account where the other terms' method goes by the information."""
+    data = crossed_within()
+    given = {"x": 7, None: other}
+    with pytest.raises(ModelError, match="by term is not offered beside a factor"):
+        mlm.lmm("y ~ x + c + (1 | s)", data, absorb=True, ddf=given)
+    fit = mlm.lmm("y ~ x + c + (1 | s)", data, absorb=True)
+    for ask in (lambda: fit.contrast("x = 0", ddf=given), lambda: fit.anova(ddf=given)):
+        with pytest.raises(ModelError, match="by term is not offered beside a factor"):
+            ask()
+    assert mlm.lmm("y ~ x + c + (1 | s)", data, absorb=False, ddf=given).df["x"] == 7

@@ -111,6 +111,11 @@ def _checked(model: PreparedModel, method: str) -> ModelFrame:
     instead = f"use method='REML' instead of {method!r}"
     if frame is None:
         raise ModelError(f"method={method!r} goes by the terms of a formula; {instead}")
+    if design.absorbed is not None and model._absorb:
+        raise ModelError(
+            f"method={method!r} goes with all columns of X, and the fixed factor "
+            f"{design.absorbed.name!r} was eliminated; leave absorb=True out"
+        )
     if not design.random:
         raise ModelError(f"method={method!r} estimates variances of random effects; {instead}")
     if design.residual is not None or design.weights is not None:

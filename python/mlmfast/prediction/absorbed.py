@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.degrees_of_freedom import Ddf
+from mlmfast.degrees_of_freedom import Ddf, ddf_text
 from mlmfast.degrees_of_freedom.satterthwaite import of_variances
 from mlmfast.design.rows import columns_at
 from mlmfast.distributions import quantile
@@ -85,7 +85,7 @@ def half_width_within(
         For a method whose degrees of freedom go by coefficients and differ among them.
     """
     source, record = fit._needs_source("an interval"), fit._record
-    method_text = fit.ddf if ddf is None else str(ddf)
+    method_text = fit.ddf if ddf is None else ddf_text(ddf)
     own = np.broadcast_to(np.asarray(noise) / record.sigma2, rows.n_rows)
     function = RowVariances(source.model, record.kept, rows, bool(rows.codes), own)
     fitted = fit._rows

@@ -158,7 +158,7 @@ class Reciprocal:
         return data.assign(**{self.column: 1.0 / data[self.of].to_numpy(dtype=np.float64)})
 
 
-def pandas_frame(data: object) -> pd.DataFrame:
+def pandas_frame(data: Any) -> pd.DataFrame:
     """A frame of any library, or a dict of arrays, as one of pandas.
 
     Raises

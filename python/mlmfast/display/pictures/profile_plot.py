@@ -70,6 +70,9 @@ def _panels(n: int, axes: Any) -> Any:
 
 
 def _smooth(value: FloatArray, zeta: FloatArray) -> tuple[FloatArray, FloatArray]:
+    # At a bound, such as a correlation of 1, points of several zeta coincide.
+    value, first = np.unique(value, return_index=True)
+    zeta = zeta[first]
     if len(value) < 2:
         return value, zeta
     fine = np.linspace(value[0], value[-1], 200)

@@ -13,7 +13,7 @@ from mlmfast.fitted.absorbed.functions import AllCoefficients, functions_of_coef
 from mlmfast.fitted.absorbed.record import AbsorbedRecord
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.record import FitRecord
-from mlmfast.inference.absorbed.degrees import by_coefficient
+from mlmfast.inference.absorbed.degrees import by_coefficient, refuse_by_term
 from mlmfast.inference.absorbed.uncertainty import (
     Uncertainty,
     uncertainty,
@@ -45,6 +45,7 @@ class CoefficientTests:
         """Refuse methods that do not apply."""
         method = method_of(ddf)
         method.check(self.fitted.reml)
+        refuse_by_term(method)
         if method.information is None:
             by_coefficient(self.fitted, self.record, ddf)
 

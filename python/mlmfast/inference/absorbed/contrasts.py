@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.degrees_of_freedom import Ddf, TestBasis, method_of
+from mlmfast.degrees_of_freedom import Ddf, TestBasis, ddf_text, method_of
 from mlmfast.errors import ModelError
 from mlmfast.inference.absorbed.coefficient_tests import coefficient_tests, levels_of
 from mlmfast.inference.absorbed.estimability import aliasing_of_levels
@@ -35,7 +35,7 @@ def contrast(
             f"give at most {MOST_FUNCTIONS:,}"
         )
     check_rows(fit, rows.L)
-    method = fit.ddf if ddf is None else str(ddf)
+    method = fit.ddf if ddf is None else ddf_text(ddf)
     basis = coefficient_tests(fit).basis(rows.L, method)
     estimates = _estimates(fit, rows.L)
     one = np.eye(len(rows.L))

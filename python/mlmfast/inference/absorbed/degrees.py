@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray
-from mlmfast.degrees_of_freedom import ByCounts, FittedRows, method_of
+from mlmfast.degrees_of_freedom import (
+    ByCounts,
+    DegreesOfFreedom,
+    FittedRows,
+    GivenByTerm,
+    method_of,
+)
 from mlmfast.degrees_of_freedom.between_within import (
     BetweenWithin,
     is_constant,
@@ -29,6 +35,7 @@ def by_coefficient(fitted: FittedRows, record: FitRecord, ddf: str) -> FloatArra
     """
     assert record.absorbed is not None, "made for such fits"
     method, n = method_of(ddf), len(record.absorbed.kept)
+    refuse_by_term(method)
     if isinstance(method, BetweenWithin):
         return _between_within(fitted, record)
     if isinstance(method, Containment):
@@ -39,6 +46,20 @@ def by_coefficient(fitted: FittedRows, record: FitRecord, ddf: str) -> FloatArra
         f"ddf={ddf!r} is not offered beside a factor that is eliminated; fit with absorb=False, or "
         "use one of the other methods"
     )
+
+
+def refuse_by_term(method: DegreesOfFreedom) -> None:
+    """Refuse degrees of freedom of single terms.
+
+    Raises
+    ------
+    ModelError
+    """
+    if isinstance(method, GivenByTerm):
+        raise ModelError(
+            "ddf= by term is not offered beside a factor that is eliminated; fit with "
+            "absorb=False, or give one method or number for all"
+        )
 
 
 def _between_within(fitted: FittedRows, record: FitRecord) -> FloatArray:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.degrees_of_freedom import method_of
+from mlmfast.degrees_of_freedom import ddf_text, method_of
 from mlmfast.distributions import chi2_tail, f_tail
 from mlmfast.errors import ModelError
 from mlmfast.fitting.undetermined.record import ERRORS_DEPEND
@@ -62,7 +62,7 @@ def anova(
             "and III by lmerTest's definition); leave type= and definition= out, or use "
             "absorb=False"
         )
-    method = fit.ddf if ddf is None else str(ddf)
+    method = fit.ddf if ddf is None else ddf_text(ddf)
     rows: dict[str, dict[str, float]] = {}
     without: dict[str, str] = {}
     hypotheses, notes = {}, [f"Degrees of freedom: {method_of(method).label}"]

@@ -27,6 +27,7 @@ from mlmfast.degrees_of_freedom.kenward_roger import (
 )
 from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.functions import FunctionOfCovariances
+from mlmfast.inference.absorbed.degrees import refuse_by_term
 from mlmfast.information.information import Information
 from mlmfast.information.undetermined_effects import flat_moves, in_size_of_first
 from mlmfast.reduction.absorbed.differences import along, has_path
@@ -63,6 +64,7 @@ def uncertainty(fitted: FittedRows, ddf: str, function: FunctionOfCovariances) -
         Where the method does not apply, or its adjustment undoes the variances (`KenwardRoger`).
     """
     method = method_of(ddf)
+    refuse_by_term(method)
     found = _by_method(fitted, method, function)
     if isinstance(method, KenwardRoger) and not _are_variances(found.adjusted):
         raise not_definite(

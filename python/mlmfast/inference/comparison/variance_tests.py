@@ -302,8 +302,8 @@ def find_effects(design: Design, name: str) -> tuple[int, list[int]]:
         return found
     near = get_close_matches(str(name), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    whole = [t.text for t in design.random if design.factors[t.factor].has_all_rows]
-    known = ", ".join([*(key for key in names if key.startswith("sd_")), *whole]) or "none"
+    shared = [own.text for own in design.random if design.factors[own.factor].has_all_rows]
+    known = ", ".join([*(key for key in names if key.startswith("sd_")), *shared]) or "none"
     raise ModelError(f"{name!r} is no random effect of this model{hint} (effects: {known})")
 
 
