@@ -416,3 +416,21 @@ def test_between_within_of_several_factors_within_subjects_needs_the_rows(data):
     fit = mlm.reduce("y ~ f + h + (1 | g)", in_parts(data)).fit()
     with pytest.raises(ModelError, match="among f, h by the rows, and a reduction holds sums"):
         fit.anova(ddf="between-within-sas")
+
+
+@pytest.mark.parametrize("change", ["response", "offset", "rows"])
+def test_reductions_of_other_data_are_not_compared(data, change):
+    known = data.dropna()
+    other, own = known.copy(), {}
+    if change == "response":
+        other["y"] = 1.001 * other["y"]
+    elif change == "offset":
+        own = {"offset": "o"}
+    else:
+        other.loc[other.index[0], "y"] += 1.0
+    first = mlm.reduce("y ~ t + (1 | g)", in_parts(known)).fit()
+    second = mlm.reduce("y ~ t + (t | g)", in_parts(other), **own).fit()
+    whole = mlm.lmm("y ~ t + (t | g)", other, **own)
+    for fit in (second, whole):
+        with pytest.raises(mlm.ComparisonError, match="other values, or other rows"):
+            mlm.compare(first, fit)
