@@ -195,15 +195,34 @@ def test_without_a_bound_samples_and_no_mixture(below_zero):
     assert "two-sided p" in str(fit.covtest())
 
 
-def test_levels_of_a_membership_are_tested_together():
+@pytest.fixture(scope="module")
+def members():
     rng = np.random.default_rng(5)
     first, second = (rng.integers(0, 6, 90).astype(str) for _ in "ab")
     effects = rng.normal(size=6)
     y = effects[first.astype(int)] + effects[second.astype(int)] + rng.normal(size=90)
-    data = pd.DataFrame({"y": y, "a": first, "b": second})
-    fit = mlm.lmm("y ~ 1 + (1 | mm(a, b))", data)
+    return pd.DataFrame({"y": y, "a": first, "b": second})
+
+
+def test_levels_of_a_membership_are_tested_together(members):
+    fit = mlm.lmm("y ~ 1 + (1 | mm(a, b))", members)
     test = fit.test_variance(n=20, seed=1)
     assert (test.effects, test.df) == ("(1 | mm(a, b))", 1)
-    assert test.statistic == pytest.approx(mlm.lmm("y ~ 1", data).deviance - fit.deviance, abs=1e-7)
+    assert test.statistic == pytest.approx(
+        mlm.lmm("y ~ 1", members).deviance - fit.deviance, abs=1e-7
+    )
     with pytest.raises(ModelError, match=r"effects: \(1 \| mm\(a, b\)\)"):
         fit.test_variance("sd_0|mm(a, b)")
+
+
+def test_members_are_named_where_levels_are(members):
+    fit = mlm.lmm("y ~ 1 + (1 | mm(a, b))", members)
+    blups = fit.ranef["mm(a, b)"]["(Intercept)"]
+    found = fit.estimate({"(Intercept)": 1}, random={"mm(a, b)": {"2": 1, "4": -1}})
+    assert float(found.estimate) == pytest.approx(
+        fit.params.iloc[0] + blups["2"] - blups["4"], rel=1e-9
+    )
+    with pytest.raises(ModelError, match=r"such as \{'0': 1\}"):
+        fit.estimate({"(Intercept)": 1}, random={"mm(a, b)": 3})
+    with pytest.raises(ModelError, match="of which a row has several levels; relationships"):
+        mlm.lmm("y ~ 1 + (1 | mm(a, b))", members, cov={"mm(a, b)": np.eye(6)})

@@ -412,6 +412,12 @@ def test_between_within_by_terms_counts_the_rows_that_were_read(data, formula):
     assert found["DenDF"].tolist() == expected["DenDF"].tolist()
 
 
+def test_clusters_given_as_an_array_are_refused(data):
+    fit = mlm.reduce("y ~ t + (1 | g)", in_parts(data)).fit()
+    with pytest.raises(ModelError, match="clusters are those of the model"):
+        fit.robust("CR3", cluster=np.arange(fit.nobs))
+
+
 def test_between_within_of_several_factors_within_subjects_needs_the_rows(data):
     fit = mlm.reduce("y ~ f + h + (1 | g)", in_parts(data)).fit()
     with pytest.raises(ModelError, match="among f, h by the rows, and a reduction holds sums"):
