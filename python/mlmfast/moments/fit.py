@@ -27,7 +27,7 @@ from mlmfast.moments.effects import effects_of
 from mlmfast.moments.mean_squares import estimate_by_type
 from mlmfast.moments.mivque import mivque0
 from mlmfast.newton.iteration import NewtonResult
-from mlmfast.prepared.fit_model import Recorded, Wishes, check_ddf
+from mlmfast.prepared.fit_model import Recorded, Wishes, check_bounded, check_ddf
 from mlmfast.prepared.fit_warnings import warn_of
 from mlmfast.prepared.model import PreparedModel
 from mlmfast.reduction.engines.options import read_options
@@ -98,6 +98,8 @@ def fit_by_moments(
 
 
 def _check_wishes(method: str, wishes: Wishes | None, options: Any) -> None:
+    if wishes is not None:
+        check_bounded(wishes.bounded)
     if wishes is not None and (wishes.start is not None or wishes.of_parameters):
         raise ModelError(
             f"method={method!r} does not iterate: leave start=, hold=, bounds= and grid= out"
