@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +35,11 @@ def manifest(fit: Fitted) -> dict[str, Any] | None:
     """
     if fit._source is None:
         found: dict[str, Any] | None = fit.__dict__.get("_manifest")
-        return found
+        return deepcopy(found)
     if "_manifest" not in fit.__dict__:
         fit.__dict__["_manifest"] = _made(fit)
-    return dict(fit.__dict__["_manifest"])
+    made: dict[str, Any] = deepcopy(fit.__dict__["_manifest"])
+    return made
 
 
 def _made(fit: Fitted) -> dict[str, Any]:
