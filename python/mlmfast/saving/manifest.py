@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+import copy
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +35,10 @@ def manifest(fit: Fitted) -> dict[str, Any] | None:
     """
     if fit._source is None:
         found: dict[str, Any] | None = fit.__dict__.get("_manifest")
-        return deepcopy(found)
+        return copy.deepcopy(found)
     if "_manifest" not in fit.__dict__:
         fit.__dict__["_manifest"] = _made(fit)
-    made: dict[str, Any] = deepcopy(fit.__dict__["_manifest"])
-    return made
+    return copy.deepcopy(fit.__dict__["_manifest"])
 
 
 def _made(fit: Fitted) -> dict[str, Any]:
