@@ -79,7 +79,7 @@ $(VENV)/created:
 	  { echo "$(PYTHON) is older than Python 3.10; try make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade pip
-	$(PIP) install 'maturin>=1.7,<2'
+	$(PIP) install 'maturin>=1.16,<2'
 	@touch $@
 
 # Editable: changes of Python files need nothing, changes of Rust files a new build.

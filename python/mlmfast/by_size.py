@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from mlmfast.errors import ModelError
 from mlmfast.model import lmm as lmm_in_memory
-from mlmfast.prepared.fit_model import BY_DEFAULT, method_by
+from mlmfast.prepared.fit_model import BY_DEFAULT, check_bounded, method_by
 
 if TYPE_CHECKING:
+    from mlmfast.degrees_of_freedom import Ddf
     from mlmfast.newton.options import NewtonOptions
     from mlmfast.result import LMMResult
 
@@ -30,7 +31,7 @@ def lmm(
     absorb: bool | None = None,
     start: Mapping[str, Any] | None = None,
     options: NewtonOptions | Mapping[str, Any] | None = None,
-    ddf: str | float | None = None,
+    ddf: Ddf | None = None,
     hold: Mapping[str, float] | None = None,
     bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
     grid: Mapping[str, Sequence[float]] | Sequence[Mapping[str, float]] | None = None,
@@ -83,6 +84,7 @@ def lmm(
         "grid": grid,
     }
     needing_rows = [name for name, value in arguments.items() if value is not None]
+    check_bounded(bounded)
     if not bounded:
         needing_rows.append("bounded")
     if memory is None and executor is None:

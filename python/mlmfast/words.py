@@ -62,8 +62,8 @@ def read_method(method: str) -> str:
     """
     if isinstance(method, str) and method.lower() in MOMENTS:
         raise ModelError(
-            f"method={method!r} estimates one response at a time, by lmm() or LMM.fit(); use "
-            "'REML' or 'ML' here"
+            f"method={method!r} estimates one response at a time from its rows, by lmm() or "
+            "LMM.fit(); use 'REML' or 'ML' here"
         )
     if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
         raise ModelError(f"method is {method!r}; use 'REML' or 'ML'")

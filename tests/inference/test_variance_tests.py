@@ -151,3 +151,78 @@ def test_size_of_the_exact_test():
     without = mlm.LMM("y ~ x", data).fit_many(responses).llf
     rejected = np.mean(2 * (full - without) > np.quantile(null, 0.95))
     assert rejected == pytest.approx(0.05, abs=4 * np.sqrt(0.05 * 0.95 / 20_000))
+
+
+@pytest.fixture(scope="module")
+def below_zero():
+    """Balanced groups whose variance is estimated below 0: F of the analysis of variance < 1."""
+    data = one_way(8, 4, seed=4)
+    data["y"] -= 0.9 * data.groupby("g")["y"].transform("mean")
+    return data
+
+
+def test_without_a_bound_zero_is_no_boundary(below_zero):
+    fit = mlm.lmm("y ~ 1 + (1 | g)", below_zero, bounded=False)
+    assert fit.varcorr["g"].iloc[0, 0] < 0
+    test = fit.test_variance()
+    # Of a balanced layout the likelihood ratio is a function of the two mean squares.
+    means = below_zero.groupby("g")["y"].mean()
+    between = 4.0 * float(((means - means.mean()) ** 2).sum())
+    within = float(((below_zero["y"] - means[below_zero["g"]].to_numpy()) ** 2).sum())
+    free = 7 * np.log(between / 7) + 24 * np.log(within / 24)
+    expected = 31 * np.log((between + within) / 31) - free
+    assert test.statistic == pytest.approx(expected, rel=1e-8)
+    assert (test.method, test.df, test.n) == ("chi-square", 1, 0)
+    assert test.pvalue == pytest.approx(stats.chi2.sf(expected, 1), rel=1e-7)
+    assert "chi-square with 1 df" in repr(test)
+    table = fit.ranova().to_dict("index")["(Intercept) in (1 | g)"]
+    assert table["Pr(mixture)"] == table["Pr(>Chisq)"] == pytest.approx(test.pvalue, rel=1e-9)
+    # With the bound the statistic is 0 here.
+    assert mlm.lmm("y ~ 1 + (1 | g)", below_zero).test_variance(n=9, seed=1).pvalue == 1.0
+
+
+def test_without_a_bound_samples_and_no_mixture(below_zero):
+    fit = mlm.lmm("y ~ 1 + (1 | g)", below_zero, bounded=False)
+    sampled = fit.test_variance(method="bootstrap", n=200, seed=1)
+    # Where F may fall below 1 without being cut off no statistic is 0.
+    assert (sampled.null > 0).all()
+    assert sampled.pvalue < 0.1
+    for method in ("exact", "mixture"):
+        with pytest.raises(ModelError, match="bound at 0, and the fit has none"):
+            fit.test_variance(method=method)
+    comparison = mlm.compare(mlm.lmm("y ~ 1", below_zero), fit)
+    assert not any("boundary" in note for note in comparison.notes)
+    assert "two-sided p" in str(fit.covtest())
+
+
+@pytest.fixture(scope="module")
+def members():
+    rng = np.random.default_rng(5)
+    first, second = (rng.integers(0, 6, 90).astype(str) for _ in "ab")
+    effects = rng.normal(size=6)
+    y = effects[first.astype(int)] + effects[second.astype(int)] + rng.normal(size=90)
+    return pd.DataFrame({"y": y, "a": first, "b": second})
+
+
+def test_levels_of_a_membership_are_tested_together(members):
+    fit = mlm.lmm("y ~ 1 + (1 | mm(a, b))", members)
+    test = fit.test_variance(n=20, seed=1)
+    assert (test.effects, test.df) == ("(1 | mm(a, b))", 1)
+    assert test.statistic == pytest.approx(
+        mlm.lmm("y ~ 1", members).deviance - fit.deviance, abs=1e-7
+    )
+    with pytest.raises(ModelError, match=r"effects: \(1 \| mm\(a, b\)\)"):
+        fit.test_variance("sd_0|mm(a, b)")
+
+
+def test_members_are_named_where_levels_are(members):
+    fit = mlm.lmm("y ~ 1 + (1 | mm(a, b))", members)
+    blups = fit.ranef["mm(a, b)"]["(Intercept)"]
+    found = fit.estimate({"(Intercept)": 1}, random={"mm(a, b)": {"2": 1, "4": -1}})
+    assert float(found.estimate) == pytest.approx(
+        fit.params.iloc[0] + blups["2"] - blups["4"], rel=1e-9
+    )
+    with pytest.raises(ModelError, match=r"such as \{'0': 1\}"):
+        fit.estimate({"(Intercept)": 1}, random={"mm(a, b)": 3})
+    with pytest.raises(ModelError, match="of which a row has several levels; relationships"):
+        mlm.lmm("y ~ 1 + (1 | mm(a, b))", members, cov={"mm(a, b)": np.eye(6)})

@@ -436,3 +436,43 @@ def test_comparisons_profiles_and_variances_go_by_the_sums(data):
     with pytest.raises(ModelError, match="needs the rows"):
         ours[0].test_variance("sd_(Intercept)|g", method="bootstrap")
     assert relative(ours[1].r2(), theirs[1].r2(), 1e-3) < 1e-9
+
+
+@pytest.mark.parametrize(
+    "formula", ["y ~ t + (1 | g)", "y ~ c * t + (t | g)", "y ~ c * f + (1 | g)", "y ~ c + (1 | g)"]
+)
+def test_between_within_by_terms_counts_the_rows_that_were_read(data, formula):
+    own = data.assign(c=np.where(data["g"].astype(str).str[-1].isin(list("13579")), "odd", "even"))
+    expected = mlm.lmm(formula, own).anova(ddf="between-within-sas")
+    found = mlm.reduce(formula, in_parts(own)).fit().anova(ddf="between-within-sas")
+    assert found["DenDF"].tolist() == expected["DenDF"].tolist()
+
+
+def test_clusters_given_as_an_array_are_refused(data):
+    fit = mlm.reduce("y ~ t + (1 | g)", in_parts(data)).fit()
+    with pytest.raises(ModelError, match="clusters are those of the model"):
+        fit.robust("CR3", cluster=np.arange(fit.nobs))
+
+
+def test_between_within_of_several_factors_within_subjects_needs_the_rows(data):
+    fit = mlm.reduce("y ~ f + h + (1 | g)", in_parts(data)).fit()
+    with pytest.raises(ModelError, match="among f, h by the rows, and a reduction holds sums"):
+        fit.anova(ddf="between-within-sas")
+
+
+@pytest.mark.parametrize("change", ["response", "offset", "rows"])
+def test_reductions_of_other_data_are_not_compared(data, change):
+    known = data.dropna()
+    other, own = known.copy(), {}
+    if change == "response":
+        other["y"] = 1.001 * other["y"]
+    elif change == "offset":
+        own = {"offset": "o"}
+    else:
+        other.loc[other.index[0], "y"] += 1.0
+    first = mlm.reduce("y ~ t + (1 | g)", in_parts(known)).fit()
+    second = mlm.reduce("y ~ t + (t | g)", in_parts(other), **own).fit()
+    whole = mlm.lmm("y ~ t + (t | g)", other, **own)
+    for fit in (second, whole):
+        with pytest.raises(mlm.ComparisonError, match="other values, or other rows"):
+            mlm.compare(first, fit)

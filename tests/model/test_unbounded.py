@@ -379,3 +379,11 @@ def test_sas_nobound(plots):
         "proc mixed; class plot A B; model y = A B A*B; random plot; parms (1) (9) / nobound;"
     )
     assert parms(plots).fit.llf == pytest.approx(-38.121207602397, abs=1e-9)
+
+
+@pytest.mark.parametrize("value", [None, "no", 0, np.zeros(2)], ids=repr)
+@pytest.mark.parametrize("method", ["REML", "type3"])
+def test_bounded_is_true_or_false(value, method, uneven):
+    for fit in (mlm.lmm, lambda formula, data, **own: mlm.LMM(formula, data).fit(**own)):
+        with pytest.raises(mlm.ModelError, match=r"^bounded is .*; use False to let"):
+            fit("y ~ x + (1 | plot)", uneven, bounded=value, method=method)

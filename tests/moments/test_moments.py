@@ -314,3 +314,16 @@ def test_sas_methods():
     assert found.mean_squares.frame.loc["recipe", "F value"] == pytest.approx(0.25, abs=5e-3)
     other = mlm.from_sas("proc mixed method=mivque0; class g; model y = ; random g;")
     assert not other.unmapped
+
+
+def test_all_columns_of_x_are_needed():
+    data = mlm.load_sleepstudy()
+    with pytest.raises(
+        mlm.ModelError, match=r"method='type3' goes with all columns .* absorb=True out"
+    ):
+        mlm.lmm(
+            "Reaction ~ f + (1 | Subject)",
+            data.assign(f="d" + data["Days"].map(str)),
+            method="type3",
+            absorb=True,
+        )

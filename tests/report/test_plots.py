@@ -8,6 +8,7 @@ from scipy import stats
 import mlmfast as mlm
 from mlmfast.display.figure import series
 from mlmfast.display.pictures.heat_map import heat_map
+from mlmfast.display.pictures.profile_plot import profile_plot
 from mlmfast.errors import DataError, ModelError
 from mlmfast.plots.smooth_line import smooth_line
 
@@ -419,3 +420,18 @@ def test_models_without_what_is_plotted(sleepstudy):
         plain.plot.matrix("G")
     with pytest.raises(ModelError, match="no random effects, so Z has no columns"):
         plain.plot.matrix("Z")
+
+
+def test_points_that_coincide_at_a_bound_are_drawn_once():
+    rows = pd.DataFrame(
+        {
+            "parameter": "cor",
+            "criterion": "REML",
+            "value": [0.2, 0.6, 1.0, 1.0],
+            "zeta": [-2, -1, 0, 0.1],
+        }
+    )
+    limits = pd.DataFrame({"lower": [0.3], "upper": [1.0]}, index=["cor"])
+    line = profile_plot(rows, limits, 0.95, None).axes[0].lines[0]
+    assert (line.get_xdata()[0], line.get_xdata()[-1]) == (0.2, 1.0)
+    assert np.isfinite(line.get_ydata()).all()

@@ -392,3 +392,10 @@ def test_what_a_loaded_fit_lacks_is_named(live):
     ):
         with pytest.raises(ModelError, match="loaded fit holds no"):
             ask()
+
+
+def test_the_manifest_of_a_loaded_fit_can_be_spoiled_without_harm():
+    loaded = mlm.load(mlm.lmm("Reaction ~ Days", mlm.load_sleepstudy()).to_json())
+    before = copy.deepcopy(loaded.manifest)
+    spoil(loaded.manifest)
+    assert loaded.manifest == before

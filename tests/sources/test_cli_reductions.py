@@ -89,6 +89,12 @@ def test_a_reduction_goes_on_and_takes_over_a_coding(folder, tmp_path, capsys):
         (("fit", "rows.csv"), "give data and a formula"),
         (("fit", "rows.csv", "y ~ x", "--from", "a.arrow"), "has its data in it"),
         (("fit", "--from", "a.arrow", "--weights", "w"), "has its weights in it"),
+        (("fit", "--from", "a.arrow", "--memory", "1GB"), "--memory is for reading rows"),
+        (("fit", "--from", "a.arrow", "--sep", ";", "--na", "raise"), "--sep, --na is for reading"),
+        (
+            ("fit", "a.csv", "y ~ x", "--memory", "1GB", "--method", "type3"),
+            "from its rows, by lmm",
+        ),
         (("fit", "--from", "none.arrow"), "there is no file 'none.arrow'"),
         (("fit", "none/*.csv", "y ~ x"), "no file matches none/*.csv"),
         (("fit", "a.csv", "y ~ x", "--memory", "4GB", "--factor", "x"), "--factor goes with one"),
@@ -102,3 +108,16 @@ def test_refusals(arguments, told, capsys, tmp_path, monkeypatch):
     (tmp_path / "a.csv").write_text("y,x\n1,2\n2,4\n4,1\n3,9\n")
     assert main(list(arguments)) == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_residual_covariance_is_reduced(tmp_path):
+    data = mlm.load_sleepstudy()
+    data["late"] = (data["Days"] > 4).astype(int)
+    own = data[data["Days"].isin([2, 7])]
+    own.to_csv(tmp_path / "two.csv", index=False)
+    residual = "us(late | Subject)"
+    arguments = ("--residual", residual, "--out", tmp_path / "two.arrow")
+    assert run("reduce", tmp_path / "two.csv", "Reaction ~ Days", *arguments) == 0
+    fit = mlm.load_reduction(tmp_path / "two.arrow").fit()
+    expected = mlm.lmm("Reaction ~ Days", own, residual=residual)
+    assert abs(fit.llf / expected.llf - 1) < 1e-12

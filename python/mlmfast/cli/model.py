@@ -33,7 +33,9 @@ def add_model_arguments(
                              "the first lines show)")  # fmt: skip
     parser.add_argument("--decimal", metavar="SIGN",
                         help="decimal sign, . or , (by default what the lines show)")  # fmt: skip
-    parser.add_argument("--method", default="REML", help="REML (default) or ML")
+    parser.add_argument("--method", default="REML",
+                        help="REML (default) or ML; type1, type2, type3 or mivque0 by "
+                             "moments")  # fmt: skip
     parser.add_argument("--weights", metavar="COL", help="column w: Var(e) = sigma^2 / w")
     parser.add_argument("--offset", metavar="COL", help="column added to X beta")
     parser.add_argument("--factor", metavar="COL", nargs="+", action="extend", default=[],

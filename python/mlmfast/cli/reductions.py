@@ -28,6 +28,8 @@ reduce by the same formula and levels and ship the files; the fit is that of all
 """
 #: Options of a fit that are those of the rows, which a reduction has been made by.
 _OF_ROWS = ("weights", "offset", "residual", "residual_scale", "factor", "cov")
+#: Those of how rows are read.
+_OF_READING = ("sep", "decimal", "memory", "workers")
 
 
 def add_reductions(commands: Any) -> None:
@@ -42,6 +44,9 @@ def add_reductions(commands: Any) -> None:
     own.add_argument("data", help="file, pattern in quotes such as 'data/*.parquet', or folder")
     own.add_argument("formula", help='model, such as "y ~ x + (x | g)"')
     own.add_argument("--out", metavar="FILE", required=True, help="where the reduction is written")
+    own.add_argument("--residual", metavar="STRUCTURE",
+                     help='residual covariance over visits, such as "us(visit | subject)", without '
+                          "random effects")  # fmt: skip
     own.add_argument("--weights", metavar="COL", help="column w: Var(e) = sigma^2 / w")
     own.add_argument("--offset", metavar="COL", help="column added to X beta")
     own.add_argument("--na", choices=("drop", "raise"), default="drop", dest="na_action",
@@ -100,6 +105,14 @@ def _of_reduction(arguments: argparse.Namespace) -> LMMResult:
         raise DataError(
             f"--from takes a reduction, which has its {', '.join(given)} in it; leave them out"
         )
+    reading = [f"--{name}" for name in _OF_READING if getattr(arguments, name) is not None]
+    if arguments.na_action != "drop":
+        reading.append("--na")
+    if reading:
+        raise DataError(
+            f"{', '.join(reading)} is for reading rows, and --from takes a reduction, which holds "
+            "none; leave it out"
+        )
     with Progress() as progress:
         progress.phase("fitting")
         return load_reduction(arguments.reduction).fit(arguments.method, **_ddf(arguments))
@@ -148,6 +161,7 @@ def _reduce(arguments: argparse.Namespace) -> int:
         found = reduce(
             arguments.formula,
             arguments.data,
+            residual=arguments.residual,
             weights=arguments.weights,
             offset=arguments.offset,
             levels=_levels(arguments.levels),

@@ -24,6 +24,7 @@ from mlmfast.running.cached import cached_property
 from mlmfast.words import read_method
 
 if TYPE_CHECKING:
+    from mlmfast.degrees_of_freedom import Ddf
     from mlmfast.result import LMMResult
 
 _FIRST = np.zeros(1, dtype=np.intp)
@@ -229,7 +230,7 @@ class Reduction:
             bool(found.singular.any()),
         )
 
-    def fit(self, method: str = "REML", ddf: str | float | None = None) -> LMMResult:
+    def fit(self, method: str = "REML", ddf: Ddf | None = None) -> LMMResult:
         """The fit as `mlmfast.LMM.fit` gives it, with tests, intervals, diagnostics (by pandas)."""
         from mlmfast.model import LMM
 

@@ -27,6 +27,7 @@ from mlmfast.design.columns.values import CodedFactor
 from mlmfast.design.design import Design
 from mlmfast.design.input_columns import variables_used
 from mlmfast.design.model_frame import ModelFrame, build_model_frame
+from mlmfast.design.rows import columns_at
 from mlmfast.errors import MlmError
 from mlmfast.formula.functions import ARITHMETIC, FACTOR_OPTIONS, mathematical
 from mlmfast.formula.mixed_formula import MixedFormula, parse_formula
@@ -214,16 +215,8 @@ def _slopes_vary(design: Design, rows: IntArray) -> BoolArray:
 def _gathered(frame: ModelFrame, positions: IntArray, rows: IntArray) -> Alike:
     design = frame.design
     z = {
-        t: _columns_at(term.columns, rows)
+        t: columns_at(term.columns, rows)
         for t, term in enumerate(design.random)
         if any(column is not None for column in term.columns)
     }
-    return Alike(positions, design.y[rows], _columns_at(design.x, rows), z, frame.fixed)
-
-
-def _columns_at(columns: tuple[FloatArray | None, ...], rows: IntArray) -> FloatArray:
-    """Columns of some rows, (k, n, number of columns)."""
-    out = np.empty((*rows.shape, len(columns)))
-    for j, column in enumerate(columns):
-        out[..., j] = 1.0 if column is None else column[rows]
-    return out
+    return Alike(positions, design.y[rows], columns_at(design.x, rows), z, frame.fixed)

@@ -11,6 +11,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.data.factor import cross_factors
 from mlmfast.data.frame import Frame
+from mlmfast.degrees_of_freedom import Ddf
 from mlmfast.design.checks import check_columns, check_identified
 from mlmfast.design.condensed import Condensed, Shifted
 from mlmfast.design.design import Design
@@ -36,7 +37,7 @@ def fit_content(
     frame: ModelFrame,
     method: str,
     options: NewtonOptions | Mapping[str, Any] | None,
-    ddf: str | float | None,
+    ddf: Ddf | None,
     wishes: Wishes,
 ) -> LMMResult:
     """The fit of a reduction; ``frame`` is its `model_frame`."""

@@ -19,6 +19,7 @@ from mlmfast.prepared.fit_model import Wishes
 from mlmfast.running.cached import cached_property
 
 if TYPE_CHECKING:
+    from mlmfast.degrees_of_freedom import Ddf
     from mlmfast.newton.options import NewtonOptions
     from mlmfast.result import LMMResult
 
@@ -130,7 +131,7 @@ class Reduction(ArrayReduction):
     def fit(
         self,
         method: str = "REML",
-        ddf: str | float | None = None,
+        ddf: Ddf | None = None,
         *,
         start: Mapping[str, Any] | None = None,
         options: NewtonOptions | Mapping[str, Any] | None = None,

@@ -17,6 +17,8 @@ from mlmfast.design.residual.read import residual_design
 from mlmfast.errors import ModelError
 from mlmfast.formula.mixed_formula import MixedFormula
 from mlmfast.formula.residual_formula import ResidualFormula
+from mlmfast.formula.row_wise import call_over_all_rows
+from mlmfast.formula.smooth_terms import SMOOTH
 from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.condensed.units import CondensedUnits, close
 
@@ -29,15 +31,17 @@ def check_reducible(
     Raises
     ------
     ModelError
-        For smooth terms, covariances by level and several levels a row; for random effects or
-        weights beside a residual covariance.
+        For smooth terms, covariances by level, several levels a row and single levels of a factor;
+        for random effects or weights beside a residual covariance.
     """
-    special = [term.text for term in formula.random if term.by is not None or term.shared]
-    if formula.smooths or special:
-        what = special[0] if special else "a smooth term"
+    call = call_over_all_rows(formula)
+    by_level = [term.text for term in formula.random if term.by is not None]
+    if call is not None or by_level:
+        what = f"{call}()" if call is not None else by_level[0]
+        instead = ", or write bs(x, df) for the smooth term" if call == SMOOTH else ""
         raise ModelError(
             f"{what} is made from all rows at once, and a reduction reads them in parts; fit the "
-            "rows, mlm.lmm(formula, data), or write bs(x, df) for a smooth"
+            f"rows, mlm.lmm(formula, data){instead}"
         )
     other = "random effects" if formula.random else "weights" if weights is not None else None
     if within is not None and other is not None:

@@ -27,7 +27,7 @@ from mlmfast.moments.effects import effects_of
 from mlmfast.moments.mean_squares import estimate_by_type
 from mlmfast.moments.mivque import mivque0
 from mlmfast.newton.iteration import NewtonResult
-from mlmfast.prepared.fit_model import Recorded, Wishes, check_ddf
+from mlmfast.prepared.fit_model import Recorded, Wishes, check_bounded, check_ddf
 from mlmfast.prepared.fit_warnings import warn_of
 from mlmfast.prepared.model import PreparedModel
 from mlmfast.reduction.engines.options import read_options
@@ -98,6 +98,8 @@ def fit_by_moments(
 
 
 def _check_wishes(method: str, wishes: Wishes | None, options: Any) -> None:
+    if wishes is not None:
+        check_bounded(wishes.bounded)
     if wishes is not None and (wishes.start is not None or wishes.of_parameters):
         raise ModelError(
             f"method={method!r} does not iterate: leave start=, hold=, bounds= and grid= out"
@@ -111,6 +113,11 @@ def _checked(model: PreparedModel, method: str) -> ModelFrame:
     instead = f"use method='REML' instead of {method!r}"
     if frame is None:
         raise ModelError(f"method={method!r} goes by the terms of a formula; {instead}")
+    if design.absorbed is not None and model._absorb:
+        raise ModelError(
+            f"method={method!r} goes with all columns of X, and the fixed factor "
+            f"{design.absorbed.name!r} was eliminated; leave absorb=True out"
+        )
     if not design.random:
         raise ModelError(f"method={method!r} estimates variances of random effects; {instead}")
     if design.residual is not None or design.weights is not None:

@@ -133,10 +133,18 @@ def effect_weights(record: FitRecord, random: Mapping[str, Any]) -> tuple[FloatA
             raise _unknown("grouping factor", str(name), names)
         g = names.index(group)
         labels = list(record.groups[g].labels)
+        if (
+            record.groups[g].has_all_rows
+            and isinstance(levels, Mapping)
+            and labels[0] not in levels
+        ):
+            # What one looks for as levels, members and parts of curves, are its effects.
+            _place(out, record, g, 0, levels)
+            continue
         if not isinstance(levels, Mapping):
             raise ModelError(
                 f"random[{name!r}] is {levels!r}; give a weight for each level, such as "
-                f"{{{labels[0]!r}: 1}}"
+                f"{_level_of(record, g)}"
             )
         for label, item in levels.items():
             if str(label) not in labels:
@@ -146,7 +154,13 @@ def effect_weights(record: FitRecord, random: Mapping[str, Any]) -> tuple[FloatA
 
 
 def _example(record: FitRecord) -> dict[str, dict[str, int]]:
-    return {group.name: {str(group.labels[0]): 1} for group in record.groups[:1]}
+    return {group.name: _level_of(record, g) for g, group in enumerate(record.groups[:1])}
+
+
+def _level_of(record: FitRecord, g: int) -> dict[str, int]:
+    """A level of a factor, or what stands for one."""
+    group = record.groups[g]
+    return {str(record.terms_on(g)[0].names[0] if group.has_all_rows else group.labels[0]): 1}
 
 
 def _place(

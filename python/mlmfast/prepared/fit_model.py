@@ -81,7 +81,7 @@ def fit_model(
     wishes = Wishes() if wishes is None else wishes
     as_asked = vars(wishes)
     model = model._for_engine(engine)
-    if not wishes.bounded or wishes.bounds:
+    if wishes.bounded is not True or _is_given(wishes.bounds):
         model, wishes = without_bounds_asked(model, engine, method, wishes)
     reduced = model._reduced(engine)
     if ddf is None:

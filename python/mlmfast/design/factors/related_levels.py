@@ -82,6 +82,11 @@ def with_relationships(
                 f"has {', '.join(map(repr, names)) or 'none'}"
             )
         at = names.index(known)
+        if out[at].has_all_rows:
+            raise ModelError(
+                f"cov names {name!r}, of which a row has several levels; relationships among these "
+                "are not offered"
+            )
         out[at] = replace(out[at], relationship=relationship(out[at], given))
     return tuple(out)
 

@@ -46,6 +46,7 @@ class CoefficientTests:
         method = method_of(ddf)
         refuse_by_term(method)
         method.check(self.fitted.reml)
+        refuse_by_term(method)
         if method.information is None:
             by_coefficient(self.fitted, self.record, ddf)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import FloatArray
+from mlmfast.design.design import Design
 from mlmfast.display.frame_cells import table_of
 from mlmfast.display.html import tables_html
 from mlmfast.display.printed_frame import PrintedFrame
@@ -24,6 +25,8 @@ from mlmfast.prepared.model import model_of
 
 #: Characters of a name that leave the table within a line.
 _SHORT = 16
+#: How far sums of squares of one response may lie apart by rounding, relative.
+_SAME_SUM = 1e-9
 
 
 class Comparison(PrintedFrame):
@@ -170,7 +173,8 @@ def _notes(fits: Sequence[Fitted], labels: Sequence[str], table: pd.DataFrame) -
 
 
 def _n_effects(fit: Fitted) -> int:
-    return sum(len(term.names) for term in fit._record.terms)
+    """Random effects whose variances have a bound at 0."""
+    return sum(len(term.names) for term in fit._record.terms if term.bounded)
 
 
 def _check_fits(fits: Sequence[Fitted]) -> None:
@@ -201,7 +205,12 @@ def _check_data(first: Fitted, fit: Fitted, k: int) -> None:
         return
     mine, its = first._source.design, fit._source.design
     if mine.condensed is not None or its.condensed is not None:
-        # Of the rows there are sums, which models of other columns keep otherwise.
+        # Rows that stand for others are chosen by all columns; what they keep are the sums.
+        if abs(_sum_of_squares(mine) / _sum_of_squares(its) - 1.0) > _SAME_SUM:
+            raise ComparisonError(
+                f"fits 1 and {k} have responses of the same name but other values, or other rows, "
+                "weights or offsets; their likelihoods cannot be compared"
+            )
         return
     if not np.array_equal(mine.y, its.y):
         raise ComparisonError(
@@ -216,6 +225,12 @@ def _check_data(first: Fitted, fit: Fitted, k: int) -> None:
             f"fits 1 and {k} have different offsets, so they are of different responses; their "
             "likelihoods cannot be compared"
         )
+
+
+def _sum_of_squares(design: Design) -> float:
+    """That of the response less its offset, by the weights."""
+    y = design.working_response
+    return float((y * y).sum() if design.weights is None else (design.weights * y * y).sum())
 
 
 def _same(a: FloatArray | None, b: FloatArray | None) -> bool:

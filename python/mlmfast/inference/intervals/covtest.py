@@ -25,8 +25,9 @@ class CovarianceTests(PrintedFrame):
     """Wald tests of the covariance parameters, as PROC MIXED's COVTEST prints them.
 
     Z = estimate / SE by the observed information; p is one-sided for variances, whose boundary is
-    0, and two-sided for covariances, correlations and ranges. Z tests of variances are crude with
-    few clusters; profile intervals and likelihood ratios say more. Ratios of residual standard
+    0, and two-sided for covariances, correlations and ranges, and for variances that may be
+    negative (``bounded=False``). Z tests of variances are crude with few clusters; profile
+    intervals and likelihood ratios say more. Ratios of residual standard
     deviations (``residual_scale=``) are tested against 1, z = log(ratio) / (SE / ratio), and have
     limits by their logarithms. A variance of 0 has no standard error. Where a covariance
     matrix is singular, its parameters move among matrices of its rank. Parameters that the data do
@@ -120,6 +121,8 @@ def covtest(fit: Fitted, information: str = "observed", level: float = 0.95) -> 
         if text not in untold
     ]
     notes += untold
+    if not all(term.bounded for term in fit._record.terms):
+        notes.append("variances that may be negative have two-sided p")
     if ratio.any():
         notes.append("ratios of standard deviations: z and limits by their logarithms, against 1")
     left = parameters.unidentified[information == "expected"]

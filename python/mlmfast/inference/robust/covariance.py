@@ -182,7 +182,7 @@ def _check_sums(source: FitSource, record: FitRecord, cluster: object, by_row: b
     known = [group.name for group in record.groups]
     if source.design.residual is not None:
         what = "a cluster-robust covariance goes by single subjects, and a reduction by visits"
-    elif cluster is not None and cluster not in known:
+    elif cluster is not None and not is_one_of(cluster, known):
         what = f"clusters are those of the model ({', '.join(known)}), and a reduction by these"
     elif by_row:
         raise ModelError(
