@@ -227,8 +227,11 @@ def test_joint_tests_say_that_a_factor_is_eliminated():
         mlm.joint_tests(fit)
 
 
-def test_between_within_as_sas_needs_the_rows():
+def test_between_within_as_sas_of_a_reduction_is_that_of_the_rows():
+    """Each part's share was taken of the condensed rows, by an array of another shape."""
     data = crossed_within()
-    fit = mlm.reduce("y ~ a * b + x + (1 | s)", [data.head(40), data.iloc[40:]]).fit()
-    with pytest.raises(ModelError, match="a fit of a reduction holds sums over them"):
-        fit.anova(ddf="between-within-sas")
+    formula = "y ~ a * b + x + (1 | s)"
+    fit = mlm.reduce(formula, [data.head(40), data.iloc[40:]]).fit()
+    found = fit.anova(ddf="between-within-sas").frame["DenDF"]
+    expected = lmm(formula, data).anova(ddf="between-within-sas").frame["DenDF"]
+    assert found.to_dict() == expected.to_dict()
