@@ -53,11 +53,6 @@ class BetweenWithinSAS(DegreesOfFreedom):
 
     def basis(self, fitted: FittedRows) -> TestBasis:
         design = fitted.design
-        if design.condensed is not None:
-            raise ModelError(
-                f"ddf={self.name!r} goes by the rows of each subject, and a fit of a reduction "
-                "holds sums over them; fit the rows, or use ddf='between-within'"
-            )
         codes, n_subjects = subjects(design)
         kept = fitted.model.kept
         changes = np.array([varies(design.x[j], codes, n_subjects) for j in kept], dtype=np.bool_)
