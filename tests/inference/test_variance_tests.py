@@ -188,7 +188,7 @@ def test_without_a_bound_samples_and_no_mixture(below_zero):
     assert (sampled.null > 0).all()
     assert sampled.pvalue < 0.1
     for method in ("exact", "mixture"):
-        with pytest.raises(ModelError, match="bound at 0, and the fit has none"):
+        with pytest.raises(ModelError, match="bound is 0, and this one has none"):
             fit.test_variance(method=method)
     comparison = mlm.compare(mlm.lmm("y ~ 1", below_zero), fit)
     assert not any("boundary" in note for note in comparison.notes)

@@ -181,10 +181,10 @@ def variance_test(
     p = _tail(chosen, statistic, df, sample)
     error = float(np.sqrt(p * (1.0 - p) / len(sample))) if len(sample) else 0.0
     text = ", ".join(source.design.random[t].names[j] for j in effects)
-    group = source.design.factors[source.design.random[t].factor].name
-    return VarianceTest(
-        f"{text} by {group}", statistic, df, p, chosen, len(sample), error, failed, sample
-    )
+    group = source.design.factors[source.design.random[t].factor]
+    # The effects of a term over all rows are its levels.
+    what = source.design.random[t].text if group.has_all_rows else f"{text} by {group.name}"
+    return VarianceTest(what, statistic, df, p, chosen, len(sample), error, failed, sample)
 
 
 def ranova(fit: Fitted) -> pd.DataFrame:
@@ -246,7 +246,15 @@ def _only_effect(design: Design) -> str:
     ModelError
         Where it has none, or several.
     """
-    names = [f"sd_{e}|{design.factors[t.factor].name}" for t in design.random for e in t.names]
+    names = [
+        name
+        for t in design.random
+        for name in (
+            [t.text]
+            if design.factors[t.factor].has_all_rows
+            else [f"sd_{e}|{design.factors[t.factor].name}" for e in t.names]
+        )
+    ]
     if len(names) == 1:
         return names[0]
     what = f"several random effects; name one of {', '.join(names)}" if names else "none"
@@ -261,7 +269,9 @@ def find_effects(design: Design, name: str) -> tuple[int, list[int]]:
         group = design.factors[term.factor].name
         by_group.setdefault(group, []).append(t)
         for j, effect in enumerate(term.names):
-            names[f"sd_{effect}|{group}"] = (t, [j])
+            # Levels of a term over all rows have one variance, which is tested whole.
+            if not design.factors[term.factor].has_all_rows:
+                names[f"sd_{effect}|{group}"] = (t, [j])
         if term.text:
             whole = (t, list(range(len(term.names))))
             names[term.text] = names[term.text.removeprefix("(").removesuffix(")")] = whole
@@ -275,7 +285,8 @@ def find_effects(design: Design, name: str) -> tuple[int, list[int]]:
         return found
     near = get_close_matches(str(name), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    known = ", ".join(key for key in names if key.startswith("sd_")) or "none"
+    shared = [own.text for own in design.random if design.factors[own.factor].has_all_rows]
+    known = ", ".join([*(key for key in names if key.startswith("sd_")), *shared]) or "none"
     raise ModelError(f"{name!r} is no random effect of this model{hint} (effects: {known})")
 
 
