@@ -313,7 +313,7 @@ BAD_RESIDUALS = {
     "several columns of visits": ("us(visit, time | subject)", FormulaError, r"one column"),
     "name of nlme": ("corAR1(time | subject)", FormulaError, r"nlme's corAR1 is 'ar1' here"),
     "word of speech": ("unstructured(visit | subject)", FormulaError, r"did you mean 'us'"),
-    "SAS type that is not here": ("sp(lin)(time | subject)", FormulaError, r"'sp\(lin\)' is not"),
+    "SAS type that is not here": ("sp(expa)(time | subject)", FormulaError, r"'sp\(expa\)' is not"),
     "number it does not take": ("AR1(2)(visit | subject)", FormulaError, r"'ar1' takes no number"),
     "word for a number": ("toep(x)(visit | subject)", FormulaError, r"takes a number, toep\(visit"),
     "arm and subject exchanged": ("us(visit | subject / arm)", DataError, r"after the slash stand"),
