@@ -13,6 +13,8 @@ FIXED = "y ~ x + visit"
 def residual_of(keyword, subject="subject"):
     """`keyword(visit | subject)`, by the time of the visit where the structure needs numbers."""
     coordinate = "time" if STRUCTURES[keyword].needs == "coordinates" else "visit"
+    # The logarithm of a distance must be positive.
+    coordinate = "week" if keyword == "sp_linl" else coordinate
     return f"{keyword}({coordinate} | {subject})"
 
 
@@ -37,6 +39,7 @@ def trial(seed=5, n_subjects=40, n_visits=4, missing=0.2, rho=0.6, site_sd=0.7, 
             "x": x,
             "visit": [f"v{k + 1}" for k in visit],
             "time": visit.astype(float),
+            "week": 4.0 * visit,
             "subject": [f"s{k:02d}" for k in subject],
             "site": [f"c{k % 6}" for k in subject],
             "arm": np.where(subject % 2, "active", "placebo"),
