@@ -545,9 +545,9 @@ def test_kenward_roger_never_gives_a_negative_f():
     assert missing > 0
 
 
-@pytest.mark.parametrize("formula", ["y ~ x + s(t, k=5) + (1 | g)", "y ~ x + (1 | mm(g, h))"])
 @pytest.mark.parametrize("ddf", ["between-within", "between-within-sas"])
-def test_effects_that_all_rows_share_leave_no_subjects(formula, ddf):
+def test_rows_that_share_effects_are_no_subject(ddf):
+    """Smooths leave the subjects as they are; memberships leave none."""
     rng = np.random.default_rng(2)
     data = pd.DataFrame(
         {
@@ -560,6 +560,9 @@ def test_effects_that_all_rows_share_leave_no_subjects(formula, ddf):
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fit = mlm.lmm(formula, data)
-    with pytest.raises(ModelError, match="are shared by all rows"):
-        fit.contrast("x = 0", ddf=ddf)
+        smooth = mlm.lmm("y ~ x + s(t, k=5) + (1 | g)", data)
+        members = mlm.lmm("y ~ x + (1 | mm(g, h))", data)
+    # Ten subjects less the intercept and x.
+    assert smooth.anova(ddf=ddf).frame.loc["x", "DenDF"] == 8.0
+    with pytest.raises(ModelError, match="all rows share the effects of"):
+        members.contrast("x = 0", ddf=ddf)
