@@ -1,4 +1,4 @@
-"""Examples in modules for packages that are not installed here are left out."""
+"""What is for packages that are not installed here is left out."""
 
 from importlib.util import find_spec
 
@@ -8,3 +8,5 @@ _FOR = {"sklearn": "sklearn", "marginaleffects": "marginaleffects", "maketables"
 collect_ignore_glob = [
     f"python/mlmfast/{folder}/*" for folder, package in _FOR.items() if find_spec(package) is None
 ]
+# `make fuzz` installs what it needs.
+collect_ignore = [] if find_spec("hypothesis") else ["tests/fuzz.py"]

@@ -270,7 +270,7 @@ class LMM(PreparedModel):
         >>> d = pd.DataFrame({"y": [1.0, 5.0, 2.0, 4.5, 3.0, 2.5], "plot": [1, 1, 2, 2, 3, 3]})
         >>> fit = mlm.lmm("y ~ 1 + (1 | plot)", d, bounded=False)
         >>> fit.certificate.negative
-        ('variance of (Intercept) by plot is negative (-2.26667)',)
+        ('variance of (Intercept) by plot is negative (-1.8125)',)
         """
         wishes = Wishes(start, hold, bounds, grid, bounded)
         method = method_by(method, REML, moments=True)
