@@ -1,6 +1,9 @@
 """What is for packages that are not installed here is left out."""
 
+import sys
 from importlib.util import find_spec
+
+import pytest
 
 _FOR = {"sklearn": "sklearn", "marginaleffects": "marginaleffects", "maketables": "maketables",
         "stargazer": "stargazer"}  # fmt: skip
@@ -10,3 +13,12 @@ collect_ignore_glob = [
 ]
 # `make fuzz` installs what it needs.
 collect_ignore = [] if find_spec("hypothesis") else ["tests/fuzz.py"]
+
+
+@pytest.fixture(autouse=True)
+def _pictures_are_closed():
+    """Pictures left open by many tests would be warned of in another one."""
+    yield
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None:
+        pyplot.close("all")
