@@ -132,6 +132,32 @@ def test_refusals(data):
         mlm.LMM("y ~ x", data, residual="ar1(t | id, nugget)")
     with pytest.raises(FormulaError, match="write nugget, or nugget=True"):
         mlm.LMM("y ~ x", data, residual="sp_exp(t | id, nugget=False)")
+    with pytest.raises(FormulaError, match=r"AR\(1\) beside a nugget write sp_pow\(time"):
+        mlm.LMM("y ~ x", data, residual="ar1(t | id, local)")
+    with pytest.raises(FormulaError, match=r"are written before the subject, ar1\(visit \| arm /"):
+        mlm.LMM("y ~ x", data, residual="ar1(t | id, by=arm)")
+
+
+def test_a_nugget_over_two_columns_and_by_the_word_of_sas(data):
+    plane = data.assign(u=np.random.default_rng(4).random(len(data)))
+    fit = mlm.lmm("y ~ x", plane, residual="sp_exp(t, u | id, nugget)")
+    assert fit.llf == mlm.lmm("y ~ x", plane, residual="sp_exp(t, u | id, local)").llf
+    variance, reach, nugget = fit.residual_parameters
+    at, id = plane[["t", "u"]].to_numpy(), plane["id"].to_numpy()
+    gap = np.sqrt(((at[:, None] - at[None]) ** 2).sum(axis=2))
+    same = id[:, None] == id
+    R = np.where(same, variance * np.exp(-gap / reach), 0.0) + nugget * np.eye(len(plane))
+    X = np.column_stack([np.ones(len(plane)), plane["x"]])
+    assert log_likelihood(plane.y.to_numpy(), X, R, "REML") == pytest.approx(fit.llf, abs=1e-8)
+
+
+def test_a_structure_is_a_special_case_of_itself_with_a_nugget(data):
+    fits = [mlm.lmm("y ~ x", data, residual=f"sp_exp(t | id{more})") for more in ("", ", nugget")]
+    tests = mlm.compare(*fits)
+    small, large = (fit.llf for fit in fits)
+    table = tests.table if hasattr(tests, "table") else tests
+    assert table["Chisq"].iloc[1] == pytest.approx(2 * (large - small))
+    assert "a nugget that" in str(tests)
 
 
 def test_a_product_of_scales(data):

@@ -16,6 +16,10 @@ _WRAPPED = re.compile(r"\s*\((.*@.*\))\s*\)\s*\|(.*)", re.DOTALL)
 PRODUCT = " @ "
 #: Calls that make levels of what they are given.
 _FACTOR = ("factor", "as.factor", "C")
+#: Words after the subject for a nugget, SAS's among them.
+_NUGGET = ("nugget", "local", "LOCAL")
+#: Words that other programs have for groups with parameters of their own.
+_BY_ARM = ("by", "group", "GROUP")
 
 
 @dataclass(frozen=True)
@@ -252,6 +256,7 @@ def _call(tree: Node, text: str) -> tuple[StructureCall, Node | None]:
     if not isinstance(tree, Call) or not tree.arguments:
         raise FormulaError(f"residual={text!r} is not of the form structure(visit | subject)")
     tree = _with_nugget(tree, text)
+    _check_arm(tree, text)
     arguments = list(tree.arguments)
     options: list[tuple[str | None, Node]] = [(None, a) for a in arguments if not _is_column(a)]
     options += tree.keywords
@@ -270,10 +275,21 @@ def _call(tree: Node, text: str) -> tuple[StructureCall, Node | None]:
     return StructureCall(tree.function, tuple(names), number, free, as_levels), bar
 
 
+def _check_arm(tree: Call, text: str) -> None:
+    """Say how parameters by arm are written where ``by=`` was."""
+    for word, arm in tree.keywords:
+        if word in _BY_ARM:
+            raise FormulaError(
+                f"residual={text!r}: parameters by arm are written before the subject, "
+                f"{tree.function}(visit | {deparse(arm)} / subject), not {word}="
+            )
+
+
 def _with_nugget(tree: Call, text: str) -> Call:
     """``sp_exp(time | id, nugget)`` or ``nugget=True`` as the structure of that keyword."""
-    after = tree.arguments[1:] if isinstance(tree.arguments[0], Binary) else ()
-    words = [node for node in after if isinstance(node, Name) and node.name == "nugget"]
+    bars = [k for k, node in enumerate(tree.arguments) if isinstance(node, Binary)]
+    after = tree.arguments[bars[0] + 1 :] if bars else ()
+    words = [node for node in after if isinstance(node, Name) and node.name in _NUGGET]
     said = [value for name, value in tree.keywords if name == "nugget"]
     if not words and not said:
         return tree
@@ -284,7 +300,9 @@ def _with_nugget(tree: Call, text: str) -> Call:
     if keyword not in STRUCTURES:
         raise FormulaError(
             f"residual={text!r}: a nugget goes with structures over distances (sp_exp, sp_gau, "
-            f"sp_sph, ...), not with {tree.function!r}; write (1 | row) for an effect of each row"
+            f"sp_sph, ...), not with {tree.function!r}; for an AR(1) beside a nugget write "
+            "sp_pow(time | id, nugget) over times that are numbers, and for an effect of each row "
+            "(1 | row) in the formula"
         )
     arguments = tuple(node for node in tree.arguments if node not in words)
     return Call(keyword, arguments, tuple(item for item in tree.keywords if item[0] != "nugget"))

@@ -28,6 +28,7 @@ class SpatialExponential(ExponentialDecay, MarkovChain):
 
     keyword: ClassVar[str] = "sp_exp"
     space: ClassVar[str] = "sp_exp"
+    contained_in: ClassVar[tuple[str, ...]] = ("sp_exp_nugget",)
     aliases: ClassVar[tuple[str, ...]] = ("car1", "ou")
     label: ClassVar[str] = "spatial exponential"
     formula: ClassVar[str] = "sigma^2 exp(-d_ij / range)"

@@ -28,6 +28,7 @@ class SpatialGaussian(ExponentialDecay):
 
     keyword: ClassVar[str] = "sp_gau"
     space: ClassVar[str] = "sp_gau"
+    contained_in: ClassVar[tuple[str, ...]] = ("sp_gau_nugget",)
     label: ClassVar[str] = "spatial Gaussian"
     formula: ClassVar[str] = "sigma^2 exp(-(d_ij / range)^2)"
     parameters: ClassVar[str] = "2: variance, range"

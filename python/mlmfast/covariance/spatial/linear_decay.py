@@ -32,6 +32,7 @@ class SpatialLinear(Spatial):
 
     keyword: ClassVar[str] = "sp_lin"
     space: ClassVar[str] = "sp_lin"
+    contained_in: ClassVar[tuple[str, ...]] = ("sp_lin_nugget",)
     label: ClassVar[str] = "spatial linear"
     formula: ClassVar[str] = "sigma^2 (1 - rho d_ij) 1(rho d_ij < 1)"
     parameters: ClassVar[str] = "2: variance, rho"

@@ -50,6 +50,7 @@ class SpatialMatern(Spatial):
 
     keyword: ClassVar[str] = "sp_matern"
     space: ClassVar[str] = "sp_matern"
+    contained_in: ClassVar[tuple[str, ...]] = ("sp_matern_nugget",)
     label: ClassVar[str] = "spatial Matern"
     formula: ClassVar[str] = "sigma^2 2 / Gamma(nu) (d_ij / (2 range))^nu K_nu(d_ij / range)"
     parameters: ClassVar[str] = "3: variance, range, smoothness nu (2 with nu known)"

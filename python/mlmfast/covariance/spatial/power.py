@@ -47,6 +47,7 @@ class SpatialPower(ByPower, SpatialExponential):
 
     keyword: ClassVar[str] = "sp_pow"
     space: ClassVar[str] = "sp_pow"
+    contained_in: ClassVar[tuple[str, ...]] = ("sp_pow_nugget",)
     aliases: ClassVar[tuple[str, ...]] = ()
     label: ClassVar[str] = "spatial power"
     formula: ClassVar[str] = "sigma^2 rho^d_ij"

@@ -35,6 +35,7 @@ class SpatialPowerAnisotropic(ByPower, Spatial):
 
     keyword: ClassVar[str] = "sp_powa"
     space: ClassVar[str] = "sp_powa"
+    contained_in: ClassVar[tuple[str, ...]] = ("sp_powa_nugget",)
     label: ClassVar[str] = "anisotropic spatial power"
     formula: ClassVar[str] = "sigma^2 rho_1^|x_i1 - x_j1| rho_2^|x_i2 - x_j2| ..."
     parameters: ClassVar[str] = "1 + coordinates: variance, rho of each coordinate"

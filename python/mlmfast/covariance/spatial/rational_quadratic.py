@@ -28,6 +28,7 @@ class SpatialRationalQuadratic(Spatial):
 
     keyword: ClassVar[str] = "sp_ratio"
     space: ClassVar[str] = "sp_ratio"
+    contained_in: ClassVar[tuple[str, ...]] = ("sp_ratio_nugget",)
     label: ClassVar[str] = "spatial rational quadratic"
     formula: ClassVar[str] = "sigma^2 / (1 + (d_ij / range)^2)"
     parameters: ClassVar[str] = "2: variance, range"

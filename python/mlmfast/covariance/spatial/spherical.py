@@ -30,6 +30,7 @@ class SpatialSpherical(Spatial):
 
     keyword: ClassVar[str] = "sp_sph"
     space: ClassVar[str] = "sp_sph"
+    contained_in: ClassVar[tuple[str, ...]] = ("sp_sph_nugget",)
     label: ClassVar[str] = "spatial spherical"
     formula: ClassVar[str] = (
         "sigma^2 (1 - 3 d_ij / (2 range) + d_ij^3 / (2 range^3)) 1(d_ij < range)"

@@ -169,7 +169,20 @@ def _notes(fits: Sequence[Fitted], labels: Sequence[str], table: pd.DataFrame) -
                 "boundary under the null hypothesis, so the p-value is too large (at most twice "
                 "what it should be for one variance); see test_variance"
             )
+        if _has_nugget(large) and not _has_nugget(small):
+            notes.append(
+                f"{second} has a nugget that {first} has not: its variance lies on the boundary "
+                "under the null hypothesis, so the p-value is too large (at most twice what it "
+                "should be where that is all that differs)"
+            )
     return notes
+
+
+def _has_nugget(fit: Fitted) -> bool:
+    residual = fit._record.residual
+    return residual is not None and any(
+        name.endswith("Nugget") for name in residual.parameter_names
+    )
 
 
 def _n_effects(fit: Fitted) -> int:
