@@ -164,6 +164,13 @@ class Engine:
         derivatives: bool,
         exact: bool = False,
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]: ...
+    def gradient(
+        self,
+        g: Sequence[FloatArray],
+        fits: Sequence[int],
+        entries: Sequence[_Entry],
+        reml: bool,
+    ) -> tuple[FloatArray, FloatArray]: ...
     def solve(
         self, g: Sequence[FloatArray], fits: Sequence[int]
     ) -> tuple[FloatArray, FloatArray, FloatArray]: ...

@@ -93,6 +93,33 @@ impl LikelihoodDerivatives {
     }
 }
 
+/// The weight of y'Py in the criterion, and first derivatives of the log-determinants and of y'Py.
+#[must_use]
+pub fn first_derivatives(
+    shape: Shape,
+    solution: &Solution,
+    mut sums: Sums,
+    n: usize,
+    reml: bool,
+) -> (f64, Vec<f64>, Vec<f64>) {
+    let (e, rank) = (solution.e(), shape.rank);
+    let width = rank + 1;
+    let mut logdet_by = sums.logdet_by;
+    let mut rss_by = vec![0.0; n];
+    for k in 0..n {
+        let gram = &mut sums.gram_by[block(k, width * width)];
+        symmetrise(gram, width);
+        for i in 0..width {
+            rss_by[k] += dot(&gram[block(i, width)], &e) * e[i];
+            if reml && i < rank {
+                logdet_by[k] += dot(&solution.c[block(i, rank)], &gram[i * width..][..rank]);
+            }
+        }
+    }
+    let weight = if shape.profiled { shape.degrees(reml) / solution.rss } else { 1.0 };
+    (weight, logdet_by, rss_by)
+}
+
 /// Equations of section 3 of the derivation: f, `f_k`, `f_kl` and E `f_kl`.
 ///
 /// With `average` both Hessians are the average information, nu (`q_kl` / rss - `q_k q_l` / rss^2) with

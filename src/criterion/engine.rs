@@ -128,6 +128,12 @@ pub trait Engine: Send + Sync {
         }
     }
 
+    /// The criterion and its gradient alone, +inf where V is not positive definite.
+    fn gradient(&self, at: At, entries: &[Entry], reml: bool) -> Result<Criterion, Unsolved> {
+        let wanted = Wanted { reml, derivatives: true, exact: false };
+        self.evaluate(at, entries, wanted)
+    }
+
     /// What is asked of some fits by all entries of G, where the design is so small that a batch is
     /// taken in one task and the entries are just those.
     fn small_results(

@@ -40,6 +40,12 @@ impl Shape {
 }
 
 impl Criterion {
+    /// What is known where second derivatives were not asked for.
+    #[must_use]
+    pub fn without_second(value: f64, gradient: Vec<f64>) -> Self {
+        Self { value, gradient, hessian: Vec::new(), expected: Vec::new() }
+    }
+
     /// +inf with derivatives of zero: what a G outside the parameter space gets.
     #[must_use]
     pub fn failed(n_entries: usize) -> Self {

@@ -3,10 +3,10 @@
 use super::elimination::{Elimination, is_lower, is_small, small_results};
 use super::reduction::Reduction;
 use crate::criterion::asked::Request;
-use crate::criterion::derivatives::LikelihoodDerivatives;
+use crate::criterion::derivatives::{LikelihoodDerivatives, first_derivatives};
 use crate::criterion::engine::{At, Engine, Unsolved, Wanted};
 use crate::criterion::pairs::{fixed_blocks, second_derivatives};
-use crate::criterion::solution::{Shape, Solution};
+use crate::criterion::solution::{Criterion, Shape, Solution};
 use crate::criterion::sums::{Conditional, Entry, RootWeight, Sums};
 use crate::linalg::dense::{NotPositiveDefinite, add_outer, block, symmetrise};
 use crate::rows::basis::FixedBasis;
@@ -27,11 +27,16 @@ impl Reduction {
         at: At,
         entries: &[Entry],
         reml: bool,
+        second: bool,
     ) -> Result<(Solution, Sums), NotPositiveDefinite> {
         let elimination = Elimination::new(self, at.fit, at.g, entries);
         let solution = self.solution(&elimination.values()?, at.fit)?;
         let root = RootWeight { c: reml.then(|| solution.c.clone()), e: solution.e() };
-        let sums = elimination.derivatives(&root)?;
+        let sums = if second {
+            elimination.derivatives(&root)?
+        } else {
+            elimination.first_derivatives(&root)?
+        };
         Ok((solution, sums))
     }
 }
@@ -160,13 +165,24 @@ impl Engine for Reduction {
         entries: &[Entry],
         wanted: Wanted,
     ) -> Result<LikelihoodDerivatives, Unsolved> {
-        let (solution, sums) = self.tangents(at, entries, wanted.reml)?;
+        let (solution, sums) = self.tangents(at, entries, wanted.reml, true)?;
         let (rank, n) = (self.rank(), entries.len());
         Ok(LikelihoodDerivatives::new(rank, solution, sums, n, wanted.reml))
     }
 
+    fn gradient(&self, at: At, entries: &[Entry], reml: bool) -> Result<Criterion, Unsolved> {
+        let Ok((solution, sums)) = self.tangents(at, entries, reml, false) else {
+            return Ok(Criterion::without_second(f64::INFINITY, vec![0.0; entries.len()]));
+        };
+        let (shape, n) = (Engine::shape(self), entries.len());
+        let value = solution.value(shape, reml);
+        let (weight, by, rss_by) = first_derivatives(shape, &solution, sums, n, reml);
+        let gradient = by.iter().zip(&rss_by).map(|(a, b)| a + weight * b).collect();
+        Ok(Criterion::without_second(value, gradient))
+    }
+
     fn information_derivatives(&self, at: At, entries: &[Entry]) -> Result<Vec<f64>, Unsolved> {
-        let (_, sums) = self.tangents(at, entries, false)?;
+        let (_, sums) = self.tangents(at, entries, false, false)?;
         Ok(fixed_blocks(&sums.gram_by, self.rank()))
     }
 

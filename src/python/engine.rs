@@ -135,6 +135,22 @@ impl Engine {
         gather::criteria(py, all, n)
     }
 
+    /// -2 log-likelihood `(a,)` and its gradient `(a, n)` by entries, without second derivatives.
+    fn gradient<'py>(
+        &self,
+        py: Python<'py>,
+        g: CovariancesArgument<'py>,
+        fits: Vec<usize>,
+        entries: EntriesArgument,
+        reml: bool,
+    ) -> PyResult<(Floats<'py>, Floats<'py>)> {
+        let entries = self::entries(&*self.0, &entries)?;
+        let points = self.points(&g, &fits)?;
+        self.check_derivatives(&points, &entries)?;
+        let all = self.run(py, &points, &fits, |at| self.0.gradient(at, &entries, reml))?;
+        gather::gradients(py, all, entries.len())
+    }
+
     /// Generalised least squares of each fit: beta `(a, rank)`, C `(a, rank, rank)` and, `(a, 3)`, rss,
     /// log|W| and log|X'W^-1 X|; NaN where W is not positive definite.
     fn solve<'py>(

@@ -156,6 +156,19 @@ pub fn second_sums(
     array(py, out, &[a, rank, rank])
 }
 
+/// Criteria of a batch with their gradients alone.
+pub fn gradients(
+    py: Python<'_>,
+    criteria: Vec<Result<Criterion, Unsolved>>,
+    n: usize,
+) -> PyResult<(Floats<'_>, Floats<'_>)> {
+    let criteria: Vec<Criterion> = criteria.into_iter().map(answered).collect::<PyResult<_>>()?;
+    let a = criteria.len();
+    let value = array(py, criteria.iter().map(|c| c.value).collect(), &[a])?;
+    let gradient = criteria.into_iter().flat_map(|c| c.gradient).collect();
+    Ok((value, array(py, gradient, &[a, n])?))
+}
+
 /// Solutions of a batch: beta, C and (rss, log|W|, log|X'W^-1 X|); NaN where V is not positive
 /// definite.
 pub fn solutions(

@@ -387,8 +387,21 @@ def test_parameters_that_no_data_tell_are_named(long_frame):
         mlm.lmm("y ~ x", single, residual="ad(visit | subject)")
 
 
-def test_what_needs_matrices_over_many_visits_is_refused(long_frame):
+@pytest.mark.slow
+def test_kenward_roger_over_more_than_64_visits(long_frame, monkeypatch):
+    along = lmm("y ~ x", long_frame, residual="ad(visit | subject)")
+    assert chain_of(along) is not None
+    by_template(monkeypatch)
+    whole = lmm("y ~ x", long_frame, residual="ad(visit | subject)")
+    assert chain_of(whole) is None
+    adjusted = [fit.cov_params("kenward-roger") for fit in (along, whole)]
+    np.testing.assert_allclose(*adjusted, rtol=1e-6, atol=1e-10)
+    assert (np.diag(adjusted[0]) > np.diag(along.cov_params())).all()
+
+
+def test_what_needs_matrices_over_many_visits_is_refused(long_frame, monkeypatch):
     fit = lmm("y ~ x", long_frame, residual="ad(visit | subject)")
+    monkeypatch.setattr("mlmfast.criterion.series_matrices.memory_left", lambda: 0.3e9)
     with pytest.raises(ModelError, match="spans series too long for them"):
         fit.cov_params("kenward-roger")
     inside = long_frame.assign(half=long_frame["subject"] + (long_frame["visit"] % 2).astype(str))

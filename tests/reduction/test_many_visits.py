@@ -6,7 +6,9 @@ import pytest
 
 import mlmfast as mlm
 from mlmfast.covariance import STRUCTURES
+from mlmfast.criterion.criterion import criterion_of
 from mlmfast.errors import ModelError
+from mlmfast.reduction import residual_blocks
 
 from .. import dense
 
@@ -60,9 +62,8 @@ def test_a_variance_for_each_of_many_visits(frame):
     np.testing.assert_allclose(np.diag(fit.residual_cov), by_visit, rtol=1e-6)
 
 
-def test_structures_of_many_parameters_say_what_is_available(frame):
-    with pytest.raises(ModelError, match=r"90 distinct visits.*4,095 parameters.*2,080 are av"):
-        mlm.lmm("y ~ x", frame, residual="us(visit | subject)")
+def test_structures_of_many_parameters_say_what_is_available(monkeypatch):
+    monkeypatch.setattr("mlmfast.design.residual.checks.memory_left", lambda: 2e9)
     many = pd.DataFrame(
         {
             "y": np.arange(420) % 11.0,
@@ -70,8 +71,10 @@ def test_structures_of_many_parameters_say_what_is_available(frame):
             "subject": np.arange(420) // 140,
         }
     )
-    with pytest.raises(ModelError, match=r"9,870 distinct.*6.2 GB \(the limit is 2.0\) with 279 p"):
+    with pytest.raises(ModelError, match=r"9,870 distinct.*279 parameters.*6.2 GB \(1.9 are left"):
         mlm.lmm("y ~ 1", many, residual="toeph(visit | subject)")
+    with pytest.raises(ModelError, match=r"has 9870 parameters; found 3 subject"):
+        mlm.lmm("y ~ 1", many, residual="us(visit | subject)")
 
 
 def test_toeplitz_over_many_visits_by_a_dense_likelihood():
@@ -153,3 +156,37 @@ def test_units_too_large_for_memory_say_how_large():
     frame = {"y": np.arange(n) % 7.0, "a": np.arange(n) * 1.0, "b": np.arange(n) % 90, "g": [1] * n}
     with pytest.raises(ModelError, match=r"12,000 rows would take 6.9 GB \(the limit is 4.0\)"):
         mlm.lmm("y ~ 1", frame, residual="sp_exp(a, b | g)")
+
+
+@pytest.mark.parametrize("keyword", ["ad", "csh"])
+def test_few_parameters_beside_effects_across_subjects(keyword, monkeypatch):
+    """By parameters, which costs the dense engine less, as by entries."""
+    rng = np.random.default_rng(6)
+    visits, subjects = 16, 7
+    noise = (
+        rng.normal(size=(subjects, visits))
+        @ np.linalg.cholesky(
+            0.6 ** np.abs(np.subtract.outer(np.arange(visits), np.arange(visits)))
+        ).T
+    )
+    rater = np.tile(np.arange(visits) % 4, subjects)
+    frame = pd.DataFrame(
+        {
+            "y": noise.ravel() + rng.normal(size=4)[rater],
+            "visit": np.tile(np.arange(visits), subjects),
+            "subject": np.repeat(np.arange(subjects), visits),
+            "rater": rater,
+        }
+    )
+    model = {"formula": "y ~ 1 + (1 | rater)", "residual": f"{keyword}(visit | subject)"}
+    by_parameters = mlm.LMM(data=frame, **model)._reduced("dense")
+    assert by_parameters.blocks[-1].by_theta
+    monkeypatch.setattr(residual_blocks, "_has_fewer_parameters", lambda structure: False)
+    by_entries = mlm.LMM(data=frame, **model)._reduced("dense")
+    assert not by_entries.blocks[-1].by_theta
+    criteria = [criterion_of(reduced, "REML") for reduced in (by_parameters, by_entries)]
+    theta = 0.2 * rng.normal(size=(1, criteria[0].n_theta))
+    ours, theirs = (criterion(theta, np.zeros(1, dtype=np.intp)) for criterion in criteria)
+    np.testing.assert_allclose(ours.value, theirs.value, rtol=1e-12)
+    np.testing.assert_allclose(ours.gradient, theirs.gradient, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(ours.hessian, theirs.hessian, rtol=1e-7, atol=1e-7)

@@ -200,6 +200,19 @@ class CovarianceStructure(ABC):
         """
         return self.jacobian(theta), self.curvature(theta, weight)
 
+    @property
+    def pulls(self) -> bool:
+        """Whether `pull` and `bend` cost less than the Jacobian of the chart would."""
+        return False
+
+    def pull(self, theta: FloatArray, rows: FloatArray) -> FloatArray:
+        """``rows`` (n_fits, m, n_entries) times the first derivatives of `chart`."""
+        return rows @ self.chart(theta, np.zeros((len(theta), len(self.entries))))[0]
+
+    def bend(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
+        """The second derivatives of `chart`."""
+        return self.chart(theta, weight)[1]
+
     def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
         """The point at local coordinates ``step`` around ``theta``."""
         return theta + step

@@ -27,6 +27,8 @@ def scale_powers(
     known = structure.powers(theta)
     if known is not None:
         return known
+    if structure.natural_entries:
+        return np.ones_like(theta)
     if isinstance(structure, VisitChain):
         assert isinstance(structure, ScaledCorrelation), "a chain is a mixin of it"
         one = np.arange(structure.n_theta) < structure.n_scales

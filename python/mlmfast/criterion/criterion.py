@@ -148,6 +148,9 @@ class Criterion:
         if last is not None and last.by_theta and last.structure.n_theta > _MANY:
             led = self._random_chained(theta, gradient, hessian, expected)
             return Derivatives(value, *led, gradient, hessian, expected)
+        if self.flat is None and any(not t.by_theta and t.shared.pulls for t in self.terms):
+            led = self._pulled(theta, gradient, hessian, expected)
+            return Derivatives(value, *led, gradient, hessian, expected)
         jacobian, curvature = self.chain(theta, gradient)
         if self.flat is None and is_small(theta.shape[1]):
             by, bend = np.ascontiguousarray(jacobian), np.ascontiguousarray(curvature)
@@ -188,6 +191,26 @@ class Criterion:
         by_theta = led(hessian)
         by_theta[:, :t, :t] += curvature
         return np.concatenate([first, gradient[:, e:]], axis=1), by_theta, led(expected)
+
+    def _pulled(
+        self, theta: FloatArray, gradient: FloatArray, hessian: FloatArray, expected: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Derivatives by local coordinates where the Jacobian is not formed."""
+        parts = list(zip(self.terms, self.theta_slices, self.entry_slices, strict=True))
+
+        def pull(rows: FloatArray) -> FloatArray:
+            pulled = [term.pull(theta[:, s], rows[:, :, e]) for term, s, e in parts]
+            return pulled[0] if len(pulled) == 1 else np.concatenate(pulled, axis=2)
+
+        def led(matrix: FloatArray) -> FloatArray:
+            # J'AJ of a symmetric A: rows times J, transposed, times J once more.
+            out = pull(np.ascontiguousarray(pull(matrix).mT))
+            return np.asarray(0.5 * (out + out.mT))
+
+        by_theta = led(hessian)
+        for term, s, e in parts:
+            by_theta[:, s, s] += term.bend(theta[:, s], gradient[:, e])
+        return pull(gradient[:, None])[:, 0], by_theta, led(expected)
 
     def chain(self, theta: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Jacobian of the entries by local coordinates, second derivatives of gradient'entries."""

@@ -9,11 +9,13 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion, criterion_of
-from mlmfast.design.residual.design import LARGEST_ORDER, LARGEST_UNIT, Points
+from mlmfast.design.residual.checks import template_bytes
+from mlmfast.design.residual.design import LARGEST_UNIT, Points
 from mlmfast.errors import ModelError
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.reduction.residual.by_unit import within_unit_positions
+from mlmfast.running.memory import RESERVE, memory_left
 
 
 def as_matrices(
@@ -33,7 +35,8 @@ def as_matrices(
         isinstance(residual.structure, Spatial) and largest <= LARGEST_UNIT
     )
     if residual.chain is not None:
-        held = residual.structure.size <= LARGEST_ORDER
+        needed = template_bytes(residual.structure, len(residual.arms))
+        held = needed <= max(memory_left() - RESERVE, RESERVE)
     if not held:
         raise ModelError(
             f"Kenward-Roger and the expected information need covariance matrices of the "

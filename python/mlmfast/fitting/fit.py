@@ -22,6 +22,7 @@ from mlmfast.fitting.minima.guarded import OpenEnds
 from mlmfast.fitting.minima.near_singular import becomes_singular, leaves_barrier
 from mlmfast.fitting.minima.several import is_better, search
 from mlmfast.fitting.minima.singular_ends import NO_ENDS, bring_to_singular_ends
+from mlmfast.fitting.starts.em import improved_by_em
 from mlmfast.fitting.starts.kinds import is_linear, large_start
 from mlmfast.fitting.starts.moments import moment_start
 from mlmfast.fitting.starts.probed import first_start
@@ -102,7 +103,7 @@ def _fit_covariance(
     scoring = None if structured else Scoring(criterion)
     given = start is not None
     if start is None:
-        start = first_start(model, criterion, fits)
+        start = improved_by_em(model, criterion, first_start(model, criterion, fits))
     confounded = [] if given else confounded_terms(model, criterion, start)
     held = _held(criterion, confounded)
     parts = residual_parts(criterion) if structured else ()

@@ -92,7 +92,7 @@ def newton_raphson(
         state = criterion(theta, np.arange(n))
         record = _begun(theta, state)
         active = np.flatnonzero(np.isfinite(state.value))
-        state = state.rows(active)
+        state = state.rows(np.isfinite(state.value))
     while active.size:
         move = newton_step(state, options.floor)
         record.value[active] = state.value
@@ -189,7 +189,8 @@ class _Search:
     ) -> None:
         self.criterion, self.theta, self.active = criterion, theta, active
         self.state, self.record = state, record
-        self.new = Derivatives(*(part.copy() for part in state))
+        #: The criterion where the rows are; that where they were as long as none has moved.
+        self.new = state
         self.moved = np.zeros(len(active), dtype=np.bool_)
         #: Rows that moved at the first trial.
         self.first = np.zeros(len(active), dtype=np.bool_)
@@ -290,8 +291,13 @@ class _Search:
 
     def _accept(self, rows: IntArray, theta: FloatArray, found: Derivatives, first: bool) -> None:
         """Move rows to theta, where the criterion is ``found``."""
-        for part, other in zip(self.new, found, strict=True):
-            part[rows] = other
+        if len(rows) == len(self.active):
+            self.new = found
+        elif rows.size:
+            if self.new is self.state:
+                self.new = Derivatives(*(part.copy() for part in self.state))
+            for part, other in zip(self.new, found, strict=True):
+                part[rows] = other
         self.theta[self.active[rows]] = theta
         self.moved[rows] = True
         self.first[rows] = first

@@ -9,6 +9,7 @@ import numpy as np
 import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.eigen import is_small
+from mlmfast.newton.large_step import MANY, large_step
 from mlmfast.running.interruptible import interruptible
 
 
@@ -28,7 +29,10 @@ class Derivatives(NamedTuple):
     natural_expected: FloatArray
 
     def rows(self, keep: IntArray | BoolArray) -> Derivatives:
-        """The rows ``keep``."""
+        """The rows ``keep``; these themselves where that is all."""
+        n = len(self.value)
+        if len(keep) == n and (keep.all() if keep.dtype == np.bool_ else (keep == range(n)).all()):
+            return self
         return Derivatives(*(part[keep] for part in self))
 
 
@@ -49,6 +53,25 @@ def newton_step(at: Derivatives, floor: float) -> Step:
     """
     if is_small(at.gradient.shape[1]):
         return _small_step(at, floor)
+    if at.gradient.shape[1] >= MANY:
+        return _large_steps(at, floor)
+    return _by_eigenvalues(at, floor)
+
+
+def _large_steps(at: Derivatives, floor: float) -> Step:
+    """The same row by row for many parameters, without eigenvalues where they are not needed."""
+    rows = []
+    for k in range(len(at.gradient)):
+        found = large_step(at.gradient[k], at.hessian[k], at.expected[k], floor)
+        if found is None:
+            rows.append(_by_eigenvalues(at.rows(np.array([k])), floor))
+        else:
+            step, slope, smallest = found
+            rows.append(Step(step[None], *(np.array([x]) for x in (slope, -slope, smallest))))
+    return Step(*(np.concatenate(parts) for parts in zip(*rows, strict=True)))
+
+
+def _by_eigenvalues(at: Derivatives, floor: float) -> Step:
     diagonal = np.maximum(
         np.einsum("aii->ai", at.expected), np.abs(np.einsum("aii->ai", at.hessian))
     )

@@ -104,6 +104,22 @@ class TermBlock:
         parts = [self.shared.at_boundary(t[None], small) for t in theta]
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
+    def pull(self, theta: FloatArray, rows: FloatArray) -> FloatArray:
+        """`CovarianceStructure.pull`, fit by fit."""
+        parts = [self._pull(theta[k, None], rows[k, None]) for k in range(len(theta))]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _pull(self, theta: FloatArray, rows: FloatArray) -> FloatArray:
+        return rows if self.by_theta else self.shared.pull(theta, rows)
+
+    def bend(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
+        """`CovarianceStructure.bend`, fit by fit; 0 where derivatives are by theta."""
+        if self.by_theta:
+            return np.zeros((*theta.shape, theta.shape[1]))
+        return np.concatenate(
+            [self.shared.bend(t[None], w[None]) for t, w in zip(theta, weight, strict=True)]
+        )
+
     def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
         """`CovarianceStructure.chart`."""
         if not self.by_row or len(theta) < 2:

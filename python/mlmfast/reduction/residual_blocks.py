@@ -9,10 +9,12 @@ import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.base import has_few_parameters
 from mlmfast.covariance.chains import QuasiSeparable
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.design.design import Design
+from mlmfast.design.residual.chain import FEW_VISITS
 from mlmfast.design.residual.design import LARGEST_ORDER, ResidualDesign
 from mlmfast.errors import ModelError
 from mlmfast.reduction.blocks import TermBlock
@@ -99,10 +101,12 @@ def _forms(
     if residual.points is not None:
         _check_stack(residual, len(residual.arms) * structure.n_theta, residual.order)
         return [_at_points(residual, nesting.codes(level))]
-    return _templates(residual, prefixes)
+    return _templates(residual, prefixes, dense)
 
 
-def _templates(residual: ResidualDesign, prefixes: list[str]) -> Sequence[ResidualForm]:
+def _templates(
+    residual: ResidualDesign, prefixes: list[str], dense: bool
+) -> Sequence[ResidualForm]:
     """A covariance over visits that all units of an arm share."""
     structure = residual.structure
     if residual.chain is not None and structure.size > LARGEST_ORDER:
@@ -111,9 +115,20 @@ def _templates(residual: ResidualDesign, prefixes: list[str]) -> Sequence[Residu
             f"hold whole subjects; those inside or across subjects, and the dense engine, take at "
             f"most {LARGEST_ORDER} visits"
         )
-    if len(prefixes) == 1 and has_few_parameters(structure):
+    few = has_few_parameters(structure) or (dense and _has_fewer_parameters(structure))
+    if len(prefixes) == 1 and few:
         return [SharedDirections(structure)]
     return [Template(structure, prefix=prefix) for prefix in prefixes]
+
+
+def _has_fewer_parameters(structure: CovarianceStructure) -> bool:
+    """Whether derivatives by parameters cost the dense engine less than by entries.
+
+    It takes traces of products of them, pair by pair, and each is one more matrix over all rows.
+    """
+    t, k = structure.n_theta, structure.size
+    stack = (1 + t + t * (t + 1) // 2) * k * k
+    return k > FEW_VISITS and 3 * t < len(structure.entries) and stack < LARGEST_STACK // 4
 
 
 def _scaled(residual: ResidualDesign, units: CodeArray) -> ResidualForm:

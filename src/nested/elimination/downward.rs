@@ -142,6 +142,9 @@ impl Elimination<'_> {
         pending: &mut Pending,
         sums: &mut Sums,
     ) {
+        if sums.hessian.is_empty() {
+            return;
+        }
         let q = self.reduction.levels[level].q;
         let n = self.entries.len();
         let range = self.first_entry[level]..self.first_entry[level + 1];

@@ -56,6 +56,19 @@ impl Elimination<'_> {
     /// # Errors
     /// [`NotPositiveDefinite`] where some I + T G T' is not positive definite.
     pub fn derivatives(&self, root: &RootWeight) -> Result<Sums, NotPositiveDefinite> {
+        self.derivatives_of(root, true)
+    }
+
+    /// First derivatives alone, where that saves something.
+    ///
+    /// # Errors
+    /// [`NotPositiveDefinite`] where some I + T G T' is not positive definite.
+    pub fn first_derivatives(&self, root: &RootWeight) -> Result<Sums, NotPositiveDefinite> {
+        let known = self.series().is_some() || self.is_small_and_free();
+        self.derivatives_of(root, known)
+    }
+
+    fn derivatives_of(&self, root: &RootWeight, second: bool) -> Result<Sums, NotPositiveDefinite> {
         let width = self.reduction.rank() + 1;
         let mut psi = vec![0.0; width * width];
         if let Some(c) = &root.c {
@@ -65,8 +78,8 @@ impl Elimination<'_> {
         }
         self.sum_chunks(self.entries.len(), |chunk| {
             let mut sums = Sums::zero(width, self.entries.len());
-            if self.chain_at.is_some() && self.is_leaf(0) {
-                // Sums by class are led to theta at the end.
+            if !second || (self.chain_at.is_some() && self.is_leaf(0)) {
+                // Nobody asks, or sums by class are led to theta at the end.
                 (sums.hessian, sums.hessian_rss) = (Vec::new(), Vec::new());
             }
             if self.is_small_and_free() {
@@ -89,7 +102,9 @@ impl Elimination<'_> {
                     vectorised(|| self.pattern(item, &psi, &root.e, &mut work, &mut sums))?;
                 } else {
                     self.tangent_top(item, &mut work, &mut sums)?;
-                    self.descend(0, item, &psi, &root.e, &mut work, &mut sums);
+                    if second {
+                        self.descend(0, item, &psi, &root.e, &mut work, &mut sums);
+                    }
                 }
             }
             self.flush(&mut work.pending, &mut sums);

@@ -16,6 +16,8 @@ from mlmfast.covariance.opened import opened_entries
 
 #: Order up to which the core has steps of its own.
 _SMALL = 3
+#: Order from which a product with the Jacobian is cheaper two factors at a time.
+_LARGE = 20
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,37 @@ class Unstructured(CovarianceStructure):
         # dG / dC_ij = d_j (q_i q_j' + q_j q_i')
         left, right = vectors[:, :, rows], vectors[:, :, columns] * d[:, None, columns]
         jacobian = left[:, rows] * right[:, columns] + right[:, rows] * left[:, columns]
-        # d2 tr(S G) / dC_ij dC_kl = 2 (Q'S Q)_ik where j = l
+        return jacobian, self._bend(vectors, weight)
+
+    @property
+    def pulls(self) -> bool:
+        return self.size >= _LARGE
+
+    def pull(self, theta: FloatArray, rows: FloatArray) -> FloatArray:
+        """Each row as a matrix S: Q'(S + S')Q D, in 4 K^3 operations instead of K^4 / 2."""
+        if not self.pulls:
+            return super().pull(theta, rows)
+        below, columns = _lower(self.size)
+        out = np.empty_like(rows)
+        for fit, (factor, own) in enumerate(zip(self._factor(theta), rows, strict=True)):
+            vectors, d, _ = np.linalg.svd(factor)
+            for stretch in _stretches(len(own), self.size):
+                s = self._factor(own[stretch])
+                rotated = vectors.T @ (s + s.mT) @ vectors
+                out[fit, stretch] = rotated[:, below, columns] * d[columns]
+        return out
+
+    def bend(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
+        if self.size <= _SMALL:
+            return super().bend(theta, weight)
+        return self._bend(np.linalg.svd(self._factor(theta))[0], weight)
+
+    def _bend(self, vectors: FloatArray, weight: FloatArray) -> FloatArray:
+        """d2 tr(S G) / dC_ij dC_kl = 2 (Q'S Q)_ik where j = l."""
+        rows, columns = _lower(self.size)
         s = self._weight(weight)
         rotated = vectors.mT @ (s + s.mT) @ vectors
-        curvature = rotated[:, rows[:, None], rows[None, :]] * (columns[:, None] == columns)
-        return jacobian, curvature
+        return np.asarray(rotated[:, rows[:, None], rows[None, :]] * (columns[:, None] == columns))
 
     def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
         if self.size == 1:
@@ -171,6 +199,12 @@ class Unstructured(CovarianceStructure):
 
     #: Values at the lower triangle, whatever they are.
     _weight = _factor
+
+
+def _stretches(n: int, size: int) -> list[slice]:
+    """Stretches of n matrices of an order that are turned together: 8 MB each."""
+    step = max(1, 1_000_000 // size**2)
+    return [slice(first, first + step) for first in range(0, n, step)]
 
 
 @cache

@@ -15,12 +15,11 @@ from mlmfast.data.frame import Frame
 from mlmfast.design.residual.visits.of_rows import Visits
 from mlmfast.errors import DataError, ModelError
 from mlmfast.formula.residual_formula import ResidualFormula
+from mlmfast.running.memory import RESERVE, memory_left
 
-#: Parameters of all arms that Newton's steps are taken in: an unstructured covariance of 64 visits.
-MOST_PARAMETERS = 2080
-#: Bytes that second derivatives by each pair of distinct covariances may take, of all arms; copies
-#: of them that an iteration holds at once.
-MOST_BYTES, _COPIES = 2e9, 8
+#: Matrices of second derivatives that an iteration holds at once: by each pair of distinct
+#: covariances, and by each pair of parameters.
+_BY_ENTRIES, _BY_PARAMETERS = 8, 20
 
 
 def check_met_together(
@@ -58,32 +57,34 @@ def check_met_together(
 def check_size(
     formula: ResidualFormula, structure: CovarianceStructure, n_arms: int, scaled: bool
 ) -> None:
-    """Refuse covariances whose derivatives by each pair of entries would not end or fit."""
-    n = len(structure.entries) * n_arms
-    n_parameters = structure.n_theta * n_arms
-    if n_parameters > MOST_PARAMETERS:
+    """Refuse covariances whose derivatives by each pair of entries would not fit."""
+    needed = template_bytes(structure, n_arms, scaled)
+    left = memory_left() - RESERVE
+    if needed > max(left, RESERVE):
         raise too_many(
-            formula,
+            formula.text,
             structure.size,
-            f"{n_parameters:,} parameters, of which {MOST_PARAMETERS:,} are available",
+            f"{len(structure.entries) * n_arms:,} distinct covariances and "
+            f"{structure.n_theta * n_arms:,} parameters, whose second derivatives would take "
+            f"{needed / 1e9:.1f} GB ({max(left, 0.0) / 1e9:.1f} are left)",
         )
-    size = 8.0 * _COPIES * n * n
-    if size <= MOST_BYTES or (has_few_parameters(structure) and n_arms == 1 and not scaled):
-        return
-    raise too_many(
-        formula,
-        structure.size,
-        f"{n:,} distinct covariances, whose second derivatives would take {size / 1e9:.1f} GB (the "
-        f"limit is {MOST_BYTES / 1e9:.1f}) with {n_parameters:,} parameters",
-    )
 
 
-def too_many(formula: ResidualFormula, n: int, why: str) -> ModelError:
+def template_bytes(structure: CovarianceStructure, n_arms: int, scaled: bool = False) -> float:
+    """What second derivatives of a covariance over visits take, by its entries and parameters."""
+    few = has_few_parameters(structure) and n_arms == 1 and not scaled
+    n = 0 if few else len(structure.entries) * n_arms
+    t = structure.n_theta * n_arms
+    return 8.0 * max(_BY_ENTRIES * n**2, _BY_PARAMETERS * t**2)
+
+
+def too_many(text: str, n: int, why: str) -> ModelError:
     """The error for more visits or points than a structure can have."""
     return ModelError(
-        f"residual={formula.text!r} spans {n:,} distinct visits or points: {why}. ar1, arma11 and "
+        f"residual={text!r} spans {n:,} distinct visits or points: {why}. ar1, arma11 and "
         "car1 take series of any length; ad, adh, ar1h, cs, toep(visit | id, 2), diag and the "
-        "spatial structures hundreds of visits; us takes 64 visits, toep, toeph and csh about 100"
+        "spatial structures hundreds of visits; the memory grows with the fourth power of the "
+        "visits for us, toep, toeph and csh"
     )
 
 

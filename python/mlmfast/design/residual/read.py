@@ -67,16 +67,16 @@ def residual_design(
         labels = tuple(f"{a}:{b}" for a in labels for b in axis.labels)
     independent = len(kinds) == 1 and kinds[0].independent
     if len(labels) > LARGEST_TEMPLATE and not independent:
-        raise too_many(formula, len(labels), f"at most {LARGEST_TEMPLATE:,} are available")
+        raise too_many(formula.text, len(labels), f"at most {LARGEST_TEMPLATE:,} are available")
     for call, kind, axis in zip(formula.calls, kinds, axes, strict=True):
         check_spacing(call, kind, axis)
     units, n_units = _units(formula, subjects, visits, labels, independent)
     arms, arm_codes = _arms_of_rows(formula, frame, subjects)
     structure = _product(formula, kinds, axes, lin)
     is_chain = isinstance(structure, VisitChain) and not scaled and len(labels) > FEW_VISITS
+    check_supported(formula, structure, subjects, arms, arm_codes)
     if not is_chain:
         check_size(formula, structure, len(arms), scaled)
-    check_supported(formula, structure, subjects, arms, arm_codes)
     positions = arm_codes * np.int32(len(labels)) + visits
     subject = GroupingFactor(
         ":".join(formula.subject), subjects.codes, subjects.levels, formula.subject
