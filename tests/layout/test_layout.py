@@ -76,6 +76,8 @@ FLOORS = [
     "reduction.engines.dense",
     "reduction.engines.independence",
     "reduction.engines.sizes",
+    "reduction.engines.large_crossed",
+    "reduction.engines.differences",
     "reduction.engines.options",
     "reduction.residual",
     "reduction.parameter_block",

@@ -16,7 +16,7 @@ from mlmfast.errors import DataError, ModelError
 from mlmfast.inference.absorbed import terms
 from mlmfast.prepared import as_columns
 from mlmfast.reduction.absorbed import core
-from mlmfast.reduction.absorbed.differences import along
+from mlmfast.reduction.engines.differences import along
 from mlmfast.reduction.reduce import reduce_design
 
 from .. import dense

@@ -271,7 +271,7 @@ def core_derivatives(
             "the information of the covariance parameters is not formed by the iterative engine; "
             "use ddf='asymptotic', or fit with options={'engine': 'crossed'} if memory allows"
         )
-    parts = model.core.likelihood_derivatives(g, [fit], entries, criterion.reml)
+    parts = model.likelihood_derivatives(g, fit, entries, criterion.reml)
     return tuple(part[0] for part in parts)
 
 

@@ -30,7 +30,7 @@ from mlmfast.fitted.absorbed.functions import FunctionOfCovariances
 from mlmfast.inference.absorbed.degrees import refuse_by_term
 from mlmfast.information.information import Information
 from mlmfast.information.undetermined_effects import flat_moves, in_size_of_first
-from mlmfast.reduction.absorbed.differences import along, has_path
+from mlmfast.reduction.engines.differences import along, has_path
 
 #: Ways shorter than this part of the longest are rounding.
 _SHORT = 1e-9
