@@ -297,6 +297,20 @@ def invert_information(matrix: FloatArray) -> tuple[FloatArray, int]:
     return root @ root.T, int((~kept).sum())
 
 
+def covariance_root(covariance: FloatArray) -> FloatArray:
+    """R with R R' the covariance of the parameters, which may be singular.
+
+    Examples
+    --------
+    >>> covariance_root(np.array([[4.0, 0.0], [0.0, 0.0]])).tolist()
+    [[0.0, 2.0], [0.0, 0.0]]
+    """
+    scale = np.sqrt(np.diag(covariance))
+    scale = np.where(scale > 0.0, scale, 1.0)
+    values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
+    return np.asarray(scale[:, None] * vectors * np.sqrt(np.maximum(values, 0.0)))
+
+
 def _bordered(matrix: FloatArray, border: FloatArray, corner: float) -> FloatArray:
     n = len(matrix)
     out = np.empty((n + 1, n + 1))

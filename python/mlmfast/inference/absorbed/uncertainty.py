@@ -28,7 +28,7 @@ from mlmfast.degrees_of_freedom.kenward_roger import (
 from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.functions import FunctionOfCovariances
 from mlmfast.inference.absorbed.degrees import refuse_by_term
-from mlmfast.information.information import Information
+from mlmfast.information.information import Information, covariance_root
 from mlmfast.information.undetermined_effects import flat_moves, in_size_of_first
 from mlmfast.reduction.engines.differences import along, has_path
 
@@ -84,7 +84,7 @@ def _by_method(
     about = method.about(fitted)
     middle = function(g)
     weights = about.covariance(method.information)
-    first = about.parameters.first @ _root(weights)
+    first = about.parameters.first @ covariance_root(weights)
     changes = first[:-1] - np.outer(about._gamma, first[-1])
     # Entries of every scale weigh alike, so that ways through the smallest keep their digits.
     scale = np.sqrt((changes**2).sum(axis=1, keepdims=True))
@@ -171,14 +171,6 @@ def _sigma2(fitted: FittedRows) -> float:
     if held is not None and held.log_sigma2 is not None:
         return float(np.exp(held.log_sigma2[0])) * model.response_unit
     return rss / model.degrees(fitted.reml) * model.response_unit
-
-
-def _root(covariance: FloatArray) -> FloatArray:
-    """R with R R' the covariance of the parameters."""
-    scale = np.sqrt(np.diag(covariance))
-    scale = np.where(scale > 0.0, scale, 1.0)
-    values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
-    return np.asarray(scale[:, None] * vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
 def _matrices(fitted: FittedRows, g: list[FloatArray], entries: FloatArray) -> list[FloatArray]:
