@@ -162,9 +162,7 @@ def _sums(codes: CodeArray, values: FloatArray, n_levels: int) -> FloatArray:
 def _weighted(design: Design, t: int) -> tuple[FloatArray, FloatArray]:
     """X and the columns of Z, rows times the roots of their weights."""
     root = np.ones(design.n_obs) if design.weights is None else np.sqrt(design.weights)
-    columns = [
-        root if column is None else root * column for column in design.random[t].columns
-    ]
+    columns = [root if column is None else root * column for column in design.random[t].columns]
     return design.fixed_matrix * root[:, None], np.column_stack(columns)
 
 
@@ -177,7 +175,7 @@ def _of_columns(
     """
     left = z - basis @ (basis.T @ z)
     left -= basis @ (basis.T @ left)
-    squares = [np.linalg.svd(part, compute_uv=False) ** 2 for part in (z, left)]
+    squares = [np.asarray(np.linalg.svd(part, compute_uv=False) ** 2) for part in (z, left)]
     return squares[0], _distinct(squares[1])
 
 

@@ -230,7 +230,10 @@ def _check_variable(name: str, grid: ReferenceGrid) -> None:
 
 
 def _about(grid: ReferenceGrid, read: Specs, weights: str, covariates: str) -> list[str]:
-    rest = [v for v in grid.variables if v.name not in (*read.factors, *read.by)]
+    named = (*read.factors, *read.by)
+    # What holds a nested factor that is named stands beside it in the table.
+    shown = {*named, *_holders(grid, named, named)}
+    rest = [v for v in grid.variables if v.name not in shown]
     averaged = [v.name for v in rest if v.size > 1]
     fixed = [
         f"{v.name} = {float(v.labels[0]):.5g}" for v in rest if not v.is_factor and v.size == 1

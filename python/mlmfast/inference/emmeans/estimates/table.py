@@ -223,3 +223,13 @@ class ResponseTable(TableResult):
             for key, rows in self._functions.groups()
         ]
         return [table_of(part, title, own) for title, part in parts]
+
+
+class TableOfTests(ResponseTable):
+    """Tests of estimates, with what was tested below them.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        Labels, estimate, SE, df, t_ratio, p_value; with a side or a margin lower and upper.
+    """
