@@ -62,7 +62,9 @@ class AnovaTable(TableResult):
     components : DataFrame or None
         Each row of each hypothesis by itself, as LCOMPONENTS of PROC MIXED prints them: term, row,
         estimate, se, df, statistic, p_value; None beside an eliminated factor. Their rows are
-        those of ``definition``; that of SAS sets each level against the last.
+        those of ``hypotheses``, so of ``definition``: "SAS" sets each level against the last,
+        "lmerTest" against the first; those of "car" are orthonormal over the levels, which is the
+        scale of their estimates, and covariates are in their own units.
     type, definition, ddf
         What was asked for.
     """
@@ -192,10 +194,11 @@ def _tests_of_terms(
             continue
         # The coefficients of aliased columns follow from the others'.
         full = L @ functions.alias
-        hypotheses[label] = pd.DataFrame(full, columns=list(fit._record.x_names))
+        shown = in_units(full, scales[label])
+        hypotheses[label] = pd.DataFrame(shown, columns=list(fit._record.x_names))
         test = f_test(fit, full, ddf, term=own[label])
         rows[label] = table_row(test, chisq)
-        parts.append(_components(fit, label, in_units(full, scales[label]), ddf, test))
+        parts.append(_components(fit, label, shown, ddf, test))
         if test.note:
             without[label] = test.note
     curves = [term.label for term in functions.terms if is_smooth_label(term.label)]
