@@ -87,6 +87,15 @@ def test_mixed_models_and_contrasts():
         mlm.lmm("y ~ A", cells(set())).anova(type="V")
 
 
+def test_factors_of_many_levels_without_empty_cells():
+    """Type III, which takes no pairs of levels one by one."""
+    rng = np.random.default_rng(3)
+    data = pd.DataFrame({"f": np.repeat(np.arange(60), 6).astype(str), "b": ["u", "v"] * 180})
+    data["y"] = rng.normal(size=360)
+    fit = mlm.lmm("y ~ f * b", data)
+    pd.testing.assert_frame_equal(fit.anova(type=4).frame, fit.anova(type=3).frame, rtol=1e-7)
+
+
 def test_components_are_the_rows_of_hypotheses():
     data = cells(set())
     fit = lmm("y ~ A + B + x + (1 | g)", data, ddf="kenward-roger")
