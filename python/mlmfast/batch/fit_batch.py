@@ -23,6 +23,7 @@ from mlmfast.batch.frames import glance_batch, tidy_batch
 from mlmfast.batch.rows import SharedRows
 from mlmfast.batch.tests import BatchTests, batch_df, batch_tests
 from mlmfast.batch.undetermined import untold_of_batch
+from mlmfast.degrees_of_freedom import Ddf
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.distributions import two_sided
 from mlmfast.errors import ModelError
@@ -38,7 +39,7 @@ class DegreesByFit(NDArray[np.float64] if TYPE_CHECKING else np.ndarray):  # typ
 
     _batch: FitBatch | None = None
 
-    def __call__(self, ddf: str | float | None = None) -> FloatArray:
+    def __call__(self, ddf: Ddf | None = None) -> FloatArray:
         """Degrees of freedom by another method."""
         if self._batch is None:
             raise ModelError("a part of the degrees of freedom cannot be had by another method")
@@ -136,7 +137,7 @@ class FitBatch(BatchFits):
         """Two-sided p-values of `tvalues`, shape (n_fits, p)."""
         return np.asarray(frozen(two_sided(self.tvalues, self._degrees)))
 
-    def tests(self, L: Any, rhs: Any = 0.0, ddf: str | float | None = None) -> BatchTests:
+    def tests(self, L: Any, rhs: Any = 0.0, ddf: Ddf | None = None) -> BatchTests:
         """t tests of each row of L, and the F test of all, in every fit.
 
         Parameters
@@ -155,7 +156,7 @@ class FitBatch(BatchFits):
         """
         return batch_tests(self, L, rhs, self.ddf if ddf is None else ddf)
 
-    def contrast(self, L: Any, rhs: Any = 0.0, ddf: str | float | None = None) -> BatchTests:
+    def contrast(self, L: Any, rhs: Any = 0.0, ddf: Ddf | None = None) -> BatchTests:
         """See `tests`; the name is that of `LMMResult.contrast`."""
         return self.tests(L, rhs, ddf)
 

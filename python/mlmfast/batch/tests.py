@@ -102,7 +102,7 @@ def _kept(ddf: Any) -> str | float:
     return ddf_text(ddf) if isinstance(ddf, Mapping) else known_name(ddf) or ddf
 
 
-def batch_tests(batch: BatchFits, L: Any, rhs: Any, ddf: str | float) -> BatchTests:
+def batch_tests(batch: BatchFits, L: Any, rhs: Any, ddf: Ddf) -> BatchTests:
     """See `FitBatch.tests`."""
     method = method_of(ddf)
     method.check(batch.method == "REML")

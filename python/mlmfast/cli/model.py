@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
+from typing import Any
 
 import pandas as pd
 
@@ -49,6 +50,9 @@ def add_model_arguments(
     parser.add_argument("--cov", metavar="FACTOR=FILE", nargs="+", action="extend", default=[],
                         help="relationship matrix of a factor's levels: a table, labels in its "
                              "first column and in its header")  # fmt: skip
+    parser.add_argument("--nobound", action="store_true",
+                        help="variances of random effects may be negative, as by PROC MIXED's "
+                             "NOBOUND (bounded=False)")  # fmt: skip
     parser.add_argument("--ddf", help="degrees of freedom of tests: a method's name or a number")
 
 
@@ -80,8 +84,17 @@ def _fitted(arguments: argparse.Namespace, formula: str) -> LMMResult:
             na_action=arguments.na_action,
         )
         progress.phase("fitting")
-        ddf = {} if arguments.ddf is None else {"ddf": name_or_number(arguments.ddf)}
-        return model.fit(arguments.method, **ddf)  # type: ignore[arg-type]
+        return model.fit(arguments.method, **fit_options(arguments))
+
+
+def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a fit is asked besides its method."""
+    options: dict[str, Any] = {}
+    if arguments.ddf is not None:
+        options["ddf"] = name_or_number(arguments.ddf)
+    if arguments.nobound:
+        options["bounded"] = False
+    return options
 
 
 def _relationships(arguments: argparse.Namespace) -> dict[str, pd.DataFrame] | None:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from mlmfast.by_size import lmm
+from mlmfast.cli.model import fit_options
 from mlmfast.cli.progress import Progress
 from mlmfast.errors import DataError
 from mlmfast.mergeable.reduce import reduce
 from mlmfast.mergeable.reduction import Reduction, load_reduction
 from mlmfast.result import LMMResult
-from mlmfast.words import name_or_number
 
 _REDUCE = """\
 A reduction holds what the likelihood of the model needs of the rows, a few numbers a cluster. Sites
@@ -113,9 +113,14 @@ def _of_reduction(arguments: argparse.Namespace) -> LMMResult:
             f"{', '.join(reading)} is for reading rows, and --from takes a reduction, which holds "
             "none; leave it out"
         )
+    if arguments.nobound:
+        raise DataError(
+            "--nobound is for fits of rows, and --from takes a reduction, whose variances are 0 or "
+            "more; give the data and the formula"
+        )
     with Progress() as progress:
         progress.phase("fitting")
-        return load_reduction(arguments.reduction).fit(arguments.method, **_ddf(arguments))
+        return load_reduction(arguments.reduction).fit(arguments.method, **fit_options(arguments))
 
 
 def _of_files(arguments: argparse.Namespace) -> LMMResult:
@@ -139,12 +144,8 @@ def _of_files(arguments: argparse.Namespace) -> LMMResult:
             na_action=arguments.na_action,
             memory=arguments.memory,
             executor=executor,
-            **_ddf(arguments),
+            **fit_options(arguments),
         )
-
-
-def _ddf(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {} if arguments.ddf is None else {"ddf": name_or_number(arguments.ddf)}
 
 
 @contextmanager

@@ -90,6 +90,7 @@ __all__ = [
     "TestBasis",
     "basis_of",
     "ddf_text",
+    "ddf_words",
     "known_name",
     "method_of",
     "no_rows",
@@ -186,6 +187,22 @@ def ddf_text(ddf: Ddf) -> str:
         assert isinstance(found, GivenByTerm), "a dict"
         return found.key
     return known_name(ddf) or str(ddf)
+
+
+def ddf_words(ddf: Ddf) -> str:
+    """A value of ``ddf=`` as a sentence says it.
+
+    Examples
+    --------
+    >>> ddf_words("KR"), ddf_words({"arm": 12, None: "kr"})
+    ('kenward-roger', '12 for arm, else kenward-roger')
+    """
+    method = method_of(ddf)
+    if not isinstance(method, GivenByTerm):
+        return ddf_text(ddf)
+    numbers = (f"{v:g}" if isinstance(v, float) else v for _, v in method.given)
+    named = [f"{v} for {name}" for v, (name, _) in zip(numbers, method.given, strict=True)]
+    return f"{', '.join(named)}, else {method.other}"
 
 
 def _letters(name: str) -> str:

@@ -15,7 +15,7 @@ from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.batch.merge import Layout, failed, merged
 from mlmfast.batch.rows import OwnRows
 from mlmfast.batch.tests import with_ddf
-from mlmfast.degrees_of_freedom import method_of
+from mlmfast.degrees_of_freedom import Ddf, method_of
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.errors import (
     DataError,
@@ -53,7 +53,7 @@ def fit_each(
     by: str | Sequence[str] | None = None,
     method: str = BY_DEFAULT,
     residual: str | None = None,
-    ddf: str | float = "satterthwaite",
+    ddf: Ddf = "satterthwaite",
     options: NewtonOptions | Mapping[str, Any] | None = None,
     *,
     y: Any = None,
@@ -187,7 +187,7 @@ class _Settings:
     """How each fit is made."""
 
     method: str
-    ddf: str | float
+    ddf: Ddf
     options: NewtonOptions | Mapping[str, Any] | None
     progress: bool | None
     engine: Engine = field(init=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlmfast.degrees_of_freedom import method_of
+from mlmfast.degrees_of_freedom import Ddf, method_of
 from mlmfast.errors import DataError, MlmError, ModelError
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.power_analysis.analysis import Analysis
@@ -32,7 +32,7 @@ def power(
     along: str | None = None,
     values: Sequence[int] | None = None,
     n: int = 1000,
-    ddf: str | float | None = None,
+    ddf: Ddf | None = None,
     set: Mapping[str, float] | None = None,
     seed: Any = None,
     *,
