@@ -268,7 +268,8 @@ def basis_of(rows: FittedRows | None, record: FitRecord, ddf: str) -> TestBasis:
     if not isinstance(method, ByCounts):
         raise ModelError(
             f"tests with ddf={ddf!r} need the rows of the data, and a loaded fit holds none; it "
-            f"has what ddf={record.ddf!r} needs, the method it was fitted with"
+            f"has what ddf={record.ddf!r} needs, the method it was fitted with, and what methods "
+            "need that were used before it was saved, by fit.contrast(..., ddf=) or the like"
         )
     degrees = np.full(record.rank, method.of_counts(record.n_obs, record.rank))
     return TestBasis(ddf, record.vcov, record.vcov, by_coefficient=degrees)
