@@ -38,7 +38,7 @@ def correlations(covariance: FloatArray) -> FloatArray:
     # Rounding may leave 1 by an ulp or two.
     out = np.minimum(np.maximum(correlation, -1.0), 1.0)
     out[np.diag_indices(len(sd))] = np.where(sd > 0, 1.0, np.nan)
-    return out
+    return np.asarray(out)
 
 
 def covariance_root(covariance: FloatArray) -> FloatArray:
