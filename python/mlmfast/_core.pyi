@@ -37,7 +37,9 @@ __all__ = [
     "symmetric_eigen",
     "test_bases",
     "unstructured_chart",
+    "unstructured_matrices",
     "unstructured_move",
+    "unstructured_nearest",
     "unstructured_theta",
     "walk_series",
 ]
@@ -110,6 +112,10 @@ def unstructured_chart(
     k: int, theta: FloatArray, weight: FloatArray
 ) -> tuple[FloatArray, FloatArray]: ...
 def unstructured_move(k: int, theta: FloatArray, step: FloatArray) -> FloatArray: ...
+def unstructured_matrices(k: int, theta: FloatArray) -> FloatArray: ...
+def unstructured_nearest(
+    k: int, entries: FloatArray, lift: float
+) -> tuple[FloatArray, FloatArray]: ...
 def unstructured_theta(matrices: FloatArray) -> FloatArray: ...
 def test_bases(
     parts: Sequence[FloatArray], gamma: FloatArray, maps: FloatArray, degrees: float

@@ -43,6 +43,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(newton::led_derivatives, module)?)?;
     module.add_function(wrap_pyfunction!(newton::unstructured_chart, module)?)?;
     module.add_function(wrap_pyfunction!(newton::unstructured_move, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::unstructured_matrices, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::unstructured_nearest, module)?)?;
     module.add_function(wrap_pyfunction!(newton::unstructured_theta, module)?)?;
     module.add_function(wrap_pyfunction!(newton::test_bases, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::memory_left, module)?)?;

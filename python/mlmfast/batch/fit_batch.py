@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -29,7 +29,7 @@ from mlmfast.distributions import two_sided
 from mlmfast.errors import ModelError
 from mlmfast.fitted.estimates import Estimates
 from mlmfast.fitting.covariance_fit import CovarianceFit
-from mlmfast.handed_out import frozen, handed_out
+from mlmfast.handed_out import changed, frozen, handed_out
 from mlmfast.prepared.fit_model import fit_model
 from mlmfast.reduction.reduced_model import ReducedModel
 
@@ -215,4 +215,4 @@ class FitBatch(BatchFits):
 
     def named(self, responses: tuple[str, ...]) -> FitBatch:
         """The same with names of the responses."""
-        return replace(self, responses=responses)
+        return changed(self, responses=responses)

@@ -121,13 +121,13 @@ def method_of(ddf: Ddf) -> DegreesOfFreedom:
     >>> method_of({"arm": 12, None: "KR"}).label
     'given by term, else Kenward-Roger'
     """
-    if isinstance(ddf, Mapping):
-        return by_term({name: _one_of(value) for name, value in ddf.items()})
     if isinstance(ddf, str) and ddf.startswith("{"):
         return _read_by_term(ddf)
     name = known_name(ddf)
     if name is not None:
         return METHODS[name]()
+    if isinstance(ddf, Mapping):
+        return by_term({name: _one_of(value) for name, value in ddf.items()})
     if isinstance(ddf, Real) and not isinstance(ddf, bool):
         return GivenNumber(float(ddf))
     number = _number(ddf)
@@ -182,11 +182,12 @@ def ddf_text(ddf: Ddf) -> str:
     >>> ddf_text("KR"), ddf_text(12)
     ('kenward-roger', '12')
     """
-    if isinstance(ddf, Mapping):
+    name = known_name(ddf)
+    if name is None and isinstance(ddf, Mapping):
         found = method_of(ddf)
         assert isinstance(found, GivenByTerm), "a dict"
         return found.key
-    return known_name(ddf) or str(ddf)
+    return name or str(ddf)
 
 
 def ddf_words(ddf: Ddf) -> str:

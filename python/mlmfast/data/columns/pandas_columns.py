@@ -100,11 +100,12 @@ class PandasColumns:
         """Whether the column is a number, a category, a date or something else."""
         kind = self._kinds.get(name)
         if kind is None:
-            shared = self._shared_objects(name)
-            series = (
-                self._series(name) if shared is None else pd.Series(shared.objects, dtype=object)
-            )
-            kind = self._kinds[name] = _kind_of_series(series)
+            series = self._series(name)
+            dtype = series.dtype
+            if isinstance(dtype, np.dtype) and dtype.kind == "O":
+                shared = self._shared_objects(name)
+                series = series if shared is None else pd.Series(shared.objects, dtype=object)
+            kind = self._kinds[name] = _kind_of_series(series, dtype)
         return kind
 
     def numbers(self, name: str) -> FloatArray:
@@ -231,8 +232,7 @@ def _as_chunks(series: pd.Series) -> Any:
     return column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
 
 
-def _kind_of_series(series: pd.Series) -> Kind:
-    dtype = series.dtype
+def _kind_of_series(series: pd.Series, dtype: Any) -> Kind:
     if isinstance(dtype, pd.StringDtype):
         return "category"
     if isinstance(dtype, np.dtype):
