@@ -29,6 +29,7 @@ __all__ = [
     "innovations",
     "led_derivatives",
     "memory_left",
+    "merge_rows",
     "newton_steps",
     "require_room",
     "run_chain",
@@ -85,6 +86,12 @@ def compress_rows(
     n_cells: int,
     columns: Sequence[_Column],
     weights: FloatArray | None = None,
+) -> tuple[NDArray[np.int64], FloatArray, FloatArray]: ...
+def merge_rows(
+    codes: CodeArray,
+    n_cells: int,
+    n_columns: int,
+    pieces: Sequence[tuple[FloatArray, FloatArray]],
 ) -> tuple[NDArray[np.int64], FloatArray, FloatArray]: ...
 def code_texts(
     ends: NDArray[np.int64],

@@ -35,6 +35,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(rows::column_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(rows::stacked_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(rows::compress_rows, module)?)?;
+    module.add_function(wrap_pyfunction!(rows::merge_rows, module)?)?;
     module.add_function(wrap_pyfunction!(rows::code_texts, module)?)?;
     module.add_function(wrap_pyfunction!(rows::code_numbers, module)?)?;
     module.add_function(wrap_pyfunction!(newton::symmetric_eigen, module)?)?;

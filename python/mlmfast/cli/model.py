@@ -43,6 +43,7 @@ def add_model_arguments(
                         help="read these columns as factors, whatever they look like")  # fmt: skip
     parser.add_argument("--na", choices=("drop", "raise"), default="drop", dest="na_action",
                         help="rows with missing values: drop them (default) or stop")  # fmt: skip
+    add_missing_values(parser)
     parser.add_argument("--residual", metavar="STRUCTURE",
                         help='residual covariance, such as "us(visit | subject)"')  # fmt: skip
     parser.add_argument("--residual-scale", metavar="SCALE",
@@ -54,6 +55,13 @@ def add_model_arguments(
                         help="variances of random effects may be negative, as by PROC MIXED's "
                              "NOBOUND (bounded=False)")  # fmt: skip
     parser.add_argument("--ddf", help="degrees of freedom of tests: a method's name or a number")
+
+
+def add_missing_values(parser: argparse.ArgumentParser) -> None:
+    """Fields of texts that are missing."""
+    parser.add_argument("--na-values", metavar="TEXT", nargs="+", action="extend",
+                        help="fields of a text file that are missing values, beside empty ones and "
+                             "NA, such as .")  # fmt: skip
 
 
 def fitted(arguments: argparse.Namespace, formula: str) -> LMMResult:
@@ -70,7 +78,11 @@ def _fitted(arguments: argparse.Namespace, formula: str) -> LMMResult:
     with Progress() as progress:
         progress.phase("reading the table")
         data = read_table(
-            arguments.data, arguments.factor, separator=arguments.sep, decimal=arguments.decimal
+            arguments.data,
+            arguments.factor,
+            separator=arguments.sep,
+            decimal=arguments.decimal,
+            na_values=arguments.na_values or (),
         )
         progress.phase("coding the factors and columns")
         model = LMM(

@@ -77,6 +77,8 @@ class Factor:
 
         A row whose level is unknown gets -1, like a missing one.
         """
+        if tuple(levels) == self.levels:
+            return self.codes, ()
         position = {level: code for code, level in enumerate(levels)}
         translation = np.array([position.get(level, -1) for level in self.levels], dtype=np.int32)
         unknown = tuple(level for level in self.levels if level not in position)

@@ -120,6 +120,12 @@ class PandasColumns:
             return _numbers_of_objects(series)
         return np.ascontiguousarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
 
+    def integers(self, name: str) -> NDArray[np.integer] | None:
+        """Values as they lie in memory; None unless every row has an integer."""
+        series = self._series(name)
+        is_integer = isinstance(series.dtype, np.dtype) and series.dtype.kind in "iu"
+        return np.asarray(series.to_numpy()) if is_integer else None
+
     def factor(self, name: str) -> Factor:
         """Values as a factor; categories keep their order, anything else is sorted."""
         series = self._series(name)

@@ -381,11 +381,12 @@ def _of_sums(fit: Fitted, design: Design) -> EstimableFunctions:
     record = fit._record
     assert record.fixed_spec is not None, "the caller looked"
     assert fit._row_facts is not None, "the caller looked"
-    if design.is_weighted and design.random:
+    assert design.condensed is not None, "the caller looked"
+    if design.is_weighted and design.random and design.condensed.unweighted is None:
         raise ModelError(
-            "tests of terms go by sums over the rows without their weights, and a reduction of "
-            "rows with weights holds weighted ones; use contrast() with the coefficients you mean, "
-            "or fit the rows: mlm.lmm(formula, data, weights=...)"
+            "tests of terms go by sums over the rows without their weights, which this reduction "
+            "does not hold (rows were withheld by min_cluster_size, or an earlier mlmfast made "
+            "it); use contrast() with the coefficients you mean, or reduce the rows again"
         )
     return functions_of_sums(record.fixed_spec, design, fit._row_facts, record.kept)
 
