@@ -76,7 +76,7 @@ def on_post_build(config: Any) -> None:
     from mkdocs.exceptions import PluginError
 
     site = Path(config["site_dir"])
-    # Pages that are opened from a folder cannot fetch the index, but can run a script that holds it.
+    # Pages opened from a folder cannot fetch the index, but can run a script that holds it.
     index = (site / "search/search_index.json").read_text(encoding="utf-8")
     (site / "search/search_index.js").write_text(f"var __index = {index}", encoding="utf-8")
     faults = site_check.faults(site)
