@@ -27,13 +27,15 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Offer the data sets that pages read."""
+    """Offer the data sets that pages read, and the runs of benchmarks."""
     from mkdocs.structure.files import File
 
     used = {name for page in examples.DOCS.rglob("*.md") for name in site_check.data_of(page)}
     for name in sorted(used):
         path = examples.DATA / name
         files.append(File.generated(config, f"data/{name}", content=path.read_bytes()))
+    for path in sorted(generated.RUNS.glob("*.json")):
+        files.append(File.generated(config, f"results/{path.name}", content=path.read_bytes()))
     _links.update(reference.targets())
     return files
 
