@@ -34,6 +34,19 @@ def test_tests_of_a_weighted_fit_are_those_of_scaled_rows(ddf):
     assert table["p_value"].iloc[0] == pytest.approx(p, rel=2e-5)
 
 
+def test_profile_limits_of_a_weighted_fit_are_those_of_scaled_rows():
+    """By lme4 1.1-31 of the same fit without weights; with them its limits of beta are others."""
+    right = {
+        "sd_(Intercept)|id": (0.864771025, 2.08461854),
+        "sigma": (1.431592647, 2.23367506),
+        "(Intercept)": (1.528281129, 3.86552396),
+        "trtb": (-1.340942381, 1.94696870),
+    }
+    fit = mlm.lmm("y ~ trt + (1 | id)", weighted_rows(), weights="w", method="ML")
+    found = fit.conf_int(method="profile").loc[list(right)]
+    np.testing.assert_allclose(found.to_numpy(), list(right.values()), rtol=2e-5)
+
+
 @pytest.mark.parametrize("ddf", ["kenward-roger", "kenward-roger-expected"])
 def test_scaled_rows_are_one_model_with_weights(ddf):
     data = weighted_rows()
