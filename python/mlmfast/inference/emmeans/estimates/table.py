@@ -192,7 +192,7 @@ class TableOfEstimates(TableResult):
     def _plot(self, what: str, ax: Any, null: float | None = None) -> Any:
         from mlmfast.display.pictures.interval_plot import interval_plot
 
-        label = f"{what}, {100 * self.level:g}% interval"
+        label = f"{what}, {100 * self.level:g} % interval"
         own = self._functions.own_labels
         return interval_plot(self._families(), self._estimate_name, own, label, ax, null)
 
