@@ -139,13 +139,14 @@ def _table(
         Without random effects, and where a figure does not serve the model.
     """
     fit._record.refuse_smooths("a share of the variance", _NO_CURVES)
+    _check_figure(figure)
     if figure != "icc":
         _refuse_negative(fit.certificate.negative)
     source = fit._source
     if source is None:
         return _stored_table(fit, figure, interval, level)
     check_request(interval, level)
-    _check(source, figure, interval)
+    _check(source, interval)
     at = AtEstimate(source, fit._record)
     found = figure_of_fit(figure, at)
     title = f"{_TITLES[figure]}, {100 * level:g} % intervals ({interval})"
@@ -160,10 +161,13 @@ def _table(
     return printed(bootstrap_table(values, boot.replicates, level), title)
 
 
-def _check(source: FitSource, figure: str, interval: str) -> None:
+def _check_figure(figure: str) -> None:
     if not is_one_of(figure, FIGURES):
         known = ", ".join(repr(name) for name in FIGURES if name != "icc")
         raise ModelError(f"method is {figure!r}; use {known}")
+
+
+def _check(source: FitSource, interval: str) -> None:
     if interval == "profile":
         raise ModelError("these depend on fixed effects; use interval='delta' or 'bootstrap'")
     if not source.design.random:
