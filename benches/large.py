@@ -1,7 +1,8 @@
 """Data larger than memory: reductions against reading, in memory, duckreg, one process and two.
 
     python benches/large.py                                    # 1e6 rows, seconds
-    python benches/large.py --rows 1e6 1e7 --duckreg .venv-duckreg/bin/python --folder /data
+    python benches/large.py --rows 1e7 --duckreg .venv-duckreg/bin/python --folder /data
+    python benches/large.py --rows 1e8 --no-sql --ways "DuckDB streams" streamed --folder /data
 
 Makes Parquet files (random slopes over clusters of 100 rows), then measures each way in a process
 of its own, whose largest memory the kernel tells. Needs duckdb and pyarrow, for the Dask lines
