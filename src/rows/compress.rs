@@ -96,31 +96,37 @@ struct Means {
 /// Sum of the weighted deviations of some values from one, and whether any differs from it.
 #[inline(always)]
 fn deviations_from(origin: f64, values: &[f64], weights: Option<&[f64]>) -> (f64, bool) {
-    let (mut sums, mut differ) = ([0.0; LANES], [false; LANES]);
+    let (mut sums, mut differ) = ([0.0; LANES], [0_u64; LANES]);
     let whole = values.len() / LANES * LANES;
-    let mut add = |lane: usize, value: f64, weight: f64| {
-        let deviation = value - origin;
-        differ[lane] |= deviation != 0.0;
-        sums[lane] += weight * deviation;
-    };
+    // Loops, and not iterators: what is not inlined here is not vectorised.
+    let (chunks, rest) = (values[..whole].chunks_exact(LANES), &values[whole..]);
     match weights {
         None => {
-            for chunk in values[..whole].chunks_exact(LANES) {
-                (0..LANES).for_each(|lane| add(lane, chunk[lane], 1.0));
+            for chunk in chunks {
+                for lane in 0..LANES {
+                    let deviation = chunk[lane] - origin;
+                    differ[lane] |= u64::from(deviation != 0.0);
+                    sums[lane] += deviation;
+                }
             }
-            values[whole..].iter().enumerate().for_each(|(lane, &value)| add(lane, value, 1.0));
         }
         Some(weights) => {
-            let chunks = values.chunks_exact(LANES).zip(weights.chunks_exact(LANES));
-            for (chunk, weights) in chunks {
-                (0..LANES).for_each(|lane| add(lane, chunk[lane], weights[lane]));
+            for (chunk, weights) in chunks.zip(weights.chunks_exact(LANES)) {
+                for lane in 0..LANES {
+                    let deviation = chunk[lane] - origin;
+                    differ[lane] |= u64::from(deviation != 0.0);
+                    sums[lane] += weights[lane] * deviation;
+                }
             }
-            let rest = values[whole..].iter().zip(&weights[whole..]);
-            rest.enumerate().for_each(|(lane, (&value, &weight))| add(lane, value, weight));
         }
     }
+    for (lane, &value) in rest.iter().enumerate() {
+        let deviation = value - origin;
+        differ[lane] |= u64::from(deviation != 0.0);
+        sums[lane] += weights.map_or(1.0, |own| own[whole + lane]) * deviation;
+    }
     let [a, b, c, d, e, f, g, h] = sums;
-    (((a + e) + (b + f)) + ((c + g) + (d + h)), differ.iter().any(|&own| own))
+    (((a + e) + (b + f)) + ((c + g) + (d + h)), differ.iter().any(|&own| own != 0))
 }
 
 impl Means {
@@ -175,7 +181,7 @@ impl<'a, R: CellRows> Worker<'a, R> {
         let Some((&first, others)) = rows.split_first() else { return true };
         let varies = |j: usize| {
             let value = self.rows.value(first, j);
-            others.iter().any(|&row| self.rows.value(row, j) != value)
+            others.iter().any(|&row| self.rows.value(row, j) - value != 0.0)
         };
         let varying = (0..self.rows.n_columns()).filter(|&j| varies(j));
         varying.take(others.len()).count() == others.len()

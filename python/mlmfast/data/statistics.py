@@ -120,6 +120,11 @@ class KnownStatistics:
                 found[key] = column, statistics
         return [found[id(column)][1] for column in columns]
 
+    def is_known_finite(self, column: FloatArray) -> bool:
+        """Whether a column was looked at, and has no value that is missing or infinite."""
+        found = self._found.get(id(column))
+        return found is not None and found[1].is_finite
+
     def among(self, columns: Iterable[FloatArray | None]) -> KnownStatistics:
         """What is known of some columns, without the others, which it would keep in memory."""
         out = KnownStatistics()

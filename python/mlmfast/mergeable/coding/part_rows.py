@@ -222,7 +222,7 @@ def code_rows(plan: Plan, rows: CompleteRows, left_out: Container[int] = frozens
             total = values if total is None else total + values
         columns[places.y] = y if total is None else y - total
         names[places.y] = parsed.response
-        _check_finite(columns, names, rows)
+        _check_finite(columns, names, rows, frame)
         weights = None if plan.weights is None else frame.numeric(plan.weights)
         if weights is not None:
             check_weights(weights, str(plan.weights))
@@ -230,10 +230,10 @@ def code_rows(plan: Plan, rows: CompleteRows, left_out: Container[int] = frozens
 
 
 def _check_finite(
-    columns: Sequence[FloatArray | None], names: Sequence[str], rows: CompleteRows
+    columns: Sequence[FloatArray | None], names: Sequence[str], rows: CompleteRows, frame: Frame
 ) -> None:
     for column, name in zip(columns, names, strict=True):
-        if column is None:
+        if column is None or frame.statistics.is_known_finite(column):
             continue
         # A finite sum says that every value is.
         with np.errstate(over="ignore", invalid="ignore"):

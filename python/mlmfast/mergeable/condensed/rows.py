@@ -98,12 +98,20 @@ def _cells(
     """A code for each combination of keys, the keys of each code, and its rows."""
     if len(keys) == 1:
         (name, (codes, values)) = next(iter(keys.items()))
-        counts = np.bincount(codes, minlength=len(values)).astype(np.int64, copy=False)
+        counts = _counts(codes, len(values))
         if counts.all():
             return codes, {name: values}, counts
     cells, first = code_cells([codes for codes, _ in keys.values()], n)
     of_cell = {name: values[codes[first]] for name, (codes, values) in keys.items()}
     return cells, of_cell, np.bincount(cells, minlength=len(first)).astype(np.int64, copy=False)
+
+
+def _counts(codes: CodeArray, n_codes: int) -> NDArray[np.int64]:
+    """Rows of each code; of codes in order by where the next begins."""
+    first = np.append(0, np.flatnonzero(codes[1:] != codes[:-1]) + 1)
+    if len(first) == n_codes and bool((codes[first] == np.arange(n_codes)).all()):
+        return np.diff(first, append=len(codes)).astype(np.int64, copy=False)
+    return np.bincount(codes, minlength=n_codes).astype(np.int64, copy=False)
 
 
 def merge_rows(parts: Sequence[CondensedRows]) -> CondensedRows:

@@ -154,19 +154,17 @@ class SortedRows:
         if self.rows.table is None:
             return []
         cells, values = self.rows.table
-        q, out = len(shared), []
-        at = [cells[first + v] for v in range(q)]
-        present = [np.flatnonzero(np.bincount(own)) for own in at]
-        for j, column in enumerate(self.rows.columns):
-            if column is not None:
-                continue
-            of_cell = np.ascontiguousarray(values[:, j])
-            own = []
-            for v, known in enumerate(present):
-                shared[v, j] = of_cell[known[0]]
-                if (of_cell[known] != shared[v, j]).any():
-                    own.append((v, of_cell[at[v]]))
-            out += _entries(own, j, q, 0.0)
+        own = [j for j, column in enumerate(self.rows.columns) if column is None]
+        at = [cells[first + v] for v in range(len(shared))]
+        varies = np.empty((len(at), len(own)), dtype=np.bool_)
+        for v, of_subject in enumerate(at):
+            present = values[np.flatnonzero(np.bincount(of_subject))][:, own]
+            shared[v, own] = present[0]
+            varies[v] = (present != present[0]).any(axis=0)
+        out = []
+        for k, j in enumerate(own):
+            visits = np.flatnonzero(varies[:, k]).tolist()
+            out += _entries([(v, values[at[v], j]) for v in visits], j, len(at), 0.0)
         return out
 
     def _visits(self) -> list[NDArray[np.int64]]:
