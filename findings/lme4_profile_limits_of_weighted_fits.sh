@@ -7,8 +7,8 @@
 #   sqrt(w) y on columns times sqrt(w): one likelihood, so one profile.
 # What happens: the limits of the standard deviations are the same, those of the coefficients are not:
 #   the profiled deviance lacks the weights' determinant. The interval of the intercept is 0.12 long
-#   where it should be 1.44 (twice 1.96 standard errors are 1.40), and that of trtb leaves out its own
-#   estimate's neighbourhood. Warnings speak of non-monotonic profiles; a table is printed all the same.
+#   where it should be 1.44, that of trtb 0.08 instead of 2.04. Warnings speak of non-monotonic
+#   profiles; a table is printed all the same.
 # Why it matters: profile limits are what `confint` gives by default, and they say that everything is
 #   significant.
 #
