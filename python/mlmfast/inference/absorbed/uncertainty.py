@@ -22,7 +22,6 @@ from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, FittedRows, KenwardRoger, method_of
 from mlmfast.degrees_of_freedom.kenward_roger import (
     KenwardRoger2009,
-    is_definite,
     not_definite,
 )
 from mlmfast.errors import ModelError
@@ -139,7 +138,13 @@ def undetermined_moves(fitted: FittedRows, function: FunctionOfCovariances) -> F
 
 
 def _are_variances(adjusted: FloatArray) -> bool:
-    return is_definite(adjusted) if adjusted.ndim == 2 else bool((adjusted > 0.0).all())
+    if adjusted.ndim != 2:
+        return bool((adjusted > 0.0).all())
+    scale = np.sqrt(np.abs(np.diag(adjusted)))
+    if not (scale > 0.0).all():
+        return False
+    # Functions that depend on each other have a singular covariance, definite but for rounding.
+    return bool(np.linalg.eigvalsh(adjusted / np.outer(scale, scale))[0] > -1e-10)
 
 
 def _bend(
