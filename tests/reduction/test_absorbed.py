@@ -271,6 +271,17 @@ def test_terms_and_contrasts(ddf):
     close(eliminated.contrast(doubled).f.statistic, columns.contrast(doubled).f.statistic, 1e-7)
 
 
+@pytest.mark.parametrize(
+    "ddf", ["kenward-roger", "kenward-roger-linear", "kenward-roger-expected", "kenward-roger-2009"]
+)
+def test_contrasts_that_depend_on_each_other(ddf):
+    columns, eliminated = both("y ~ x + k + f + (t | g)", ddf=ddf)
+    L = ["fl03", "3 * fl03", "fl04", "-0.7 * fl04", "fl03 + 1e-3 * fl04", "fl05 - fl03"]
+    found, expected = eliminated.contrast(L).f, columns.contrast(L).f
+    assert found.df_num == expected.df_num == 3
+    close([found.statistic, found.df_den], [expected.statistic, expected.df_den], 1e-7)
+
+
 def test_a_hypothesis_too_large_for_its_matrices(monkeypatch):
     fit = lmm("y ~ x + f + (1 | g)", frame(), absorb=True)
     exact = fit.anova(chisq=True).frame.loc["f"]

@@ -22,6 +22,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import DegreesOfFreedom, FittedRows, KenwardRoger, method_of
 from mlmfast.degrees_of_freedom.kenward_roger import (
     KenwardRoger2009,
+    is_definite,
     not_definite,
 )
 from mlmfast.errors import ModelError
@@ -33,6 +34,8 @@ from mlmfast.reduction.engines.differences import along, has_path
 
 #: Ways shorter than this part of the longest are rounding.
 _SHORT = 1e-9
+#: Variances of combinations below this part of the largest are rounding.
+_DEPENDENT = 1e-10
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,8 @@ def uncertainty(fitted: FittedRows, ddf: str, function: FunctionOfCovariances) -
     method = method_of(ddf)
     refuse_by_term(method)
     found = _by_method(fitted, method, function)
-    if isinstance(method, KenwardRoger) and not _are_variances(found.adjusted):
-        raise not_definite(
-            method.name, lambda m: _are_variances(_by_method(fitted, m, function).adjusted)
-        )
+    if isinstance(method, KenwardRoger) and not _are_variances(found):
+        raise not_definite(method.name, lambda m: _are_variances(_by_method(fitted, m, function)))
     return found
 
 
@@ -137,14 +138,16 @@ def undetermined_moves(fitted: FittedRows, function: FunctionOfCovariances) -> F
     return out if len(out) else None
 
 
-def _are_variances(adjusted: FloatArray) -> bool:
-    if adjusted.ndim != 2:
-        return bool((adjusted > 0.0).all())
-    scale = np.sqrt(np.abs(np.diag(adjusted)))
-    if not (scale > 0.0).all():
-        return False
-    # Functions that depend on each other have a singular covariance, definite but for rounding.
-    return bool(np.linalg.eigvalsh(adjusted / np.outer(scale, scale))[0] > -1e-10)
+def _are_variances(found: Uncertainty) -> bool:
+    if found.adjusted.ndim != 2:
+        return bool((found.adjusted > 0.0).all())
+    # Functions that depend on each other have a singular covariance, adjusted or not: what is
+    # asked is asked of as many combinations as there are without adjustment.
+    scale = np.sqrt(np.diag(found.value))
+    scale[scale == 0.0] = 1.0
+    sizes, ways = np.linalg.eigh(found.value / np.outer(scale, scale))
+    independent = ways[:, sizes > _DEPENDENT * sizes[-1:]] / scale[:, None]
+    return is_definite(independent.T @ found.adjusted @ independent)
 
 
 def _bend(
