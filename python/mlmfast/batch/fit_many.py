@@ -21,8 +21,8 @@ from mlmfast.design.unbounded import without_bounds
 from mlmfast.errors import MlmError
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
+from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitted.record import FitRecord
-from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.handed_out import changed
 from mlmfast.newton.options import NewtonOptions

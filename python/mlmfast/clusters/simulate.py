@@ -25,7 +25,7 @@ from mlmfast.reduction.engines.independence import independent_clusters
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
-    from mlmfast.fitted.source import FitSource
+    from mlmfast.fitted.origin.source import FitSource
 
 
 def simulate(fit: Fitted, n: int = 1, seed: Any = None) -> FloatArray:

@@ -14,13 +14,13 @@ from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
 from mlmfast.design.factors.frame_by_group import FrameByGroup
 from mlmfast.distributions import two_sided
 from mlmfast.errors import ModelError
-from mlmfast.fitted.certificate import Certificate
+from mlmfast.fitted.certificates.certificate import Certificate
+from mlmfast.fitted.certificates.monte_carlo import MonteCarloError
 from mlmfast.fitted.marginal_slopes import MarginalSlopes
-from mlmfast.fitted.monte_carlo import MonteCarloError
+from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitted.random_effects import ByLevel, ConditionalEffects, conditional_effects
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.row_facts import RowFacts
-from mlmfast.fitted.source import FitSource
 from mlmfast.handed_out import copy_of, handed_out
 from mlmfast.information.undetermined_effects import depend, known_entries
 from mlmfast.running.cached import cached_property

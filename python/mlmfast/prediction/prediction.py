@@ -25,7 +25,7 @@ from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
-    from mlmfast.fitted.source import FitSource
+    from mlmfast.fitted.origin.source import FitSource
     from mlmfast.prediction.given_observed.conditional import Moments
     from mlmfast.prediction.given_observed.observed import Conditioned
 

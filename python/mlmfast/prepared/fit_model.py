@@ -14,13 +14,13 @@ from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import Ddf, DegreesOfFreedom, ddf_text, method_of
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
-from mlmfast.fitted.certificate import is_minimum
+from mlmfast.fitted.certificates.certificate import is_minimum
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.make_record import make_record
-from mlmfast.fitted.provenance import Provenance, provenance_of
+from mlmfast.fitted.origin.provenance import Provenance, provenance_of
+from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitted.record import FitRecord
-from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.parms.request import is_open

@@ -21,7 +21,7 @@ from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
-    from mlmfast.fitted.source import FitSource
+    from mlmfast.fitted.origin.source import FitSource
 
 #: Singular value of moves that the data do not tell, over the largest, that is none.
 _NOT_TOLD = 1e-9

@@ -37,8 +37,8 @@ from mlmfast.reduction.reduce import reduce_design
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
+    from mlmfast.fitted.origin.source import FitSource
     from mlmfast.fitted.record import FitRecord
-    from mlmfast.fitted.source import FitSource
 
 #: A statistic this small is 0.
 _ZERO = 1e-7

@@ -27,7 +27,7 @@ from mlmfast.words import is_one_of
 if TYPE_CHECKING:
     from mlmfast.batch.fit_batch import FitBatch
     from mlmfast.fitted.fitted import Fitted
-    from mlmfast.fitted.source import FitSource
+    from mlmfast.fitted.origin.source import FitSource
 
 _NO_CURVES = "the curves are in fit.smooths, the parts of the variance in fit.varcorr"
 _NO_EFFECTS = "the model has no random effects, so no variance of theirs to explain"

@@ -22,7 +22,7 @@ from mlmfast.prediction.undetermined_rows import undetermined
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
-    from mlmfast.fitted.source import FitSource
+    from mlmfast.fitted.origin.source import FitSource
 
 #: Difference of two numbers that are the same response, over the largest of all.
 _SAME = 1e-9
