@@ -115,3 +115,11 @@ def test_what_has_no_such_posterior(data):
         mlm.load(fit.to_json()).posterior()
     with pytest.raises(ModelError, match="type1"):
         mlm.lmm("y ~ x + (1 | g)", data, method="type1").posterior()
+
+
+def test_more_draws_than_memory_holds_are_refused():
+    fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+    with pytest.raises(MemoryError, match=r"a posterior of 1,000,000,000,000 draws needs .*; draw"):
+        fit.posterior(10**12)
+    with pytest.raises(MemoryError, match=r"array of 1,000,000,000,000 responses needs .*; draw"):
+        fit.simulate(10**12)

@@ -31,6 +31,7 @@ from mlmfast.errors import ModelError
 from mlmfast.fitted.estimates import Estimates, estimates_of
 from mlmfast.handed_out import copied
 from mlmfast.information.information import Information, core_derivatives
+from mlmfast.running.memory import check_memory
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
@@ -118,6 +119,9 @@ def posterior(fit: Fitted, n: int = 1000, seed: Any = None, prior: str = "jeffre
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise ModelError(f"n is {n!r}; the number of draws must be an integer >= 1")
     about = _information(fit)
+    # Candidates, their estimates, covariances and what was drawn of each.
+    size = len(about.parameters.names) + len(about.c) ** 2 + 4 * len(about.c)
+    check_memory(16.0 * size * int(n), f"a posterior of {int(n):,} draws", "draw fewer")
     candidates = _Candidates(about)
     generator = np.random.default_rng(seed_sequence(seed))
     values, density = candidates.drawn(n + _BEFORE, generator)
