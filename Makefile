@@ -61,7 +61,8 @@ bench: $(VENV)/installed $(VENV)/test $(BENCH_VENV)/installed  ## time a release
 	@VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --quiet
 	$(BIN)/python benches/compare.py --peers-python $(BENCH_VENV)/bin/python $(BENCH)
 
-fuzz: $(VENV)/installed $(VENV)/test $(VENV)/fuzz  ## random formulas, files and statements, ten minutes
+fuzz: $(VENV)/installed $(VENV)/test $(VENV)/fuzz  ## random kernels, formulas, files, statements, ten minutes
+	PROPTEST_CASES=4000 cargo test --quiet --lib --profile develop linalg::properties
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(FUZZ)
 
 dist:  ## wheel and source distribution in dist/, tested in fresh environments: ten minutes

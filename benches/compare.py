@@ -21,6 +21,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -134,20 +135,35 @@ def show_progress(workload: Workload, name: str, result: Result) -> None:
     print(f"{workload.name:8} {name:12} {text}", file=sys.stderr, flush=True)
 
 
-def print_machine(results: Results, arguments: argparse.Namespace) -> None:
+def machine(results: Results, arguments: argparse.Namespace) -> dict[str, object]:
+    """What the times depend on beside the packages, and the packages' versions."""
     versions = {
         name: result[name]["version"]
         for result in results.values()
         for name in arguments.peers
-        if "version" in result[name]
+        if "version" in result.get(name, {})
     }
-    load = os.getloadavg() if hasattr(os, "getloadavg") else ()
-    rows = "shuffled" if arguments.shuffle else "sorted by group"
     label_dtype = "object" if arguments.strings == "object" else pd.Series(["a"]).dtype
-    print(f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}")
-    print(f"pandas {pd.__version__}, rows {rows}, labels of dtype {label_dtype}")
-    print("load at the end: " + ", ".join(f"{value:.1f}" for value in load))
-    print("versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()))
+    load = os.getloadavg() if hasattr(os, "getloadavg") else ()
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "pandas": pd.__version__,
+        "rows": "shuffled" if arguments.shuffle else "sorted by group",
+        "labels": str(label_dtype),
+        "blas_threads": arguments.blas_threads,
+        "load_at_the_end": [round(value, 1) for value in load],
+        "versions": versions,
+    }
+
+
+def print_machine(facts: dict) -> None:
+    print(f"{facts['cores']} cores ({facts['machine']}), Python {facts['python']}")
+    print(f"pandas {facts['pandas']}, rows {facts['rows']}, labels of dtype {facts['labels']}")
+    print("load at the end: " + ", ".join(f"{value:.1f}" for value in facts["load_at_the_end"]))
+    print("versions: " + ", ".join(f"{name} {v}" for name, v in facts["versions"].items()))
 
 
 def comma_list(choices: Iterable[str]) -> Callable[[str], list[str]]:
@@ -181,7 +197,7 @@ def parse_arguments() -> argparse.Namespace:
         "--strings", choices=["frame", "object"], default="frame", help="pandas type of the labels"
     )
     parser.add_argument("--data", type=Path, help="keep the data sets in this folder")
-    parser.add_argument("--json", type=Path, help="write all measurements here")
+    parser.add_argument("--json", type=Path, help="write every single time here")
     parser.add_argument("--markdown", action="store_true", help="tables with bars, for a README")
     return parser.parse_args()
 
@@ -195,8 +211,9 @@ def main() -> None:
         for name in arguments.workloads:
             results[name] = run_workload(WORKLOADS[name], arguments, folder)
             if arguments.json:
-                arguments.json.write_text(json.dumps(results, indent=1))
-    print_machine(results, arguments)
+                kept = {"machine": machine(results, arguments), "workloads": results}
+                arguments.json.write_text(json.dumps(kept, indent=1) + "\n")
+    print_machine(machine(results, arguments))
     for table in all_tables(results, arguments.peers):
         print("\n" + show(table, markdown=arguments.markdown))
 

@@ -1,7 +1,8 @@
 """Data larger than memory: reductions against reading, in memory, duckreg, one process and two.
 
     python benches/large.py                                    # 1e6 rows, seconds
-    python benches/large.py --rows 1e6 1e7 --duckreg .venv-duckreg/bin/python --folder /data
+    python benches/large.py --rows 1e7 --duckreg .venv-duckreg/bin/python --folder /data
+    python benches/large.py --rows 1e8 --no-sql --ways "DuckDB streams" streamed --folder /data
 
 Makes Parquet files (random slopes over clusters of 100 rows), then measures each way in a process
 of its own, whose largest memory the kernel tells. Needs duckdb and pyarrow, for the Dask lines
@@ -106,10 +107,17 @@ def stream_duckdb(folder: Path, columns: list[str]) -> int:
 def streamed(folder: Path) -> dict[str, Any]:
     import mlmfast as mlm
 
-    reduced = mlm.reduce(FORMULA, folder)
-    read = time.perf_counter()
+    return _reduced_and_fitted(lambda: mlm.reduce(FORMULA, folder))
+
+
+def _reduced_and_fitted(reduction: Callable[[], Any]) -> dict[str, Any]:
+    """Seconds and processor seconds of the reduction alone, and of the fit that follows."""
+    started, worked = time.perf_counter(), time.process_time()
+    reduced = reduction()
+    read, cpu = time.perf_counter(), time.process_time() - worked
     fit = reduced.fit(ddf="asymptotic")
-    return {"fit": time.perf_counter() - read, "llf": fit.llf, "params": fit.params.tolist()}
+    found = {"llf": fit.llf, "params": fit.params.tolist(), "cpu": cpu}
+    return {"reduce": read - started, "fit": time.perf_counter() - read, **found}
 
 
 def in_memory(folder: Path) -> dict[str, Any]:
@@ -163,8 +171,7 @@ def visits_read(folder: Path) -> int:
 def visits_reduced(folder: Path) -> dict[str, Any]:
     import mlmfast as mlm
 
-    reduced = mlm.reduce(source=folder, **MMRM)
-    return {"llf": reduced.fit(ddf="asymptotic").llf}
+    return _reduced_and_fitted(lambda: mlm.reduce(source=folder, **MMRM))
 
 
 def visits_in_memory(folder: Path) -> dict[str, Any]:
@@ -186,20 +193,29 @@ WAYS: dict[str, Callable[[Path], Any]] = {
 }
 
 
+def _warm_up() -> None:
+    """Imports and the first call are not what is measured."""
+    import mlmfast as mlm
+
+    data, formula = mlm.load_sleepstudy(), "Reaction ~ Days + (Days | Subject)"
+    mlm.lmm(formula, data)
+    with tempfile.TemporaryDirectory() as folder:
+        data.to_parquet(f"{folder}/rows.parquet")
+        mlm.reduce(formula, folder).fit(ddf="asymptotic")
+        mlm.lmm(formula, folder, ddf="asymptotic")
+
+
 def measured(way: str, folder: Path) -> None:
     """In a process of its own: seconds, what came out, and the most memory, as a line of JSON."""
     if way != "duckreg (OLS)" and not way.endswith("DuckDB streams"):
-        import mlmfast as mlm
-
-        # Imports and the first call are not what is measured.
-        mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
-    started = time.perf_counter()
+        _warm_up()
+    started, worked = time.perf_counter(), time.process_time()
     found = WAYS[way](folder)
-    passed = time.perf_counter() - started
+    passed, cpu = time.perf_counter() - started, time.process_time() - worked
     unit = 1e3 if sys.platform != "darwin" else 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     own = found if isinstance(found, dict) else {"rows": found}
-    print(json.dumps({"seconds": passed, "peak_mb": peak, **own}))
+    print(json.dumps({"seconds": passed, "cpu": cpu, "peak_mb": peak, **own}))
 
 
 def run_one(way: str, folder: Path, python: str, repeat: int) -> dict[str, Any]:
@@ -291,28 +307,37 @@ def push_down(folder: Path) -> None:
 
 def report(n: int, folder: Path, arguments: argparse.Namespace) -> None:
     sets = {"slopes": folder / f"slopes-{n}", "visits": folder / f"visits-{n}"}
+    ways = arguments.ways or list(WAYS)
     if not sets["slopes"].exists():
         make_slopes(sets["slopes"], n)
-    if not sets["visits"].exists():
+    if not sets["visits"].exists() and any(way.startswith("visits") for way in ways):
         make_visits(sets["visits"], n // N_VISITS * N_VISITS)
     found: dict[str, dict[str, Any]] = {}
-    print(f"\n| {n:,} rows | seconds | of DuckDB's streaming | peak MB |\n|---|---|---|---|")
-    for way in WAYS:
+    print(
+        f"\n| {n:,} rows | seconds | of DuckDB's streaming | CPU seconds | peak MB | then the fit |"
+    )
+    print("|---|---|---|---|---|---|")
+    for way in ways:
         python = arguments.duckreg if way == "duckreg (OLS)" else sys.executable
         if python is None:
             continue
         own = sets["visits" if way.startswith("visits") else "slopes"]
         found[way] = one = run_one(way, own, python, arguments.repeat)
         if "error" in one:
-            print(f"| {way} | {one['error']} | | |", flush=True)
+            print(f"| {way} | {one['error']} | | | | |", flush=True)
             continue
         base = found["visits: DuckDB streams" if way.startswith("visits") else "DuckDB streams"]
         seconds = one.get("reduce", one["seconds"])
         share = seconds / base["seconds"]
-        print(f"| {way} | {seconds:.2f} | {share:.2f} | {one['peak_mb']:.0f} |", flush=True)
-    expected = found["in memory"].get("llf")
+        fit = f"{one['fit']:.2f}" if "fit" in one else ""
+        print(
+            f"| {way} | {seconds:.2f} | {share:.2f} | {one['cpu']:.2f} | {one['peak_mb']:.0f} | "
+            f"{fit} |",
+            flush=True,
+        )
+    expected = found.get("in memory", {}).get("llf")
     for way in ("streamed", "Dask, 1 process", "Dask, 2 processes"):
-        if expected is not None and "llf" in found[way]:
+        if expected is not None and "llf" in found.get(way, {}):
             print(f"{way}: log-likelihood {found[way]['llf'] / expected - 1:.1e} from in memory")
     if not arguments.no_sql:
         push_down(sets["slopes"])
@@ -325,6 +350,7 @@ def main() -> None:
     parser.add_argument("--duckreg", metavar="PYTHON", help="of an environment with duckreg")
     parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--no-sql", action="store_true")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, help="these alone, DuckDB's first")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -334,7 +360,8 @@ def main() -> None:
     try:
         for n in arguments.rows:
             report(int(n), folder, arguments)
-        digits()
+        if not arguments.ways:
+            digits()
     finally:
         if arguments.folder is None:
             shutil.rmtree(folder)

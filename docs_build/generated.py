@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+from statistics import median
+from typing import Any
 
 from docs_build import differences
 from docs_build.examples import DOCS, ROOT
@@ -69,4 +72,47 @@ def speed() -> str:
     return readme.split("<!-- speed -->")[1].strip()
 
 
-_PARTS = {"findings": differences.entries, "coming": coming, "speed": speed}
+#: Runs of `benches/compare.py --json`, which the site offers as they are.
+RUNS = ROOT / "benches" / "results"
+
+
+def runs() -> str:
+    """A table for each run that is kept, with every package's times."""
+    return "\n\n".join(_run(json.loads(file.read_text("utf-8")), file.name) for file in _files())
+
+
+def _files() -> list[Any]:
+    return sorted(RUNS.glob("*.json"), reverse=True)
+
+
+def _run(kept: dict[str, Any], name: str) -> str:
+    facts = kept["machine"]
+    load = ", ".join(f"{value:g}" for value in facts["load_at_the_end"])
+    lines = [
+        f"## Run of {facts['date']}",
+        "",
+        f"{facts['cores']} cores ({facts['machine']}), Python {facts['python']}, pandas "
+        f"{facts['pandas']}, rows {facts['rows']}, labels of type {facts['labels']}, load at the "
+        f"end {load}. Every single time: [{name}](results/{name}).",
+        "",
+        "| workload | package | runs | median | least | most | log-likelihood |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for workload, packages in kept["workloads"].items():
+        lines += [_line(workload, package, result) for package, result in packages.items()
+                  if package in facts["versions"]]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _line(workload: str, package: str, result: dict[str, Any]) -> str:
+    times = result.get("times")
+    if not times:
+        return f"| {workload} | {package} | | {result.get('error', '')} | | | |"
+    shown = " | ".join(
+        f"{1000 * value:.3g} ms" for value in (median(times), min(times), max(times))
+    )
+    llf = f"{result['llf']:.4f}" if "llf" in result else result.get("error", "")
+    return f"| {workload} | {package} {result['version']} | {len(times)} | {shown} | {llf} |"
+
+
+_PARTS = {"findings": differences.entries, "coming": coming, "speed": speed, "runs": runs}

@@ -27,13 +27,15 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Offer the data sets that pages read."""
+    """Offer the data sets that pages read, and the runs of benchmarks."""
     from mkdocs.structure.files import File
 
     used = {name for page in examples.DOCS.rglob("*.md") for name in site_check.data_of(page)}
     for name in sorted(used):
         path = examples.DATA / name
         files.append(File.generated(config, f"data/{name}", content=path.read_bytes()))
+    for path in sorted(generated.RUNS.glob("*.json")):
+        files.append(File.generated(config, f"results/{path.name}", content=path.read_bytes()))
     _links.update(reference.targets())
     return files
 
@@ -66,7 +68,7 @@ def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
 
 
 def on_post_build(config: Any) -> None:
-    """Links to nowhere and resources from elsewhere end the build.
+    """Offer the search index as a script too; what is broken or from elsewhere ends the build.
 
     Raises
     ------
@@ -75,6 +77,14 @@ def on_post_build(config: Any) -> None:
     """
     from mkdocs.exceptions import PluginError
 
-    faults = site_check.faults(Path(config["site_dir"]))
+    site = Path(config["site_dir"])
+    # Pages opened from a folder cannot fetch the index, but can run a script that holds it.
+    index = (site / "search/search_index.json").read_text(encoding="utf-8")
+    (site / "search/search_index.js").write_text(f"var __index = {index}", encoding="utf-8")
+    faults = site_check.faults(site)
     if faults:
         raise PluginError("the site has faults:\n  " + "\n  ".join(faults))
+
+
+# The search plugin writes the index before.
+on_post_build.mkdocs_priority = -100  # type: ignore[attr-defined]

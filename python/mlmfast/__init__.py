@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mlmfast.compare_structures import compare_structures
     from mlmfast.covariance.names import structures
     from mlmfast.data.datasets import load_sleepstudy
-    from mlmfast.fitted.certificate import Certificate
+    from mlmfast.fitted.certificates.certificate import Certificate
     from mlmfast.imputation.pooling.pool import pool
     from mlmfast.inference.comparison.compare import Comparison, compare
     from mlmfast.inference.emmeans.effect_tests import joint_tests
@@ -115,7 +115,7 @@ __all__ = [
 #: Imported when they are asked for: `import mlmfast` stays quick, and `mlmfast.Reduction` needs
 #: NumPy alone.
 _LATER = {
-    "Certificate": "mlmfast.fitted.certificate",
+    "Certificate": "mlmfast.fitted.certificates.certificate",
     "LMM": "mlmfast.model",
     "LMMResult": "mlmfast.result",
     "NewtonOptions": "mlmfast.newton.options",

@@ -29,6 +29,7 @@ __all__ = [
     "innovations",
     "led_derivatives",
     "memory_left",
+    "merge_rows",
     "newton_steps",
     "require_room",
     "run_chain",
@@ -37,7 +38,9 @@ __all__ = [
     "symmetric_eigen",
     "test_bases",
     "unstructured_chart",
+    "unstructured_matrices",
     "unstructured_move",
+    "unstructured_nearest",
     "unstructured_theta",
     "walk_series",
 ]
@@ -84,6 +87,12 @@ def compress_rows(
     columns: Sequence[_Column],
     weights: FloatArray | None = None,
 ) -> tuple[NDArray[np.int64], FloatArray, FloatArray]: ...
+def merge_rows(
+    codes: CodeArray,
+    n_cells: int,
+    n_columns: int,
+    pieces: Sequence[tuple[FloatArray, FloatArray]],
+) -> tuple[NDArray[np.int64], FloatArray, FloatArray]: ...
 def code_texts(
     ends: NDArray[np.int64],
     bytes: NDArray[np.uint8],
@@ -110,6 +119,10 @@ def unstructured_chart(
     k: int, theta: FloatArray, weight: FloatArray
 ) -> tuple[FloatArray, FloatArray]: ...
 def unstructured_move(k: int, theta: FloatArray, step: FloatArray) -> FloatArray: ...
+def unstructured_matrices(k: int, theta: FloatArray) -> FloatArray: ...
+def unstructured_nearest(
+    k: int, entries: FloatArray, lift: float
+) -> tuple[FloatArray, FloatArray]: ...
 def unstructured_theta(matrices: FloatArray) -> FloatArray: ...
 def test_bases(
     parts: Sequence[FloatArray], gamma: FloatArray, maps: FloatArray, degrees: float

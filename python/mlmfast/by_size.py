@@ -39,6 +39,7 @@ def lmm(
     REML: bool | None = None,
     memory: str | float | None = None,
     executor: Any = None,
+    na_values: Sequence[str] | None = None,
 ) -> LMMResult:
     """Fit a linear mixed model; `LMM` and `LMM.fit` document the other arguments.
 
@@ -52,6 +53,8 @@ def lmm(
         what needs no rows.
     memory, executor
         As `mlmfast.reduce` takes them; with either, rows are reduced in any case.
+    na_values
+        Fields of text files that are missing values, beside empty ones and NA, such as ``["."]``.
 
     Examples
     --------
@@ -87,6 +90,10 @@ def lmm(
     check_bounded(bounded)
     if not bounded:
         needing_rows.append("bounded")
+    if na_values is not None:
+        from mlmfast.sources.open_source import open_source
+
+        data = open_source(data, na_values=na_values)
     if memory is None and executor is None:
         try:
             return lmm_in_memory(

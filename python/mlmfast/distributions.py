@@ -169,7 +169,9 @@ def upper_quantile(p: float, df: FloatArray) -> FloatArray:
 def _by_df(df: FloatArray, normal: Any, student: Any, argument: Any) -> FloatArray:
     finite = np.isfinite(df)
     if finite.all():
-        return np.asarray(student(np.broadcast_to(argument, df.shape), df), dtype=np.float64)
+        if np.shape(argument) != df.shape:
+            argument = np.broadcast_to(argument, df.shape)
+        return np.asarray(student(argument, df), dtype=np.float64)
     out = np.asarray(normal(np.broadcast_to(argument, df.shape)), dtype=np.float64)
     if finite.any():
         at = np.broadcast_to(argument, df.shape)[finite]

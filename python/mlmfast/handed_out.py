@@ -115,6 +115,33 @@ def hands_out_copies(cls: type[_Value]) -> type[_Value]:
     return cls
 
 
+def changed(item: _Value, **others: Any) -> _Value:
+    """A frozen dataclass with some fields changed, sharing the others.
+
+    What fields keep nobody can write to, so that nothing of it is copied, as `dataclasses.replace`
+    would; what was computed from them is not taken over.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> @hands_out_copies
+    ... @dataclass(frozen=True)
+    ... class Estimates:
+    ...     bse: np.ndarray
+    ...     ddf: str
+    >>> changed(Estimates(np.ones(2), "residual"), ddf="asymptotic")
+    Estimates(bse=array([1., 1.]), ddf='asymptotic')
+    """
+    out: _Value = object.__new__(type(item))
+    for field in fields(item):  # type: ignore[arg-type]
+        if field.name in others:
+            object.__setattr__(out, field.name, others.pop(field.name))
+        else:
+            out.__dict__[field.name] = item.__dict__[field.name]
+    assert not others, f"no fields: {', '.join(others)}"
+    return out
+
+
 def copy_of(value: Any) -> Any:
     """A copy of a frame, a series, an array that could be written to, or a dict of these."""
     # Who has a frame has imported pandas; who has arrays alone need not.
@@ -194,6 +221,8 @@ def _on_buffer(
     array: NDArray[Any], buffered: Callable[[NDArray[Any]], NDArray[Any]]
 ) -> NDArray[Any]:
     """The array by a read-only buffer, of the same class, where its entries have one."""
+    if type(array) is np.ndarray and array.dtype.kind in "biufc":
+        return buffered(array)
     plain = array.view(np.ndarray)
     # Dates, texts and objects have no buffer; the flag has to do.
     out = (buffered(plain) if array.dtype.kind in "biufc" else plain).view(type(array))

@@ -10,8 +10,8 @@ from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import Ddf
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import build_model_frame
+from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitted.record import FitRecord
-from mlmfast.fitted.source import FitSource
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.prepared.fit_model import (
     BY_DEFAULT,

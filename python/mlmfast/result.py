@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mlmfast.inference.intervals import shares_of_variance as _shares_of_variance
     from mlmfast.inference.intervals.profile import profile as _profile
     from mlmfast.inference.resampling import bootstrap as _bootstrap
+    from mlmfast.inference.resampling import posterior as _posterior
     from mlmfast.inference.robust import kinds as _kinds
     from mlmfast.inference.robust import robust as _robust
     from mlmfast.moments import mean_squares as _mean_squares
@@ -71,6 +72,7 @@ else:
     _means = FunctionsOnUse("mlmfast.inference.emmeans.means")
     _emtrends = FunctionsOnUse("mlmfast.inference.emmeans.trends.emtrends")
     _bootstrap = FunctionsOnUse("mlmfast.inference.resampling.bootstrap")
+    _posterior = FunctionsOnUse("mlmfast.inference.resampling.posterior")
     _conf_int = FunctionsOnUse("mlmfast.inference.intervals.conf_int")
     _covtest = FunctionsOnUse("mlmfast.inference.intervals.covtest")
     _derived = FunctionsOnUse("mlmfast.inference.intervals.derived")
@@ -130,6 +132,7 @@ class LMMResult(TypedCalls):
     mean_squares = property_of(_mean_squares.mean_squares)
     profile = _profile.profile
     bootstrap = _bootstrap.bootstrap
+    posterior = _posterior.posterior
     derived = _derived.derived
     icc = _shares_of_variance.icc
     r2 = _shares_of_variance.r2

@@ -5,5 +5,7 @@ pub mod dense;
 pub mod eigen;
 pub mod lanes;
 pub mod many;
+#[cfg(test)]
+mod properties;
 pub mod small;
 pub mod triangle;

@@ -97,6 +97,34 @@ pub fn matrix_one<const K: usize>(theta: &[f64], mut put: impl FnMut(usize, usiz
     }
 }
 
+/// G of each fit.
+#[must_use]
+pub fn matrices_of(order: usize, n: usize, theta: &[f64]) -> Vec<f64> {
+    let [out] = with_order!(order, matrices_of_theta(n, theta); 1, 2, 3);
+    out
+}
+
+fn matrices_of_theta<const K: usize>(n: usize, theta: &[f64]) -> [Vec<f64>; 1] {
+    let t = K * (K + 1) / 2;
+    by_fit(n, [K * K], |k, [out]| {
+        matrix_one::<K>(&theta[k * t..(k + 1) * t], |i, j, value| out[i * K + j] = value);
+    })
+}
+
+/// See [`nearest_one`], of each fit; 1 where an eigenvalue was negative, else 0.
+#[must_use]
+pub fn nearest(order: usize, n: usize, entries: &[f64], lift: f64) -> [Vec<f64>; 2] {
+    with_order!(order, nearest_of(n, entries, lift); 1, 2, 3)
+}
+
+fn nearest_of<const K: usize>(n: usize, entries: &[f64], lift: f64) -> [Vec<f64>; 2] {
+    let t = K * (K + 1) / 2;
+    by_fit(n, [t, 1], |k, [out, outside]| {
+        let below = nearest_one::<K>(&entries[k * t..(k + 1) * t], lift, out);
+        outside[0] = f64::from(u8::from(below));
+    })
+}
+
 /// theta of symmetric matrices, negative eigenvalues taken for 0.
 #[must_use]
 pub fn theta_of(order: usize, n: usize, matrices: &[f64]) -> Vec<f64> {

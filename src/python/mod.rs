@@ -35,6 +35,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(rows::column_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(rows::stacked_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(rows::compress_rows, module)?)?;
+    module.add_function(wrap_pyfunction!(rows::merge_rows, module)?)?;
     module.add_function(wrap_pyfunction!(rows::code_texts, module)?)?;
     module.add_function(wrap_pyfunction!(rows::code_numbers, module)?)?;
     module.add_function(wrap_pyfunction!(newton::symmetric_eigen, module)?)?;
@@ -43,6 +44,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(newton::led_derivatives, module)?)?;
     module.add_function(wrap_pyfunction!(newton::unstructured_chart, module)?)?;
     module.add_function(wrap_pyfunction!(newton::unstructured_move, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::unstructured_matrices, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::unstructured_nearest, module)?)?;
     module.add_function(wrap_pyfunction!(newton::unstructured_theta, module)?)?;
     module.add_function(wrap_pyfunction!(newton::test_bases, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::memory_left, module)?)?;

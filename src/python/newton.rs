@@ -129,6 +129,32 @@ pub fn unstructured_move<'py>(
     array(py, without_gil(py, || unstructured::moved(k, n, own, step))?, &[n, t])
 }
 
+/// See `Unstructured.matrix`.
+#[pyfunction]
+pub fn unstructured_matrices<'py>(
+    py: Python<'py>,
+    k: usize,
+    theta: Argument<'py>,
+) -> PyResult<Floats<'py>> {
+    let (n, t) = unstructured_sizes(k, &theta)?;
+    let own = c_slice("theta", &theta, &[n, t])?;
+    array(py, without_gil(py, || unstructured::matrices_of(k, n, own))?, &[n, k, k])
+}
+
+/// See `Unstructured.nearest`: theta `(a, t)`, and 1 where an eigenvalue was negative `(a,)`.
+#[pyfunction]
+pub fn unstructured_nearest<'py>(
+    py: Python<'py>,
+    k: usize,
+    entries: Argument<'py>,
+    lift: f64,
+) -> PyResult<(Floats<'py>, Floats<'py>)> {
+    let (n, t) = unstructured_sizes(k, &entries)?;
+    let own = c_slice("entries", &entries, &[n, t])?;
+    let [theta, outside] = without_gil(py, || unstructured::nearest(k, n, own, lift))?;
+    Ok((array(py, theta, &[n, t])?, array(py, outside, &[n])?))
+}
+
 /// See `Unstructured.theta`.
 #[pyfunction]
 pub fn unstructured_theta<'py>(py: Python<'py>, matrices: Argument<'py>) -> PyResult<Floats<'py>> {

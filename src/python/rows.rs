@@ -8,6 +8,7 @@ use super::arguments::{ColumnArgument, ValuesArgument, columns, unit_codes, valu
 use super::arrays::{Floats, array, c_slice, vector};
 use super::gateway::{NotNested, without_gil};
 use super::gather::map_fits;
+use crate::rows::cell_rows::{InColumns, InPieces};
 use crate::rows::columns::{STATISTICS_ROWS, Values, statistics};
 use crate::rows::compress;
 use crate::rows::labels::{self, Coded, Texts};
@@ -98,7 +99,34 @@ pub fn compress_rows<'py>(
     let codes = unit_codes(&all, &[n_cells], n)?[0];
     let columns = self::columns("column", &columns, n)?;
     let weights = weights.as_ref().map(|w| vector("weights", w, n)).transpose()?;
-    let found = without_gil(py, || compress::compress(codes, n_cells, &columns, weights))?;
+    let rows = InColumns { columns: &columns, weights };
+    let found = without_gil(py, || compress::compress(codes, n_cells, &rows))?;
+    compressed(py, found, m)
+}
+
+/// Few weighted rows with the sums of all rows of each cell, of rows in pieces: values
+/// `(n, n_columns)` and weights `(n,)`.
+#[pyfunction]
+pub fn merge_rows<'py>(
+    py: Python<'py>,
+    codes: PyReadonlyArray1<'py, i32>,
+    n_cells: usize,
+    n_columns: usize,
+    pieces: Vec<(PyReadonlyArrayDyn<'py, f64>, PyReadonlyArray1<'py, f64>)>,
+) -> PyResult<Compressed<'py>> {
+    let n: usize = pieces.iter().map(|(_, weights)| weights.len()).sum();
+    let all = [codes];
+    let codes = unit_codes(&all, &[n_cells], n)?[0];
+    let read = pieces.iter().map(|(values, weights)| {
+        let n = weights.len();
+        Ok((c_slice("values", values, &[n, n_columns])?, vector("weights", weights, n)?))
+    });
+    let rows = InPieces::new(n_columns, read.collect::<PyResult<_>>()?);
+    let found = without_gil(py, || compress::compress(codes, n_cells, &rows))?;
+    compressed(py, found, n_columns)
+}
+
+fn compressed(py: Python<'_>, found: compress::Compressed, m: usize) -> PyResult<Compressed<'_>> {
     let n_rows = found.weights.len();
     let sizes: Vec<i64> = found.sizes.iter().map(|&size| size as i64).collect();
     Ok((

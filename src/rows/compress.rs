@@ -9,9 +9,9 @@
 
 use std::ops::Range;
 
-use super::columns::Column;
+use super::cell_rows::CellRows;
 use super::nesting::{chunks, rows_by_unit};
-use crate::linalg::dense::axpy;
+use crate::linalg::dense::{axpy, vectorised};
 use crate::linalg::triangle::Triangle;
 use crate::running::memory::{append, grow, lengthen};
 use crate::running::stop::check;
@@ -19,8 +19,12 @@ use crate::running::threads;
 
 /// Rows per task.
 const CHUNK_ROWS: usize = 8192;
+/// Rows of a cell that are looked at before they are copied.
+const FEW: usize = 8;
 /// Rows of a cell that are held at once.
 const BLOCK: usize = 512;
+/// Partial sums that are formed side by side.
+const LANES: usize = 8;
 /// Below this many numbers a thread pool costs more than it saves.
 const PARALLEL_SIZE: usize = 400_000;
 
@@ -39,25 +43,22 @@ pub struct Compressed {
 ///
 /// A cell of no more rows than would stand for them keeps its own.
 #[must_use]
-pub fn compress(
-    codes: &[i32],
-    n_cells: usize,
-    columns: &[Column],
-    weights: Option<&[f64]>,
-) -> Compressed {
-    let (first, rows) = rows_by_unit(codes, n_cells, None);
+pub fn compress(codes: &[i32], n_cells: usize, rows: &impl CellRows) -> Compressed {
+    let (first, order) = rows_by_unit(codes, n_cells, None);
     let tasks = chunks(n_cells, CHUNK_ROWS, |cells| first[cells.end] - first[cells.start]);
     let task = |cells: &Range<usize>| {
-        let mut worker = Worker::new(columns, weights);
+        let mut worker = Worker::new(rows);
         for cell in cells.clone() {
-            worker.compress(&rows[first[cell]..first[cell + 1]]);
+            worker.compress(&order[first[cell]..first[cell + 1]]);
         }
         worker.out
     };
-    let parallel = codes.len() * columns.len() > PARALLEL_SIZE;
+    let parallel = codes.len() * rows.n_columns() > PARALLEL_SIZE;
     let parts: Vec<Compressed> =
         if parallel { threads::map(&tasks, task) } else { tasks.iter().map(task).collect() };
     let mut all = Compressed::default();
+    grow(&mut all.values, parts.iter().map(|part| part.values.len()).sum());
+    grow(&mut all.weights, parts.iter().map(|part| part.weights.len()).sum());
     for part in parts {
         append(&mut all.values, &part.values);
         append(&mut all.weights, &part.weights);
@@ -67,121 +68,187 @@ pub fn compress(
 }
 
 /// Workspace and results of one task.
-struct Worker<'a> {
-    columns: &'a [Column<'a>],
-    weights: Option<&'a [f64]>,
+struct Worker<'a, R> {
+    rows: &'a R,
     /// By number of columns, factors that were used before.
     factors: Vec<Option<Triangle>>,
     /// Columns of the rows at hand, one after the other, and the weights of these.
     block: Vec<f64>,
     block_weights: Vec<f64>,
     scratch: Vec<f64>,
+    means: Means,
     out: Compressed,
 }
 
 /// First moments of a cell.
+#[derive(Default)]
 struct Means {
     weight: f64,
+    /// Values of the cell's first row, and sums of weighted deviations from them.
+    origin: Vec<f64>,
+    sums: Vec<f64>,
     values: Vec<f64>,
+    varies: Vec<bool>,
     /// Columns that vary in the cell.
     varying: Vec<usize>,
 }
 
-impl<'a> Worker<'a> {
-    fn new(columns: &'a [Column<'a>], weights: Option<&'a [f64]>) -> Self {
-        let factors = (0..=columns.len()).map(|_| None).collect();
+/// Sum of the weighted deviations of some values from one, and whether any differs from it.
+#[inline(always)]
+fn deviations_from(origin: f64, values: &[f64], weights: Option<&[f64]>) -> (f64, bool) {
+    let (mut sums, mut differ) = ([0.0; LANES], [0_u64; LANES]);
+    let whole = values.len() / LANES * LANES;
+    // Loops, and not iterators: what is not inlined here is not vectorised.
+    let (chunks, rest) = (values[..whole].chunks_exact(LANES), &values[whole..]);
+    match weights {
+        None => {
+            for chunk in chunks {
+                for lane in 0..LANES {
+                    let deviation = chunk[lane] - origin;
+                    differ[lane] |= u64::from(deviation != 0.0);
+                    sums[lane] += deviation;
+                }
+            }
+        }
+        Some(weights) => {
+            for (chunk, weights) in chunks.zip(weights.chunks_exact(LANES)) {
+                for lane in 0..LANES {
+                    let deviation = chunk[lane] - origin;
+                    differ[lane] |= u64::from(deviation != 0.0);
+                    sums[lane] += weights[lane] * deviation;
+                }
+            }
+        }
+    }
+    for (lane, &value) in rest.iter().enumerate() {
+        let deviation = value - origin;
+        differ[lane] |= u64::from(deviation != 0.0);
+        sums[lane] += weights.map_or(1.0, |own| own[whole + lane]) * deviation;
+    }
+    let [a, b, c, d, e, f, g, h] = sums;
+    (((a + e) + (b + f)) + ((c + g) + (d + h)), differ.iter().any(|&own| own != 0))
+}
+
+impl Means {
+    /// Adds the moments of `n` rows, column after column.
+    #[inline(always)]
+    fn add(&mut self, block: &[f64], n: usize, weights: Option<&[f64]>) {
+        for (j, values) in block.chunks_exact(n).enumerate() {
+            let (sum, differs) = deviations_from(self.origin[j], values, weights);
+            self.sums[j] += sum;
+            self.varies[j] |= differs;
+        }
+    }
+}
+
+impl<'a, R: CellRows> Worker<'a, R> {
+    fn new(rows: &'a R) -> Self {
+        let factors = (0..=rows.n_columns()).map(|_| None).collect();
         let (block, block_weights, scratch) = (Vec::new(), Vec::new(), Vec::new());
-        let out = Compressed::default();
-        Self { columns, weights, factors, block, block_weights, scratch, out }
+        let (means, out) = (Means::default(), Compressed::default());
+        Self { rows, factors, block, block_weights, scratch, means, out }
     }
 
     fn compress(&mut self, rows: &[u32]) {
         check();
-        // One block stays at hand from here on: rows lie anywhere in memory.
-        let means = self.means(rows);
-        let is_one = rows.len() <= BLOCK;
-        let n_rows = means.varying.len() + 1;
-        if rows.len() <= n_rows {
-            for block in rows.chunks(BLOCK) {
-                self.bring(block, is_one);
-                self.keep(block.len());
-            }
-            self.out.sizes.push(rows.len());
+        if rows.len() <= FEW && self.stand_for_themselves(rows) {
+            self.keep(rows);
             return;
         }
-        let width = means.varying.len();
+        // One block stays at hand from here on: rows lie anywhere in memory.
+        let is_one = rows.len() <= BLOCK;
+        self.find_means(rows);
+        let width = self.means.varying.len();
+        if rows.len() <= width + 1 {
+            self.keep(rows);
+            return;
+        }
         let mut factor = self.factors[width].take().unwrap_or_else(|| Triangle::new(width, 0));
         factor.clear();
         for block in rows.chunks(BLOCK) {
-            self.bring(block, is_one);
-            self.deviations(block.len(), &means);
+            if !is_one {
+                self.bring(block);
+            }
+            self.deviations(block.len());
             factor.push_columns(&self.scratch, block.len(), 0, block.len());
         }
-        self.stand_for(&means, factor.factor());
+        self.stand_for(factor.factor());
         self.factors[width] = Some(factor);
     }
 
-    /// Reads rows into `block`, unless they are there.
-    fn bring(&mut self, rows: &[u32], is_there: bool) {
-        if is_there {
-            return;
+    /// Whether as many columns vary as a few rows need to be no more than would stand for them.
+    fn stand_for_themselves(&self, rows: &[u32]) -> bool {
+        let Some((&first, others)) = rows.split_first() else { return true };
+        let varies = |j: usize| {
+            let value = self.rows.value(first, j);
+            others.iter().any(|&row| self.rows.value(row, j) - value != 0.0)
+        };
+        let varying = (0..self.rows.n_columns()).filter(|&j| varies(j));
+        varying.take(others.len()).count() == others.len()
+    }
+
+    /// Rows as they are.
+    fn keep(&mut self, rows: &[u32]) {
+        grow(&mut self.out.values, rows.len() * self.rows.n_columns());
+        for &row in rows {
+            self.rows.push(row, &mut self.out.values);
+            self.out.weights.push(self.rows.weight(row));
         }
+        self.out.sizes.push(rows.len());
+    }
+
+    /// Reads rows, in ascending order, into `block`.
+    fn bring(&mut self, rows: &[u32]) {
         check();
-        let n = rows.len();
-        lengthen(&mut self.block, n * self.columns.len());
-        for (column, out) in self.columns.iter().zip(self.block.chunks_exact_mut(n)) {
-            for (o, &row) in out.iter_mut().zip(rows) {
-                *o = column.at(row as usize);
-            }
+        lengthen(&mut self.block, rows.len() * self.rows.n_columns());
+        self.rows.read(rows, &mut self.block);
+        if self.rows.is_weighted() {
+            self.block_weights.clear();
+            self.block_weights.extend(rows.iter().map(|&row| self.rows.weight(row)));
         }
-        self.block_weights.clear();
-        self.block_weights
-            .extend(rows.iter().map(|&row| self.weights.map_or(1.0, |w| w[row as usize])));
     }
 
     /// Weighted means, summed as deviations from the first row: exact where a column is constant.
-    fn means(&mut self, rows: &[u32]) -> Means {
-        let m = self.columns.len();
-        let (mut weight, mut origin, mut sums) = (0.0, vec![0.0; m], vec![0.0; m]);
-        let mut varies = vec![false; m];
+    fn find_means(&mut self, rows: &[u32]) {
+        let m = self.rows.n_columns();
+        let mut means = std::mem::take(&mut self.means);
+        means.weight = 0.0;
+        for moments in [&mut means.origin, &mut means.sums, &mut means.values] {
+            moments.clear();
+            moments.resize(m, 0.0);
+        }
+        means.varies.clear();
+        means.varies.resize(m, false);
         for (b, rows) in rows.chunks(BLOCK).enumerate() {
-            self.bring(rows, false);
-            weight += self.block_weights.iter().sum::<f64>();
-            for (j, values) in self.block.chunks_exact(rows.len()).enumerate() {
-                if b == 0 {
-                    origin[j] = values[0];
-                }
-                for (value, weight) in values.iter().zip(&self.block_weights) {
-                    let deviation = value - origin[j];
-                    varies[j] |= deviation != 0.0;
-                    sums[j] += weight * deviation;
-                }
+            self.bring(rows);
+            let n = rows.len();
+            if b == 0 {
+                let firsts = self.block.iter().step_by(n);
+                means.origin.iter_mut().zip(firsts).for_each(|(origin, value)| *origin = *value);
             }
+            let weights = self.rows.is_weighted().then_some(&self.block_weights[..]);
+            means.weight += weights.map_or(n as f64, |own| own.iter().sum());
+            vectorised(|| means.add(&self.block, n, weights));
         }
-        let varying = (0..m).filter(|&j| varies[j]).collect();
-        let mean =
-            |(origin, sum): (&f64, &f64)| if *sum == 0.0 { *origin } else { origin + sum / weight };
-        Means { weight, values: origin.iter().zip(&sums).map(mean).collect(), varying }
-    }
-
-    /// The rows at hand as they are.
-    fn keep(&mut self, n: usize) {
-        grow(&mut self.out.values, self.block.len());
-        for row in 0..n {
-            self.out.values.extend(self.block.chunks_exact(n).map(|values| values[row]));
+        means.varying.clear();
+        means.varying.extend((0..m).filter(|&j| means.varies[j]));
+        for (j, mean) in means.values.iter_mut().enumerate() {
+            let (origin, sum) = (means.origin[j], means.sums[j]);
+            *mean = if sum == 0.0 { origin } else { origin + sum / means.weight };
         }
-        append(&mut self.out.weights, &self.block_weights);
+        self.means = means;
     }
 
     /// Weighted deviations of the varying columns from their means, column after column.
-    fn deviations(&mut self, n: usize, means: &Means) {
+    fn deviations(&mut self, n: usize) {
+        let means = &self.means;
         lengthen(&mut self.scratch, n * means.varying.len());
         for (&j, out) in means.varying.iter().zip(self.scratch.chunks_exact_mut(n)) {
             let mean = means.values[j];
             for (o, value) in out.iter_mut().zip(&self.block[j * n..(j + 1) * n]) {
                 *o = value - mean;
             }
-            if self.weights.is_some() {
+            if self.rows.is_weighted() {
                 for (o, weight) in out.iter_mut().zip(&self.block_weights) {
                     *o *= weight.sqrt();
                 }
@@ -190,14 +257,15 @@ impl<'a> Worker<'a> {
     }
 
     /// Rows 1 m' + sqrt(k / W) H R, H of Helmert's contrasts.
-    fn stand_for(&mut self, means: &Means, factor: &[f64]) {
+    fn stand_for(&mut self, factor: &[f64]) {
+        let means = &self.means;
         let width = means.varying.len();
         let k = width + 1;
         let scale = (k as f64 / means.weight).sqrt();
         let contrast = |l: usize| scale / (((l + 1) * (l + 2)) as f64).sqrt();
         // Of the rows of R from the last on, each times its contrast.
         let mut sum = vec![0.0; width];
-        let m = self.columns.len();
+        let m = self.rows.n_columns();
         let start = self.out.values.len();
         lengthen(&mut self.out.values, start + k * m);
         for i in (0..k).rev() {
@@ -219,6 +287,8 @@ impl<'a> Worker<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cell_rows::{InColumns, InPieces};
+    use super::super::columns::Column;
     use super::*;
 
     /// Weighted sums of squares and products of [1 x] over the rows of a cell.
@@ -245,7 +315,7 @@ mod tests {
         let weights: Vec<f64> = (0..n).map(|i| 0.5 + f64::from(i % 7)).collect();
         let columns = [Some(&x[..]), Some(&of_cell[..]), Some(&y[..])].map(Column::plain);
         for weights in [None, Some(&weights[..])] {
-            let found = compress(&codes, 41, &columns, weights);
+            let found = compress(&codes, 41, &InColumns { columns: &columns, weights });
             assert_eq!(found.sizes.len(), 41);
             let mut first = 0;
             for (cell, &size) in found.sizes.iter().enumerate() {
@@ -263,6 +333,30 @@ mod tests {
                 }
                 first += size;
             }
+        }
+    }
+
+    /// What stands for rows, in pieces, stands for them once more; few rows stay as they are.
+    #[test]
+    fn pieces_have_the_sums_of_their_rows() {
+        let rows: Vec<f64> = (0..90).map(|i| f64::from(i * i % 23) + 0.25).collect();
+        let weights: Vec<f64> = (0..30).map(|i| 1.0 + f64::from(i % 3)).collect();
+        let codes: Vec<i32> = (0..30).map(|i| if i % 2 == 0 { 0 } else { 1 + i % 7 }).collect();
+        let pieces = vec![(&rows[..24], &weights[..8]), (&rows[24..], &weights[8..])];
+        let found = compress(&codes, 8, &InPieces::new(3, pieces));
+        let mut first = 0;
+        for (cell, &size) in found.sizes.iter().enumerate() {
+            let of_cell = |r: &usize| codes[*r] as usize == cell;
+            let n = (0..30).filter(of_cell).count();
+            assert_eq!(size, n.min(4));
+            let own = (first..first + size)
+                .map(|r| (found.weights[r], found.values[r * 3..(r + 1) * 3].to_vec()));
+            let all =
+                (0..30).filter(of_cell).map(|r| (weights[r], rows[r * 3..r * 3 + 3].to_vec()));
+            for (a, b) in sums(own, 3).iter().zip(sums(all, 3)) {
+                assert!((a - b).abs() < 1e-11 * (1.0 + b.abs()));
+            }
+            first += size;
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod basis;
 pub mod bundle;
+pub mod cell_rows;
 pub mod columns;
 pub mod compress;
 pub mod labels;

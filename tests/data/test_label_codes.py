@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from mlmfast.data.columns.label_codes import factor_from_texts, shared_objects
+from mlmfast.data.factor import code_integers
 from mlmfast.data.frame import Frame
 
 #: Empty, as long as a word and longer, alike but for a byte, bytes of 0, letters of several bytes.
@@ -88,3 +89,18 @@ def test_rows_of_strided_objects():
     table[:, 0], table[:, 1] = labels(12_000), "other"
     codes, values = shared_objects(table[:, 0]).factorize()
     assert values[codes].tolist() == table[:, 0].tolist()
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int8", "uint16", "uint64"])
+@pytest.mark.parametrize(
+    "values",
+    [[3], [1, 1, 1, 4, 4, 9], [4, 4, 4, 1, 1, 1], [1, 1, 5, 5, 1, 1], [0, 1, 2, 3], [9, 0, 9, 0]],
+)
+def test_integers_in_runs_are_coded_as_any_others(values, dtype):
+    """Files sorted by cluster: each value is one run, in order; else it is looked up."""
+    distinct, codes = code_integers(np.array(values, dtype=dtype))
+    expected, own = np.unique(values, return_inverse=True)
+    assert distinct.dtype == dtype
+    assert distinct.tolist() == expected.tolist()
+    assert codes.tolist() == own.tolist()
+    assert codes.dtype == np.int32

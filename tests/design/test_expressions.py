@@ -1,9 +1,11 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+import mlmfast as mlm
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.expressions import evaluate, evaluate_numeric
 from mlmfast.design.columns.values import CodedFactor
@@ -439,3 +441,33 @@ def test_refusals_of_splines(expression, message):
 def test_a_cubic_regression_spline_needs_distinct_values():
     with pytest.raises(DataError, match="needs 6 knots at distinct values; the data have 1"):
         evaluate("cr(x, 5)", Frame.from_native({"x": [2.0, 2.0, 2.0, 2.0]}))
+
+
+def test_rows_are_counted_in_the_table_of_the_user():
+    """A value that is refused stands in the row named, whatever rows before it were left out."""
+    n = 24
+    rng = np.random.default_rng(0)
+    columns = {name: rng.uniform(1.0, 2.0, n) for name in ("y", "x", "z")}
+    whole = pd.DataFrame({**columns, "g": np.arange(n) % 4, "t": np.arange(n) // 4 * 1.0})
+    whole.loc[[0, 2, 5], "x"] = np.nan
+    found = [
+        ("log(y) ~ x + (1 | g)", {}, "y", -1.0),
+        ("y ~ x + I(1 / z) + (1 | g)", {}, "z", 0.0),
+        ("y ~ x + z + (1 | g)", {}, "z", np.inf),
+        ("y ~ x + (z | g)", {}, "z", np.inf),
+        ("y ~ x + s(z)", {}, "z", np.inf),
+        ("y ~ x + offset(z) + (1 | g)", {}, "z", np.inf),
+        ("y ~ x + (1 | g)", {"weights": "z"}, "z", np.inf),
+        ("y ~ x + (1 | g)", {"residual_scale": "power(z)"}, "z", 0.0),
+        ("y ~ x", {"residual": "ar1(t | g)"}, "t", np.inf),
+        ("y ~ x", {"residual": "sp_exp(t | g)"}, "t", np.inf),
+        ("y ~ x + (1 | g)", {}, "y", np.inf),
+    ]
+    for formula, arguments, column, value in found:
+        data = whole.copy()
+        data.loc[20, column] = value
+        with pytest.raises(DataError, match="row 20"):
+            mlm.lmm(formula, data, **arguments)
+    fit = mlm.lmm("y ~ x + log(z) + (1 | g)", whole)
+    with pytest.raises(DataError, match="row 20"):
+        fit.predict(whole.assign(z=np.where(np.arange(n) == 20, -1.0, whole["z"])))

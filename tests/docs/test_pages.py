@@ -1,6 +1,7 @@
 """Examples of the site's pages run, its links lead somewhere, its reference is complete."""
 
 import inspect
+import json
 import re
 from pathlib import Path
 
@@ -177,3 +178,23 @@ def test_bars_in_code_of_tables_are_bars():
 
 def test_benchmarks_show_the_tables_of_the_readme():
     assert "| W1 sleepstudy" in generated.fill("::: speed\n")
+
+
+def test_runs_of_benchmarks_stand_as_they_were_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(generated, "RUNS", tmp_path)
+    assert generated.fill("::: runs\n").strip() == ""
+    facts = {"date": "2026-01-02", "cores": 2, "machine": "x86_64", "python": "3.13.1",
+             "pandas": "3.0.0", "rows": "sorted by group", "labels": "str",
+             "load_at_the_end": [0.2, 0.1, 0.0],
+             "versions": {"ours": "1.0", "slow": "2"}}  # fmt: skip
+    one = {"version": "1.0", "times": [0.004, 0.001, 0.0025], "llf": -871.81412}
+    results = {"floor 1": {"times": [1e-6]}, "ours": one,
+               "slow": {"version": "2", "error": "stopped after 9 s"}}  # fmt: skip
+    kept = {"machine": facts, "workloads": {"W1": results}}
+    (tmp_path / "run.json").write_text(json.dumps(kept), "utf-8")
+    text = generated.fill("::: runs\n")
+    assert "## Run of 2026-01-02" in text
+    assert "[run.json](results/run.json)" in text
+    assert "| W1 | ours 1.0 | 3 | 2.5 ms | 1 ms | 4 ms | -871.8141 |" in text
+    assert "| W1 | slow | | stopped after 9 s | | | |" in text
+    assert "floor" not in text

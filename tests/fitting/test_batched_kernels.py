@@ -10,6 +10,7 @@ from mlmfast.covariance.structures.unstructured import Unstructured
 from mlmfast.criterion.criterion import criterion_of
 from mlmfast.criterion.scoring import solve_scoring
 from mlmfast.eigen import SMALL, eigen
+from mlmfast.fitting.undetermined.search import _has_small_pivot
 from mlmfast.newton.iteration import Derivatives
 from mlmfast.newton.step import newton_step
 
@@ -120,6 +121,46 @@ def test_unstructured_parameters_give_the_matrix_back(size):
     assert_allclose(structure.matrix(theta), matrices, atol=1e-13)
     diagonal = [k * (k + 1) // 2 + k for k in range(size)]
     assert (theta[:, diagonal] >= 0).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_unstructured_matrices_and_their_nearest_parameters(size):
+    rng = np.random.default_rng(size)
+    structure = Unstructured(size)
+    theta = rng.normal(size=(MANY, structure.n_theta))
+    rows, columns = np.tril_indices(size)
+    factor = np.zeros((MANY, size, size))
+    factor[:, rows, columns] = theta
+    matrices = structure.matrix(theta)
+    assert_allclose(matrices, factor @ factor.mT, atol=1e-14)
+    asked = symmetric(rng, MANY, size)
+    entries = asked[:, rows, columns]
+    found, negative = structure.near_entries(entries, 1e-6)
+    values, vectors = np.linalg.eigh(asked)
+    scale = np.abs(values).max(axis=1)
+    clear = np.abs(values[:, 0]) > 1e-12 * scale
+    assert_array_equal(negative[clear], values[clear, 0] < 0)
+    least = np.maximum(1e-6 * values[:, -1:], 1e-6)
+    lifted = (vectors * np.maximum(values, least)[:, None, :]) @ vectors.mT
+    size_of = np.maximum(scale, 1e-6)[:, None, None]
+    assert_allclose(structure.matrix(found) / size_of, lifted / size_of, atol=1e-13)
+    for row in (0, 7, MANY - 1):
+        assert_array_equal(structure.matrix(theta[row : row + 1])[0], matrices[row])
+        alone = structure.near_entries(entries[row : row + 1], 1e-6)
+        assert_array_equal(alone[0][0], found[row])
+        assert alone[1][0] == negative[row]
+
+
+def test_pivots_tell_singular_information_whatever_its_order():
+    rng = np.random.default_rng(3)
+    for order in (2, 4, SMALL, SMALL + 3):
+        root = rng.normal(size=(order, order + 2))
+        regular = root @ root.T
+        assert not _has_small_pivot(regular)
+        dependent = root.copy()
+        dependent[-1] = dependent[:-1].sum(axis=0)
+        assert _has_small_pivot(dependent @ dependent.T)
+        assert _has_small_pivot(regular - 2 * np.eye(order) * np.linalg.eigvalsh(regular)[-1])
 
 
 @pytest.mark.parametrize("k", [1, 3, 6])

@@ -175,6 +175,20 @@ def test_a_known_residual_variance_against_the_dense_likelihood(sleep):
     assert held.deviance == pytest.approx(deviance, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"sigma": (30, 50), "Residual": (300, 600)},
+        {"Residual": (300, 600), "sigma": (30, 50)},
+        {"sd_Days|Subject": (1, 2), "var_Days|Subject": (None, 9)},
+        {"var_Days|Subject": (None, None), "sd_Days|Subject": (1, 2)},
+    ],
+)
+def test_bounds_of_a_parameter_are_given_by_one_of_its_names(model, bounds):
+    with pytest.raises(ModelError, match=r"are one parameter, .*; give one of them"):
+        model.fit(bounds=bounds)
+
+
 def test_bounds(model, fit):
     inside = model.fit(bounds={"sd_Days|Subject": (0, 7), "sigma": (None, 26)})
     assert inside.llf == pytest.approx(fit.llf, abs=1e-9)

@@ -317,7 +317,7 @@ def test_refusals():
     with pytest.raises(ModelError, match="no term besides the intercept"):
         lmm("Yield ~ 1 + (1 | Block)", alfalfa("")).anova()
     with pytest.raises(ModelError, match="need the rows of the data, and a loaded fit holds none"):
-        mlm.load(fit.to_json()).anova(ddf="kenward-roger")
+        mlm.load(fit.to_json()).anova(ddf="kenward-roger-2009")
     with pytest.raises(ModelError, match="one type of test"):
         fit.anova(1, 2)
     with pytest.raises(DataError, match="did you mean 'Date'"):

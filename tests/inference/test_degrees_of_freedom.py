@@ -454,8 +454,10 @@ def test_a_loaded_fit_tests_as_before_and_says_what_it_lacks():
     assert str(loaded.contrast(np.eye(2))) == str(fit.contrast(np.eye(2)))
     assert str(loaded.covtest()) == str(fit.covtest())
     assert_allclose(loaded.cov_theta("expected"), fit.cov_theta("expected"), rtol=1e-14)
+    again, before = (f.contrast("Days", ddf="satterthwaite") for f in (loaded, fit))
+    assert_allclose([again.df, again.pvalue], [before.df, before.pvalue], rtol=1e-10)
     with pytest.raises(ModelError, match="need the rows of the data"):
-        loaded.contrast("Days", ddf="satterthwaite")
+        loaded.contrast("Days", ddf="kenward-roger-2009")
     assert np.isinf(loaded.contrast("Days", ddf="asymptotic").df)
     assert loaded.contrast("Days", ddf="residual").df == len(data) - 2
 

@@ -379,6 +379,20 @@ def test_joint_tests_of_nested_factors():
         assert found.loc[term, "F value"] == pytest.approx(row["F.ratio"], abs=6e-4, rel=6e-4)
 
 
+def test_what_holds_a_nested_factor_is_not_averaged_over():
+    """As R's emmeans says below the same tables."""
+    rows = [(s, f"{s}{k}", t, b) for s in "AB" for k in range(2) for t in "xy" for b in "12"]
+    data = pd.DataFrame(rows, columns=["region", "site", "t", "b"])
+    data["y"] = np.random.default_rng(1).normal(size=len(data))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit = mlm.lmm("y ~ region / site + t + (1 | b)", data)
+    averaged = {"site": "t", "region": "site, t", "t": "region, site", "~ t | region": "site"}
+    for spec, names in averaged.items():
+        assert f"Averaged over the levels of: {names}\n" in str(fit.emmeans(spec))
+    assert "Averaged" not in str(fit.emmeans("~ t | site"))
+
+
 def test_nesting_given():
     fit = baked()
     found = fit.emmeans("recipe").frame
@@ -449,6 +463,51 @@ def test_cld_of_means():
     assert set(alike["group"]) == {"a"}
     with pytest.raises(ModelError, match="letters need every mean"):
         lmm("Yield ~ Variety * Date + (1 | Block)", alfalfa("empty")).emmeans("Variety").cld()
+
+
+def test_letters_are_maximal_groups_that_do_not_differ_and_none_is_spare():
+    """Every group of letters is a clique that no other mean fits into (Piepho's insert-absorb)."""
+    rng = np.random.default_rng(2)
+    for k in (2, 3, 4, 5, 6, 7):
+        for _ in range(40):
+            differs = np.triu(rng.uniform(size=(k, k)) < rng.uniform(), 1)
+            differs = differs | differs.T
+            letters = compact_letters(differs)
+            groups = [
+                {i for i in range(k) if letter in letters[i]} for letter in set("".join(letters))
+            ]
+            for group in groups:
+                assert not any(differs[i, j] for i in group for j in group)
+                assert all(any(differs[i, j] for j in group) for i in set(range(k)) - group)
+            for i in range(k):
+                assert all(
+                    bool(set(letters[i]) & set(letters[j])) != differs[i, j]
+                    for j in range(k)
+                    if j != i
+                )
+            for spare in groups:
+                rest = [group for group in groups if group is not spare]
+                pairs = [(i, j) for i in range(k) for j in range(i, k) if not differs[i, j]]
+                assert not all(any({i, j} <= group for group in rest) for i, j in pairs)
+
+
+def test_tests_are_tables_that_say_what_was_tested():
+    means = cut("satterthwaite").emmeans("~ Variety | Date")
+    tests = means.pairs().test(delta=1.5)
+    plain = means.pairs().test(null=0.2)
+    assert "equivalence with a margin of 1.5" in repr(tests)
+    assert "one-sided limits, each of level 0.95" in repr(tests)
+    assert repr(tests).count("Date = ") == len(set(tests["Date"]))
+    assert "Tests of a difference from 0.2" in repr(plain)
+    assert "level" not in repr(plain)
+    assert isinstance(plain.frame, pd.DataFrame)
+
+
+def test_letters_of_contrasts_are_refused():
+    means = cut("satterthwaite").emmeans("Date")
+    with pytest.raises(ModelError, match="letters are of means"):
+        means.pairs().cld()
+    assert list(means.cld(adjust="sidak")["group"])
 
 
 def test_what_is_no_test_is_refused():

@@ -235,3 +235,19 @@ def test_between_within_as_sas_of_a_reduction_is_that_of_the_rows():
     found = fit.anova(ddf="between-within-sas").frame["DenDF"]
     expected = lmm(formula, data).anova(ddf="between-within-sas").frame["DenDF"]
     assert found.to_dict() == expected.to_dict()
+
+
+def test_batches_studies_and_power_take_numbers_by_term():
+    data = mlm.load_sleepstudy()
+    data["part"] = np.where(data["Subject"].astype(str) < "335", "a", "b")
+    given = {"Days": 9, None: "kenward-roger"}
+    formula = "Reaction ~ Days + (1 | Subject)"
+    each = mlm.fit_each(formula, data, by="part", ddf=given)
+    for part, df in zip("ab", each.df, strict=True):
+        own = mlm.lmm(formula, data[data["part"] == part], ddf=given)
+        np.testing.assert_allclose(df, own.df, rtol=1e-9)
+    batch = mlm.LMM(formula, data).fit_many(data[["Reaction"]].to_numpy())
+    assert batch.df(given)[0, 1] == 9
+    assert batch.tests(np.eye(2), ddf=given).df[0, 1] == 9
+    power = mlm.power(mlm.lmm(formula, data), "Days", n=5, seed=1, ddf=given)
+    assert "ddf 9 for Days, else kenward-roger" in repr(power)

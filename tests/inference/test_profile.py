@@ -140,7 +140,7 @@ def test_plot(fit):
     mpl.pyplot.close(figure)
     one, axes = mpl.pyplot.subplots()
     with pytest.raises(ModelError, match="2 axes"):
-        fit.profile(["Days", "sigma"]).plot(axes=axes)
+        fit.profile(["Days", "sigma"]).plot(ax=axes)
     mpl.pyplot.close(one)
 
 

@@ -87,6 +87,15 @@ def test_mixed_models_and_contrasts():
         mlm.lmm("y ~ A", cells(set())).anova(type="V")
 
 
+def test_factors_of_many_levels_without_empty_cells():
+    """Type III, which takes no pairs of levels one by one."""
+    rng = np.random.default_rng(3)
+    data = pd.DataFrame({"f": np.repeat(np.arange(30), 6).astype(str), "b": ["u", "v"] * 90})
+    data["y"] = rng.normal(size=180)
+    fit = mlm.lmm("y ~ f * b", data)
+    pd.testing.assert_frame_equal(fit.anova(type=4).frame, fit.anova(type=3).frame, rtol=1e-7)
+
+
 def test_components_are_the_rows_of_hypotheses():
     data = cells(set())
     fit = lmm("y ~ A + B + x + (1 | g)", data, ddf="kenward-roger")
@@ -142,6 +151,25 @@ def test_components_are_in_the_units_of_covariates():
         for term in ("x", "A:x"):
             pair = 100 * a.loc[[term], "estimate"], b.loc[[term], "estimate"]
             np.testing.assert_allclose(pair[1], pair[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("definition", ["SAS", "lmerTest", "mmrm", "car"])
+@pytest.mark.parametrize("kind", [1, 2, 3])
+def test_hypotheses_are_in_the_scale_of_components(definition, kind):
+    rng = np.random.default_rng(8)
+    data = pd.DataFrame({"A": rng.choice(list("abc"), 60), "g": np.arange(60) % 6})
+    data["x"] = 1e3 * rng.normal(size=60)
+    data["z"] = rng.normal(size=60)
+    data["y"] = rng.normal(size=60) + data["g"]
+    fit = mlm.lmm("y ~ A * x + poly(z, 2) + (1 | g)", data)
+    table = fit.anova(type=kind, definition=definition)
+    parts = table.components.set_index("term")
+    for term, L in table.hypotheses.items():
+        estimates = L.to_numpy() @ fit.params.fillna(0.0).to_numpy()
+        np.testing.assert_allclose(parts.loc[[term], "estimate"], estimates, rtol=1e-9, atol=1e-12)
+        tested = fit.contrast(L.to_numpy())
+        found = tested.f.statistic if tested.f else tested.frame["statistic"].iloc[0] ** 2
+        assert table.frame.loc[term, "F value"] == pytest.approx(found)
 
 
 def test_components_on_the_command_line(tmp_path, capsys):

@@ -226,3 +226,32 @@ def test_members_are_named_where_levels_are(members):
         fit.estimate({"(Intercept)": 1}, random={"mm(a, b)": 3})
     with pytest.raises(ModelError, match="of which a row has several levels; relationships"):
         mlm.lmm("y ~ 1 + (1 | mm(a, b))", members, cov={"mm(a, b)": np.eye(6)})
+
+
+@pytest.mark.parametrize("method", ["REML", "ML"])
+def test_one_variance_of_members_is_tested_as_that_of_levels(method):
+    """With all weight on the first column the members are its levels."""
+    data = one_way(7, 6, seed=2, sd=0.4).iloc[:40]
+    data["h"], data["one"], data["none"] = data["g"].iloc[::-1].to_numpy(), 1.0, 0.0
+    levels = mlm.lmm("y ~ x + (1 | g)", data, method=method)
+    members = mlm.lmm("y ~ x + (1 | mm(g, h, weights=cbind(one, none)))", data, method=method)
+    for how in ("exact", "mixture"):
+        own, other = (fit.test_variance(method=how, n=None, seed=4) for fit in (members, levels))
+        assert own.df == other.df == 1
+        assert own.statistic == pytest.approx(other.statistic, rel=1e-7)
+        assert own.pvalue == pytest.approx(other.pvalue, rel=1e-5)
+        np.testing.assert_allclose(own.null, other.null, rtol=1e-7, atol=1e-9)
+    assert members.test_variance(n=100).method == "exact"
+    more = mlm.lmm("y ~ x + (1 | mm(g, h)) + (1 | h)", data, method=method)
+    assert more.test_variance("(1 | mm(g, h))").method == "mixture"
+
+
+def test_the_variance_of_a_curve_has_the_exact_distribution():
+    data = one_way(10, 4)
+    fit = mlm.lmm("y ~ s(x, k=6)", data)
+    exact = fit.test_variance(seed=3)
+    boot = fit.test_variance(method="bootstrap", n=1500, seed=3)
+    assert exact.method == "exact"
+    for level in (0.7, 0.8, 0.9, 0.95):
+        share = np.mean(boot.null <= np.quantile(exact.null, level))
+        assert share == pytest.approx(level, abs=0.04)

@@ -4,6 +4,8 @@ Every import counts: those inside functions and those for types too.
 """
 
 import ast
+import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import mlmfast._core as _core
@@ -44,12 +46,14 @@ FLOORS = [
     "imputation",
     "diagnostics",
     "smooths",
-    "prediction",
     "simulation",
     "moments",
     "inference.permutation",
     "inference.comparison",
     "inference.emmeans",
+    "smooths.joint",
+    "smooths.curves",
+    "prediction",
     "inference.intervals",
     "inference.resampling",
     "batch",
@@ -76,6 +80,8 @@ FLOORS = [
     "reduction.engines.dense",
     "reduction.engines.independence",
     "reduction.engines.sizes",
+    "reduction.engines.large_crossed",
+    "reduction.engines.differences",
     "reduction.engines.options",
     "reduction.residual",
     "reduction.parameter_block",
@@ -220,3 +226,12 @@ def test_the_engine_of_a_certificate_is_read_in_one_place():
         and (node.attr, getattr(node.value, "attr", "")) == ("engine", "certificate")
     }
     assert readers == {"fitted.record"}
+
+
+def test_no_benchmark_hides_a_package():
+    # A script's folder stands first among the places of imports.
+    benches = ROOT.parents[1] / "benches"
+    scripts = [file.stem for file in benches.glob("*.py")]
+    elsewhere = [path for path in sys.path if Path(path).resolve() != benches]
+    assert len(scripts) > 10
+    assert [name for name in scripts if PathFinder.find_spec(name, elsewhere)] == []

@@ -154,3 +154,30 @@ def test_what_has_no_sums_by_pattern_is_refused(data):
         fit.robust("CR0")
     with pytest.raises(ModelError, match="likelihood by theta is that of independent residuals"):
         mlm.reduce("y ~ x", [data], residual="us(visit | id)").deviance([1.0])
+
+
+@pytest.mark.parametrize("order", ["by subject", "by visit", "backwards"])
+@pytest.mark.parametrize(
+    "formula", ["y ~ arm * visit", "y ~ week + base:arm + x", "y ~ x", "y ~ 0 + visit:arm"]
+)
+def test_columns_by_arm_and_visit_are_those_of_the_rows(data, formula, order):
+    """They are not made row by row; rows of a subject stand in any order in a part."""
+    own = {
+        "by subject": data,
+        "by visit": data.sort_values(["week", "id"]),
+        "backwards": data[::-1],
+    }[order]
+    residual = "cs(visit | arm / id)"
+    expected = mlm.lmm(formula, data, residual=residual, options=TO_THE_END)
+    parts = [own] if order == "by visit" else in_parts(own, 101)
+    fit = mlm.reduce(formula, parts, residual=residual).fit(options=TO_THE_END)
+    assert abs(fit.llf - expected.llf) < 1e-12 * abs(expected.llf)
+    assert relative(fit.params, expected.params, 1e-1) < 1e-11
+    assert relative(fit.bse, expected.bse) < 1e-11
+
+
+def test_an_infinite_column_by_visit_names_its_part(data):
+    late = data[data.week > 0].assign(id=lambda d: "first " + d.id)
+    wrong = "frame 2: log\\(week\\) is not finite in 100 rows"
+    with pytest.raises(DataError, match=wrong):
+        mlm.reduce("y ~ log(week)", [late, data], residual="us(week | id)")

@@ -305,6 +305,31 @@ def test_new_levels_of_a_fixed_factor_are_refused():
         mlm.power(design, "f", along="f", values=[5], n=10)
 
 
+ONE = "Reaction ~ Days + (1 | Subject)"
+CALLS = {
+    "power": lambda fit, **more: mlm.power(fit, "Days", n=20, seed=1, **more),
+    "sample_size": lambda fit, **more: mlm.sample_size(
+        fit, "Days", along="Subject", n=20, seed=1, **more
+    ),
+    "detectable_effect": lambda fit, **more: mlm.detectable_effect(
+        fit, "Days", n=20, seed=1, **more
+    ),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_replicates_are_fitted_as_the_fit_was_or_by_what_is_said(call):
+    data = mlm.load_sleepstudy()
+    by_moments = mlm.lmm(ONE, data, method="type3")
+    with pytest.raises(mlm.ModelError, match="by method='type3': give method='REML' or 'ML'"):
+        CALLS[call](by_moments)
+    # Balanced data: these moments are the REML estimates.
+    found, same = CALLS[call](by_moments, method="REML"), CALLS[call](mlm.lmm(ONE, data))
+    assert repr(found) == repr(same)
+    with pytest.raises(mlm.ModelError, match=r"this fit holds sigma: .* true values by set="):
+        CALLS[call](mlm.lmm(ONE, data, hold={"sigma": 30.0}))
+
+
 def test_what_is_no_fit():
     with pytest.raises(mlm.DataError, match="power is of a fit or a design, not of int"):
         mlm.power(3, "Days")

@@ -271,9 +271,13 @@ def test_a_loaded_fit_has_marginal_intervals_only(frame, fit):
         loaded.predict(frame, ranef=False, interval="confidence"),
         fit.predict(frame, ranef=False, interval="confidence"),
     )
-    # Degrees of freedom of a new response go by the rows.
+    pd.testing.assert_frame_equal(
+        loaded.predict(frame, ranef=False, interval="prediction"),
+        fit.predict(frame, ranef=False, interval="prediction"),
+        rtol=1e-10,
+    )
     with pytest.raises(ModelError, match="loaded fit holds none"):
-        loaded.predict(frame, ranef=False, interval="prediction")
+        loaded.predict(frame, ranef=False, interval="prediction", ddf="kenward-roger")
     normal = lmm(formula_of("(x | a/b)"), frame, ddf="asymptotic")
     pd.testing.assert_frame_equal(
         mlm.load(normal.to_json()).predict(frame, ranef=False, interval="prediction"),

@@ -16,7 +16,7 @@ from mlmfast.errors import DataError, ModelError
 from mlmfast.inference.absorbed import terms
 from mlmfast.prepared import as_columns
 from mlmfast.reduction.absorbed import core
-from mlmfast.reduction.absorbed.differences import along
+from mlmfast.reduction.engines.differences import along
 from mlmfast.reduction.reduce import reduce_design
 
 from .. import dense
@@ -269,6 +269,17 @@ def test_terms_and_contrasts(ddf):
     doubled = ["fl03", "2 * fl03", "fl04"]
     close(eliminated.contrast(doubled).f.df_num, 2)
     close(eliminated.contrast(doubled).f.statistic, columns.contrast(doubled).f.statistic, 1e-7)
+
+
+@pytest.mark.parametrize(
+    "ddf", ["kenward-roger", "kenward-roger-linear", "kenward-roger-expected", "kenward-roger-2009"]
+)
+def test_contrasts_that_depend_on_each_other(ddf):
+    columns, eliminated = both("y ~ x + k + f + (t | g)", ddf=ddf)
+    L = ["fl03", "3 * fl03", "fl04", "-0.7 * fl04", "fl03 + 1e-3 * fl04", "fl05 - fl03"]
+    found, expected = eliminated.contrast(L).f, columns.contrast(L).f
+    assert found.df_num == expected.df_num == 3
+    close([found.statistic, found.df_den], [expected.statistic, expected.df_den], 1e-7)
 
 
 def test_a_hypothesis_too_large_for_its_matrices(monkeypatch):

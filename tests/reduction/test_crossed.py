@@ -1,5 +1,6 @@
 """Crossed random effects: both engines, dense matrices, derivatives, threads, refusals."""
 
+import warnings
 from itertools import pairwise
 
 import numpy as np
@@ -431,6 +432,33 @@ def test_vast_designs_have_z_tests_by_default(monkeypatch):
     monkeypatch.setattr("mlmfast.reduction.reduced_model.LARGEST_EXACT", 1)
     assert mlm.lmm(formula, data).ddf == "asymptotic"
     assert mlm.lmm(formula, data, ddf="satterthwaite").ddf == "satterthwaite"
+
+
+@pytest.mark.parametrize(
+    "ddf", ["satterthwaite", "kenward-roger", "kenward-roger-expected", "kenward-roger-linear"]
+)
+@pytest.mark.parametrize(
+    "formula", ["y ~ x * f + (1 | u) + (1 | v)", "y ~ x + f + (x | u) + (1 | v)"]
+)
+@pytest.mark.parametrize("spread", [0.7, 0.0])
+def test_tests_of_vast_designs_agree_with_exact_derivatives(ddf, formula, spread, monkeypatch):
+    """Differences at two points, of which 8 digits are told, beside a variance of 0 too."""
+    rng = np.random.default_rng(5)
+    n, u, v = 150, *rng.integers(0, [[12], [9]], (2, 150))
+    data = {"x": rng.normal(size=n), "f": rng.choice(list("abc"), n), "u": u, "v": v}
+    noise = rng.normal(size=n)
+    noise -= (1.0 if spread == 0.0 else 0.0) * np.bincount(v, noise)[v] / np.bincount(v)[v]
+    data["y"] = rng.normal(size=12)[u] * (1 + data["x"]) + spread * rng.normal(size=9)[v] + noise
+    found = []
+    for most in (3_000, 1):
+        monkeypatch.setattr("mlmfast.reduction.reduced_model.LARGEST_EXACT", most)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SingularFitWarning)
+            fit = lmm(formula, data, ddf=ddf)
+        assert fit.singular is (spread == 0.0)
+        found.append((fit.df, fit.bse, fit.anova().frame.iloc[:, 1:3], fit.cov_theta()))
+    for exact, close in zip(*found, strict=True):
+        np.testing.assert_allclose(close, exact, rtol=2e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,29 @@ def test_weights_offset_and_degrees_of_freedom_reach_the_fit(run, tmp_path):
     assert "an offset argument" in out
 
 
+def test_variances_without_a_bound(run, tmp_path):
+    """Groups that differ less than chance: below 0 with --nobound, at 0 without."""
+    frame = pd.DataFrame(
+        {"y": [1.0, 3.0, 2.0, 1.1, 2.9, 2.1, 0.9, 3.1, 2.0], "g": list("aaabbbccc")}
+    )
+    path = tmp_path / "groups.csv"
+    frame.to_csv(path, index=False)
+    status, out, _ = run("fit", str(path), "y ~ 1 + (1 | g)", "--nobound", "--quiet")
+    assert status == 0
+    status, out, err = run("fit", str(path), "y ~ 1 + (1 | g)", "--nobound")
+    assert out == f"{mlm.lmm('y ~ 1 + (1 | g)', frame, bounded=False).summary()}\n"
+    assert "is negative" in out
+    assert "singular" not in err
+    status, out, err = run("fit", str(path), "y ~ 1 + (1 | g)")
+    assert "singular" in err
+    status, _, err = run("fit", "--from", str(path), "--nobound")
+    assert status == 2
+    assert "--nobound is for fits of rows" in err
+    status, _, err = run("fit", str(path), "y ~ 1 + (1 | g)", "--nobound", "--memory", "1GB")
+    assert status == 2
+    assert "bounded= needs the rows in memory" in err
+
+
 def test_a_residual_structure_reaches_the_fit(run, sleep_csv):
     formula, residual = "Reaction ~ Days + (1 | Subject)", "ar1(Days | Subject)"
     status, out, err = run("fit", sleep_csv, formula, "--residual", residual)

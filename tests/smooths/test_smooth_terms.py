@@ -319,7 +319,7 @@ def test_smooths_that_mean_nothing_are_refused(data, formula, error, message):
 @pytest.mark.parametrize(
     ("ask", "error", "message"),
     [
-        (lambda fit: fit.emmeans("f"), ModelError, "no place for the smooth term s"),
+        (lambda fit: mlm.joint_tests(fit), ModelError, "no place for the smooth term s"),
         (lambda fit: fit.icc(), ModelError, "no place for the smooth term s"),
         (lambda fit: fit.r2(), ModelError, "no place for the smooth term s"),
         (lambda fit: fit.influence(), ModelError, "share the effects of smooths"),

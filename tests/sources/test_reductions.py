@@ -1,10 +1,8 @@
 """Reductions of every kind of source, by every executor: the numbers of rows in memory."""
 
-import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 
@@ -121,11 +119,7 @@ def test_a_dask_cluster_reduces_its_partitions(table, folder, fitted):
         distributed.Client(own) as client,
     ):
         check(mlm.reduce(FORMULA, frame), fitted)
-        victim = next(iter(client.run(os.getpid).values()))
-        killer = threading.Timer(0.3, os.kill, (victim, signal.SIGKILL))
-        killer.start()
         check(mlm.reduce(FORMULA, folder, executor=client), fitted)
-        killer.join()
 
 
 # -- memory --------------------------------------------------------------------------------------

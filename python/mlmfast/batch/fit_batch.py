@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -23,12 +23,13 @@ from mlmfast.batch.frames import glance_batch, tidy_batch
 from mlmfast.batch.rows import SharedRows
 from mlmfast.batch.tests import BatchTests, batch_df, batch_tests
 from mlmfast.batch.undetermined import untold_of_batch
+from mlmfast.degrees_of_freedom import Ddf
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.distributions import two_sided
 from mlmfast.errors import ModelError
 from mlmfast.fitted.estimates import Estimates
 from mlmfast.fitting.covariance_fit import CovarianceFit
-from mlmfast.handed_out import frozen, handed_out
+from mlmfast.handed_out import changed, frozen, handed_out
 from mlmfast.prepared.fit_model import fit_model
 from mlmfast.reduction.reduced_model import ReducedModel
 
@@ -38,7 +39,7 @@ class DegreesByFit(NDArray[np.float64] if TYPE_CHECKING else np.ndarray):  # typ
 
     _batch: FitBatch | None = None
 
-    def __call__(self, ddf: str | float | None = None) -> FloatArray:
+    def __call__(self, ddf: Ddf | None = None) -> FloatArray:
         """Degrees of freedom by another method."""
         if self._batch is None:
             raise ModelError("a part of the degrees of freedom cannot be had by another method")
@@ -136,7 +137,7 @@ class FitBatch(BatchFits):
         """Two-sided p-values of `tvalues`, shape (n_fits, p)."""
         return np.asarray(frozen(two_sided(self.tvalues, self._degrees)))
 
-    def tests(self, L: Any, rhs: Any = 0.0, ddf: str | float | None = None) -> BatchTests:
+    def tests(self, L: Any, rhs: Any = 0.0, ddf: Ddf | None = None) -> BatchTests:
         """t tests of each row of L, and the F test of all, in every fit.
 
         Parameters
@@ -155,7 +156,7 @@ class FitBatch(BatchFits):
         """
         return batch_tests(self, L, rhs, self.ddf if ddf is None else ddf)
 
-    def contrast(self, L: Any, rhs: Any = 0.0, ddf: str | float | None = None) -> BatchTests:
+    def contrast(self, L: Any, rhs: Any = 0.0, ddf: Ddf | None = None) -> BatchTests:
         """See `tests`; the name is that of `LMMResult.contrast`."""
         return self.tests(L, rhs, ddf)
 
@@ -214,4 +215,4 @@ class FitBatch(BatchFits):
 
     def named(self, responses: tuple[str, ...]) -> FitBatch:
         """The same with names of the responses."""
-        return replace(self, responses=responses)
+        return changed(self, responses=responses)

@@ -21,9 +21,10 @@ from mlmfast.design.unbounded import without_bounds
 from mlmfast.errors import MlmError
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
+from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitted.record import FitRecord
-from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.fit import fit_covariance
+from mlmfast.handed_out import changed
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.prepared.fit_model import check_ddf
 from mlmfast.prepared.model import PreparedModel
@@ -68,7 +69,7 @@ def fit_many(
     responses = read_responses(Y, model._design, used, index)
     with ProgressBar("fits", len(responses.names), progress) as bar:
         batch = _fit_patterns(model, responses, method, engine, settings, bar)
-    return with_ddf(replace(batch, _options=options, _make=make), ddf)
+    return with_ddf(changed(batch, _options=options, _make=make), ddf)
 
 
 def _fit_patterns(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.batch.rows import BatchRows
+from mlmfast.degrees_of_freedom import Ddf
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.handed_out import hands_out_copies
 
@@ -47,7 +48,7 @@ class BatchFits:
     #: What the fits were made from, which tests and single fits need.
     _rows: BatchRows = field(repr=False)
     by: dict[str, NDArray[Any]] = field(default_factory=dict)
-    ddf: str | float = "satterthwaite"
+    ddf: Ddf = "satterthwaite"
     #: The settings of the iteration, as given.
     _options: Any = field(default=None, repr=False)
     #: What makes the result of a single fit.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.batch.names import places, united
 from mlmfast.batch.rows import JoinedRows, NoRows
 from mlmfast.design.design import Design
+from mlmfast.handed_out import changed
 
 #: Arrays with an entry a fit whose other axes, if any, are over columns of X, and what stands for
 #: a fit or a column that there is not.
@@ -86,6 +87,8 @@ class Layout:
 def merged(batches: Sequence[FitBatch], order: IntArray, layout: Layout) -> FitBatch:
     """Batches as one, whose fit k is the ``order[k]``-th of all theirs; what one lacks is NaN."""
     wide = [_widened(batch, layout) for batch in batches]
+    if len(wide) == 1 and np.array_equal(order, np.arange(len(wide[0]))):
+        return wide[0]
     out: dict[str, Any] = {
         name: np.concatenate([getattr(batch, name) for batch in wide])[order]
         for name in (*_BY_FIT, "cov_params", "status")
@@ -96,7 +99,7 @@ def merged(batches: Sequence[FitBatch], order: IntArray, layout: Layout) -> FitB
             for group in keys
         }
     responses = [name for batch in wide for name in batch.responses]
-    return replace(
+    return changed(
         wide[0],
         _rows=JoinedRows.of([batch._rows for batch in batches], order),
         responses=tuple(responses[k] for k in order.tolist()),
@@ -141,7 +144,7 @@ def _widened(batch: FitBatch, layout: Layout) -> FitBatch:
         out[name][:, columns] = getattr(batch, name)
     kept = [layout.kept.index(columns[k]) for k in batch.kept]
     empty = np.zeros(n, dtype=np.intp)
-    return replace(
+    return changed(
         batch,
         names=layout.names,
         kept=layout.kept,

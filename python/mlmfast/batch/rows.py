@@ -23,9 +23,10 @@ from mlmfast.prepared.model import PreparedModel
 from mlmfast.reduction.engines.options import Engine
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.reduced_model import ReducedModel
+from mlmfast.running.cached import cached_property
 
-#: Numbers in the derivatives of the covariances of fits that are taken at a time.
-_CHUNK_NUMBERS = 5_000_000
+#: Numbers in the derivatives of the covariances of fits that are taken at a time, and kept.
+_CHUNK_NUMBERS, _KEPT_NUMBERS = 5_000_000, 500_000
 
 
 @dataclass(frozen=True)
@@ -144,9 +145,13 @@ class SharedRows:
         """All fits, where the model is regular."""
         if self.criterion.flat is not None or not is_regular(self.reduced):
             return
+        if adjusts in self._had_before:
+            yield self._had_before[adjusts]
+            return
         core, rank = self.reduced.nested, len(self.reduced.kept)
         assert core is not None, "that of a regular model"
-        chunk = max(1, _CHUNK_NUMBERS // max(1, rank * rank * (1 + len(self.criterion.entries))))
+        each = max(1, rank * rank * (1 + len(self.criterion.entries)))
+        chunk = max(1, _CHUNK_NUMBERS // each)
         for first in range(0, len(self), chunk):
             some = slice(first, first + chunk)
             fits = np.arange(len(self))[some]
@@ -155,7 +160,15 @@ class SharedRows:
             parts = (core, self.criterion, self.theta[some], fits, maps, n_obs)
             bases = stacked_bases(*parts, adjusts, self.singular[some])
             own = (self.beta[some], self.vcov[some], bases, _any(self.singular[some]))
-            yield RegularFits(fits, self.reduced, *own)
+            found = RegularFits(fits, self.reduced, *own)
+            if len(self) * each <= _KEPT_NUMBERS:
+                self._had_before[adjusts] = found
+            yield found
+
+    @cached_property
+    def _had_before(self) -> dict[bool, RegularFits]:
+        """All fits where they are few: adjusted errors and degrees of freedom both go by them."""
+        return {}
 
     def model(self, fit: int) -> PreparedModel:
         """The model of one response."""

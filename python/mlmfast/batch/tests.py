@@ -22,7 +22,7 @@ from mlmfast.degrees_of_freedom import (
 )
 from mlmfast.degrees_of_freedom.stacked_bases import are_definite, coefficients
 from mlmfast.errors import ModelError
-from mlmfast.handed_out import hands_out_copies
+from mlmfast.handed_out import changed, hands_out_copies
 from mlmfast.inference.contrasts.estimability import aliasing_of_design, kept_rows
 from mlmfast.inference.contrasts.linear_tests import (
     FTest,
@@ -83,7 +83,7 @@ def with_ddf(batch: _Batch, ddf: Ddf) -> _Batch:
     """The batch under a method of degrees of freedom, with the standard errors of its tests."""
     method = method_of(ddf)
     if not method.adjusts:
-        return replace(batch, ddf=_kept(ddf))
+        return changed(batch, ddf=_kept(ddf))
     method.check(batch.method == "REML")
     bse = np.full(batch.params.shape, np.nan)
     columns = _Columns(batch.names)
@@ -94,7 +94,7 @@ def with_ddf(batch: _Batch, ddf: Ddf) -> _Batch:
     for tested in _bases(batch, method, (), ~np.isnan(bse).all(axis=1)):
         vcov = known_entries(tested.basis.moves, tested.basis.vcov)
         bse[tested.fit, columns.kept(tested.model)] = np.sqrt(np.diag(vcov))
-    return replace(batch, bse=bse, ddf=_kept(ddf))
+    return changed(batch, bse=bse, ddf=_kept(ddf))
 
 
 def _kept(ddf: Any) -> str | float:
@@ -102,7 +102,7 @@ def _kept(ddf: Any) -> str | float:
     return ddf_text(ddf) if isinstance(ddf, Mapping) else known_name(ddf) or ddf
 
 
-def batch_tests(batch: BatchFits, L: Any, rhs: Any, ddf: str | float) -> BatchTests:
+def batch_tests(batch: BatchFits, L: Any, rhs: Any, ddf: Ddf) -> BatchTests:
     """See `FitBatch.tests`."""
     method = method_of(ddf)
     method.check(batch.method == "REML")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
+from typing import Any
 
 import pandas as pd
 
@@ -42,6 +43,7 @@ def add_model_arguments(
                         help="read these columns as factors, whatever they look like")  # fmt: skip
     parser.add_argument("--na", choices=("drop", "raise"), default="drop", dest="na_action",
                         help="rows with missing values: drop them (default) or stop")  # fmt: skip
+    add_missing_values(parser)
     parser.add_argument("--residual", metavar="STRUCTURE",
                         help='residual covariance, such as "us(visit | subject)"')  # fmt: skip
     parser.add_argument("--residual-scale", metavar="SCALE",
@@ -49,7 +51,17 @@ def add_model_arguments(
     parser.add_argument("--cov", metavar="FACTOR=FILE", nargs="+", action="extend", default=[],
                         help="relationship matrix of a factor's levels: a table, labels in its "
                              "first column and in its header")  # fmt: skip
+    parser.add_argument("--nobound", action="store_true",
+                        help="variances of random effects may be negative, as by PROC MIXED's "
+                             "NOBOUND (bounded=False)")  # fmt: skip
     parser.add_argument("--ddf", help="degrees of freedom of tests: a method's name or a number")
+
+
+def add_missing_values(parser: argparse.ArgumentParser) -> None:
+    """Fields of texts that are missing."""
+    parser.add_argument("--na-values", metavar="TEXT", nargs="+", action="extend",
+                        help="fields of a text file that are missing values, beside empty ones and "
+                             "NA, such as .")  # fmt: skip
 
 
 def fitted(arguments: argparse.Namespace, formula: str) -> LMMResult:
@@ -66,7 +78,11 @@ def _fitted(arguments: argparse.Namespace, formula: str) -> LMMResult:
     with Progress() as progress:
         progress.phase("reading the table")
         data = read_table(
-            arguments.data, arguments.factor, separator=arguments.sep, decimal=arguments.decimal
+            arguments.data,
+            arguments.factor,
+            separator=arguments.sep,
+            decimal=arguments.decimal,
+            na_values=arguments.na_values or (),
         )
         progress.phase("coding the factors and columns")
         model = LMM(
@@ -80,8 +96,17 @@ def _fitted(arguments: argparse.Namespace, formula: str) -> LMMResult:
             na_action=arguments.na_action,
         )
         progress.phase("fitting")
-        ddf = {} if arguments.ddf is None else {"ddf": name_or_number(arguments.ddf)}
-        return model.fit(arguments.method, **ddf)  # type: ignore[arg-type]
+        return model.fit(arguments.method, **fit_options(arguments))
+
+
+def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a fit is asked besides its method."""
+    options: dict[str, Any] = {}
+    if arguments.ddf is not None:
+        options["ddf"] = name_or_number(arguments.ddf)
+    if arguments.nobound:
+        options["bounded"] = False
+    return options
 
 
 def _relationships(arguments: argparse.Namespace) -> dict[str, pd.DataFrame] | None:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from mlmfast.by_size import lmm
+from mlmfast.cli.model import add_missing_values, fit_options
 from mlmfast.cli.progress import Progress
 from mlmfast.errors import DataError
 from mlmfast.mergeable.reduce import reduce
 from mlmfast.mergeable.reduction import Reduction, load_reduction
 from mlmfast.result import LMMResult
-from mlmfast.words import name_or_number
 
 _REDUCE = """\
 A reduction holds what the likelihood of the model needs of the rows, a few numbers a cluster. Sites
@@ -29,7 +29,7 @@ reduce by the same formula and levels and ship the files; the fit is that of all
 #: Options of a fit that are those of the rows, which a reduction has been made by.
 _OF_ROWS = ("weights", "offset", "residual", "residual_scale", "factor", "cov")
 #: Those of how rows are read.
-_OF_READING = ("sep", "decimal", "memory", "workers")
+_OF_READING = ("sep", "decimal", "memory", "workers", "na_values")
 
 
 def add_reductions(commands: Any) -> None:
@@ -51,6 +51,7 @@ def add_reductions(commands: Any) -> None:
     own.add_argument("--offset", metavar="COL", help="column added to X beta")
     own.add_argument("--na", choices=("drop", "raise"), default="drop", dest="na_action",
                      help="rows with missing values: drop them (default) or stop")  # fmt: skip
+    add_missing_values(own)
     own.add_argument("--levels", metavar="COL=A,B", nargs="+", action="extend", default=[],
                      help="levels of a factor, in their order, instead of those of the "
                           "data")  # fmt: skip
@@ -105,7 +106,11 @@ def _of_reduction(arguments: argparse.Namespace) -> LMMResult:
         raise DataError(
             f"--from takes a reduction, which has its {', '.join(given)} in it; leave them out"
         )
-    reading = [f"--{name}" for name in _OF_READING if getattr(arguments, name) is not None]
+    reading = [
+        f"--{name.replace('_', '-')}"
+        for name in _OF_READING
+        if getattr(arguments, name) is not None
+    ]
     if arguments.na_action != "drop":
         reading.append("--na")
     if reading:
@@ -113,9 +118,14 @@ def _of_reduction(arguments: argparse.Namespace) -> LMMResult:
             f"{', '.join(reading)} is for reading rows, and --from takes a reduction, which holds "
             "none; leave it out"
         )
+    if arguments.nobound:
+        raise DataError(
+            "--nobound is for fits of rows, and --from takes a reduction, whose variances are 0 or "
+            "more; give the data and the formula"
+        )
     with Progress() as progress:
         progress.phase("fitting")
-        return load_reduction(arguments.reduction).fit(arguments.method, **_ddf(arguments))
+        return load_reduction(arguments.reduction).fit(arguments.method, **fit_options(arguments))
 
 
 def _of_files(arguments: argparse.Namespace) -> LMMResult:
@@ -139,12 +149,9 @@ def _of_files(arguments: argparse.Namespace) -> LMMResult:
             na_action=arguments.na_action,
             memory=arguments.memory,
             executor=executor,
-            **_ddf(arguments),
+            na_values=arguments.na_values,
+            **fit_options(arguments),
         )
-
-
-def _ddf(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {} if arguments.ddf is None else {"ddf": name_or_number(arguments.ddf)}
 
 
 @contextmanager
@@ -172,6 +179,7 @@ def _reduce(arguments: argparse.Namespace) -> int:
             memory=arguments.memory,
             executor=executor,
             resume=arguments.resume,
+            na_values=arguments.na_values,
         )
     found.save(arguments.out)
     print(_told(found))

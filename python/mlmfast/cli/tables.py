@@ -96,7 +96,16 @@ def _run(arguments: argparse.Namespace, run: Callable[[Any, LMMResult, Any], Any
 def _refuse_model_options(arguments: argparse.Namespace) -> None:
     """Options that make a fit, beside one that is made."""
     unset: dict[str, Any] = {"method": "REML", "factor": [], "cov": [], "na_action": "drop"}
-    names = (*unset, "sep", "decimal", "weights", "offset", "residual", "residual_scale")
+    names = (
+        *unset,
+        "sep",
+        "decimal",
+        "weights",
+        "offset",
+        "residual",
+        "residual_scale",
+        "na_values",
+    )
     for name in names:
         if getattr(arguments, name) != unset.get(name):
             option = "--na" if name == "na_action" else f"--{name.replace('_', '-')}"

@@ -26,7 +26,7 @@ from mlmfast.fitted.record import FitRecord
 from mlmfast.reduction.engines.independence import connected, correlated_codes
 
 if TYPE_CHECKING:
-    from mlmfast.fitted.source import FitSource
+    from mlmfast.fitted.origin.source import FitSource
 
 #: Rows of a cluster per row of its compressed form from which compression pays.
 _WORTH_IT = 2

@@ -23,7 +23,7 @@ from mlmfast.reduction.engines.independence import are_nested
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
-    from mlmfast.fitted.source import FitSource
+    from mlmfast.fitted.origin.source import FitSource
 
 # Without a cluster: all rows, as long as the matrix is one that people look at.
 _MOST_ROWS = 5_000

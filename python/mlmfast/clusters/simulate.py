@@ -22,10 +22,11 @@ from mlmfast.errors import DataError
 from mlmfast.fitted.random_effects import fixed_part
 from mlmfast.fitted.record import FitRecord
 from mlmfast.reduction.engines.independence import independent_clusters
+from mlmfast.running.memory import check_memory
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
-    from mlmfast.fitted.source import FitSource
+    from mlmfast.fitted.origin.source import FitSource
 
 
 def simulate(fit: Fitted, n: int = 1, seed: Any = None) -> FloatArray:
@@ -66,6 +67,8 @@ def draw_responses(
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise DataError(f"n is {n!r}; the number of responses must be an integer >= 1")
     design = source.design
+    what = f"an array of {int(n):,} responses"
+    check_memory(8.0 * design.n_obs * int(n), what, "draw fewer at a time")
     mean = fixed_part(design, record)
     if design.offset is not None:
         mean = mean + design.offset

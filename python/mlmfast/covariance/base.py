@@ -295,6 +295,21 @@ class CovarianceStructure(ABC):
         By moments; exact for a member of the structure, and always inside the parameter space.
         """
 
+    def near_entries(self, entries: FloatArray, lift: float) -> tuple[FloatArray, BoolArray]:
+        """Parameters near free entries of which no covariance may be.
+
+        Parameters
+        ----------
+        entries : shape (n_fits, n_entries)
+        lift : what eigenvalues are lifted to, over the largest, and at least.
+
+        Returns
+        -------
+        Parameters, and where an eigenvalue was negative, (n_fits,).
+        """
+        values, vectors = eigen(symmetric_of(entries, self))
+        return self.theta(lifted(values, vectors, lift, lift)), np.asarray(values[:, 0] < 0)
+
     @property
     @abstractmethod
     def parameter_names(self) -> tuple[str, ...]:
@@ -392,6 +407,14 @@ def lifted(values: FloatArray, vectors: FloatArray, relative: float, absolute: f
     """`floor_eigenvalues` of matrices by their eigenvalues and eigenvectors."""
     floor = np.maximum(relative * values[..., -1:], absolute)
     return np.asarray((vectors * np.maximum(values, floor)[..., None, :]) @ vectors.mT)
+
+
+def symmetric_of(entries: FloatArray, structure: CovarianceStructure) -> FloatArray:
+    """Matrices from the free entries of a structure, shape (a, K, K)."""
+    matrix = np.zeros((len(entries), structure.size, structure.size))
+    for k, (a, b) in enumerate(structure.entries):
+        matrix[:, a, b] = matrix[:, b, a] = entries[:, k]
+    return matrix
 
 
 def has_few_parameters(structure: CovarianceStructure) -> bool:

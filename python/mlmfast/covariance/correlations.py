@@ -32,13 +32,13 @@ def correlations(covariance: FloatArray) -> FloatArray:
     >>> correlations(np.array([[4.0, 1.0], [1.0, 1.0]])).tolist()
     [[1.0, 0.5], [0.5, 1.0]]
     """
-    sd = roots(np.diag(covariance))
     with np.errstate(invalid="ignore", divide="ignore"):
-        correlation = covariance / np.outer(sd, sd)
+        sd = np.sqrt(covariance.diagonal())
+        correlation = covariance / (sd[:, None] * sd)
     # Rounding may leave 1 by an ulp or two.
-    clipped = np.clip(correlation, -1.0, 1.0)
-    np.fill_diagonal(clipped, np.where(sd > 0, 1.0, np.nan))
-    return np.asarray(clipped)
+    out = np.minimum(np.maximum(correlation, -1.0), 1.0)
+    out[np.diag_indices(len(sd))] = np.where(sd > 0, 1.0, np.nan)
+    return np.asarray(out)
 
 
 def covariance_root(covariance: FloatArray) -> FloatArray:

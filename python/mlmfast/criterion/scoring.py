@@ -8,17 +8,16 @@ import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.covariance import CovarianceStructure
-from mlmfast.covariance.base import lifted
+from mlmfast.covariance.base import lifted, symmetric_of
 from mlmfast.criterion.criterion import Criterion, without_rounding
 from mlmfast.eigen import eigen, is_small
 from mlmfast.newton.iteration import Derivatives, newton_raphson
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.running.interruptible import interruptible
 
-#: Scoring held within the covariances, and the eigenvalues from which it starts.
+#: Scoring held within the covariances, and the eigenvalues, over the largest, from which it starts.
 _INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
-INNER_R, INNER_A = 1e-6, 1e-6
+_LIFT = 1e-6
 #: The same for a step, which is tried only: its last digits are not worth their time.
 _STEP = NewtonOptions(tolerance=1e-2, max_iter=10)
 
@@ -57,6 +56,8 @@ class Scoring:
     def relative_to_within(self, theta: FloatArray, fits: IntArray) -> FloatArray:
         """theta relative to the residual variance within units."""
         factor = 1.0 / np.sqrt(self._within_variance(fits))[:, None]
+        if len(self.criterion.terms) == 1:
+            return self.criterion.terms[0].shared.scaled(theta, factor)
         parts = zip(self.criterion.terms, self.criterion.theta_slices, strict=True)
         return np.concatenate([t.shared.scaled(theta[:, s], factor) for t, s in parts], axis=1)
 
@@ -102,7 +103,7 @@ class Scoring:
     ) -> FloatArray:
         """theta of the covariances nearest to the entries ``target`` by ``expected``."""
         theta, outside = self.nearest(target)
-        rows = np.flatnonzero(outside)
+        rows = outside.nonzero()[0]
         if rows.size and (len(self.criterion.entries) > 1):
             model = _QuadraticModel(self.criterion, target[rows], expected[rows])
             theta[rows] = newton_raphson(model, theta[rows], options, _unbounded).theta
@@ -115,11 +116,14 @@ class Scoring:
         outside = np.zeros(len(target), dtype=np.bool_)
         stretches = zip(criterion.theta_slices, criterion.entry_slices, strict=True)
         for term, (s, e) in zip(criterion.terms, stretches, strict=True):
-            matrix = symmetric_of(target[:, e], term.shared)
-            values, vectors = eigen(matrix)
-            # Any covariance is a member of a structure that is not taken row by row.
-            outside |= (values[:, 0] < 0) | term.by_row
-            theta[:, s] = term.theta(lifted(values, vectors, INNER_R, INNER_A))
+            if not term.by_row:
+                # Any covariance is a member of such a structure.
+                theta[:, s], negative = term.shared.near_entries(target[:, e], _LIFT)
+                outside |= negative
+                continue
+            values, vectors = eigen(symmetric_of(target[:, e], term.shared))
+            theta[:, s] = term.theta(lifted(values, vectors, _LIFT, _LIFT))
+            outside[:] = True
         return theta, outside
 
     def _within_variance(self, fits: IntArray) -> FloatArray:
@@ -150,14 +154,6 @@ def solve_scoring(gradient: FloatArray, expected: FloatArray) -> FloatArray:
     inverse = np.where(values > 1e-9, 1.0 / np.maximum(values, 1e-9), 0.0)
     along = (vectors.mT @ (gradient / scale)[:, :, None])[..., 0]
     return np.asarray(-(vectors @ (along * inverse)[:, :, None])[..., 0] / scale)
-
-
-def symmetric_of(entries: FloatArray, structure: CovarianceStructure) -> FloatArray:
-    """Matrices from the free entries of a structure, shape (a, K, K)."""
-    matrix = np.zeros((len(entries), structure.size, structure.size))
-    for k, (a, b) in enumerate(structure.entries):
-        matrix[:, a, b] = matrix[:, b, a] = entries[:, k]
-    return matrix
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ LevelValues = NDArray[np.generic]
 # A table of this many entries per row is still cheaper than hashing the rows.
 _DIRECT_ADDRESS_RATIO = 4
 _DIRECT_ADDRESS_MINIMUM = 1 << 16
+#: Runs of equal values a row below which they are worth a look.
+_RUNS = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,8 @@ class Factor:
 
         A row whose level is unknown gets -1, like a missing one.
         """
+        if tuple(levels) == self.levels:
+            return self.codes, ()
         position = {level: code for code, level in enumerate(levels)}
         translation = np.array([position.get(level, -1) for level in self.levels], dtype=np.int32)
         unknown = tuple(level for level in self.levels if level not in position)
@@ -142,6 +146,13 @@ def code_integers(
     """Distinct integers in increasing order, and the position of each row's value among them."""
     if values.size == 0:
         return values, np.array([], dtype=np.int32)
+    another: BoolArray = values[1:] != values[:-1]
+    first = np.flatnonzero(another) + 1
+    if len(first) < _RUNS * values.size and (values[first] > values[first - 1]).all():
+        # Sorted rows, as files of clusters are: each value is one run.
+        first = np.append(0, first)
+        lengths = np.diff(first, append=values.size)
+        return values[first], np.repeat(np.arange(len(first), dtype=np.int32), lengths)
     lowest, highest = int(values.min()), int(values.max())
     n_slots = highest - lowest + 1
     if n_slots > max(_DIRECT_ADDRESS_RATIO * values.size, _DIRECT_ADDRESS_MINIMUM):

@@ -38,6 +38,7 @@ def read_table(
     factors: Sequence[str] = (),
     separator: str | None = None,
     decimal: str | None = None,
+    na_values: Sequence[str] = (),
 ) -> pd.DataFrame:
     r"""Read a table from a file, or text from standard input where the path is "-".
 
@@ -50,6 +51,8 @@ def read_table(
     separator, decimal
         Of a text: one character, "tab" or "space"; "." or ",". Told by the first lines where left
         out.
+    na_values
+        Fields of a text that are missing values too, such as "." as SAS writes them.
 
     Returns
     -------
@@ -71,7 +74,7 @@ def read_table(
     ['9', '10']
     """
     with _told_of(path):
-        frame = _read(path, factors, separator, decimal)
+        frame = _read(path, factors, separator, decimal, na_values)
     for name in factors:
         if name not in frame.columns:
             known = ", ".join(map(str, frame.columns))
@@ -91,12 +94,16 @@ def _told_of(path: str) -> Iterator[None]:
 
 
 def _read(
-    path: str, factors: Sequence[str], separator: str | None, decimal: str | None
+    path: str,
+    factors: Sequence[str],
+    separator: str | None,
+    decimal: str | None,
+    na_values: Sequence[str],
 ) -> pd.DataFrame:
     if path == "-":
         given = sys.stdin.buffer.read()
         beginning = given[:_BEGINNING].decode("utf-8-sig", errors="ignore")
-        return _read_text(given, text_form(beginning, ",", separator, decimal), factors)
+        return _read_text(given, text_form(beginning, ",", separator, decimal), factors, na_values)
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     if suffixes[-1:] == [".parquet"]:
         return _read_parquet(path)
@@ -111,7 +118,7 @@ def _read(
     form = text_form(
         _beginning(path, suffixes[-1:] == [".gz"]), _SEPARATORS[kind], separator, decimal
     )
-    return _read_text(path, form, factors)
+    return _read_text(path, form, factors, na_values)
 
 
 def _beginning(path: str, is_packed: bool) -> str:
@@ -123,7 +130,9 @@ def _beginning(path: str, is_packed: bool) -> str:
     return found.decode("utf-8-sig", errors="ignore")
 
 
-def _read_text(source: str | bytes, form: TextForm, factors: Sequence[str]) -> pd.DataFrame:
+def _read_text(
+    source: str | bytes, form: TextForm, factors: Sequence[str], na_values: Sequence[str]
+) -> pd.DataFrame:
     """Read text from a path, or text that is already at hand."""
 
     def stream() -> str | io.BytesIO:
@@ -131,10 +140,11 @@ def _read_text(source: str | bytes, form: TextForm, factors: Sequence[str]) -> p
 
     _check_header(stream(), form)
     with _strictly():
-        table: pd.DataFrame = pd.read_csv(stream(), **_options(form, factors))
+        table: pd.DataFrame = pd.read_csv(stream(), **_options(form, factors, na_values))
         rounded = _perhaps_rounded(table)
         if rounded:
-            exact = pd.read_csv(stream(), **_options(form), **_EXACT, usecols=rounded)
+            options = _options(form, na_values=na_values)
+            exact = pd.read_csv(stream(), **options, **_EXACT, usecols=rounded)
             for name in _whole_numbers(exact):
                 table[name] = exact[name]
     return table
@@ -169,7 +179,9 @@ def _strictly() -> Iterator[None]:
         yield
 
 
-def _options(form: TextForm, factors: Sequence[str] = ()) -> dict[str, Any]:
+def _options(
+    form: TextForm, factors: Sequence[str] = (), na_values: Sequence[str] = ()
+) -> dict[str, Any]:
     """How pandas reads a text."""
     return {
         "sep": form.separator,
@@ -177,7 +189,7 @@ def _options(form: TextForm, factors: Sequence[str] = ()) -> dict[str, Any]:
         "index_col": False,
         "dtype": dict.fromkeys(factors, str),
         "keep_default_na": False,
-        "na_values": ["", "NA"],
+        "na_values": ["", "NA", *na_values],
         "encoding": "utf-8-sig",
         # In pieces, a column could come out with numbers and text mixed.
         "low_memory": False,
@@ -227,16 +239,18 @@ _WHOLE = 64_000_000
 _LOOKED_AT = 1_000
 
 
-def text_columns(path: str) -> list[tuple[str, str]]:
+def text_columns(path: str, na_values: Sequence[str] = ()) -> list[tuple[str, str]]:
     """Names and types of the columns of a text file, by its first rows."""
     with _told_of(path):
         form = _form_of(path)
         _check_header(path, form)
-        head = pd.read_csv(path, **_options(form), nrows=_LOOKED_AT)
+        head = pd.read_csv(path, **_options(form, na_values=na_values), nrows=_LOOKED_AT)
     return [(str(name), str(dtype)) for name, dtype in head.dtypes.items()]
 
 
-def read_text_in_pieces(path: str, columns: Sequence[str], rows: int) -> Iterator[pd.DataFrame]:
+def read_text_in_pieces(
+    path: str, columns: Sequence[str], rows: int, na_values: Sequence[str] = ()
+) -> Iterator[pd.DataFrame]:
     """Rows of a text file, some at a time; those of a small one all together.
 
     Fields are read as `read_table` reads them. In pieces, a column's type is that of the piece.
@@ -248,10 +262,11 @@ def read_text_in_pieces(path: str, columns: Sequence[str], rows: int) -> Iterato
     """
     chosen = list(columns)
     if os.path.getsize(path) <= (_WHOLE // 8 if path.endswith(".gz") else _WHOLE):
-        yield read_table(path)[chosen]
+        yield read_table(path, na_values=na_values)[chosen]
         return
     first, seen = 0, set[str]()
-    with _told_of(path), pd.read_csv(path, **_options(_form_of(path)), chunksize=rows) as pieces:
+    options = _options(_form_of(path), na_values=na_values)
+    with _told_of(path), pd.read_csv(path, **options, chunksize=rows) as pieces:
         while True:
             with _strictly():
                 piece = next(pieces, None)
@@ -260,16 +275,18 @@ def read_text_in_pieces(path: str, columns: Sequence[str], rows: int) -> Iterato
             piece = piece[chosen]
             new = [name for name in _perhaps_rounded(piece) if name not in seen]
             if new:
-                _check_not_rounded(path, new, first, len(piece))
+                _check_not_rounded(path, new, first, len(piece), options)
                 seen |= set(new)
             first += len(piece)
             yield piece
 
 
-def _check_not_rounded(path: str, names: Sequence[str], first: int, n: int) -> None:
+def _check_not_rounded(
+    path: str, names: Sequence[str], first: int, n: int, options: dict[str, Any]
+) -> None:
     exact = pd.read_csv(
         path,
-        **_options(_form_of(path)),
+        **options,
         **_EXACT,
         usecols=list(names),
         skiprows=range(1, first + 1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.errors import DataError
 
 
@@ -14,8 +14,21 @@ def _sum_of_squares(values: FloatArray) -> float:
         return float(np.dot(values, values))
 
 
-def check_finite(name: str, values: FloatArray) -> None:
+def row_of_table(position: int, used: BoolArray | None) -> int:
+    """The row of the user's table, counted from 0, that is one of those used.
+
+    Examples
+    --------
+    >>> row_of_table(1, np.array([True, False, True])), row_of_table(1, None)
+    (2, 1)
+    """
+    return int(position if used is None else np.flatnonzero(used)[position])
+
+
+def check_finite(name: str, values: FloatArray, used: BoolArray | None = None) -> None:
     """Refuse infinite values; missing ones (NaN) are not looked at.
+
+    ``used`` says which rows of the user's table the values are of; None for all.
 
     Examples
     --------
@@ -26,7 +39,7 @@ def check_finite(name: str, values: FloatArray) -> None:
         return
     infinite = np.isinf(values)
     if infinite.any():
-        row = int(np.argmax(infinite))
+        row = row_of_table(int(np.argmax(infinite)), used)
         count = int(np.count_nonzero(infinite))
         raise DataError(
             f"{name!r} has {count} infinite value{'s' if count > 1 else ''} (first in row {row}); "
@@ -34,13 +47,15 @@ def check_finite(name: str, values: FloatArray) -> None:
         )
 
 
-def check_weights(values: FloatArray | None, name: str = "weights") -> FloatArray | None:
+def check_weights(
+    values: FloatArray | None, name: str = "weights", used: BoolArray | None = None
+) -> FloatArray | None:
     """Refuse weights that are missing, infinite, zero or negative."""
     if values is None:
         return None
     if np.isnan(values).any():
         raise DataError(f"{name} has missing values; give every row a positive weight")
-    check_finite(name, values)
+    check_finite(name, values, used)
     if values.min() <= 0:
         raise DataError(
             f"weights must be positive, the smallest of {name} is {values.min():g}; drop rows that "

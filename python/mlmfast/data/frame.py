@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mlmfast.arrays import BoolArray, FloatArray
-from mlmfast.data.columns import Columns, check_distinct
+from mlmfast.data.columns import Columns, check_distinct, integers_of
 from mlmfast.data.columns.elapsed import Elapsed
 from mlmfast.data.columns.pandas_columns import PandasColumns, index_of
 from mlmfast.data.columns.read_columns import ReadColumns
@@ -136,6 +137,18 @@ class Frame:
             self._factor[name] = full if self._rows is None else full.take(self._rows)
         return self._factor[name]
 
+    def integers(self, name: str) -> NDArray[np.integer] | None:
+        """Return the values where the column is known to hold an integer in every row, else None.
+
+        Examples
+        --------
+        >>> frame = Frame.from_native({"g": [3, 1], "x": [0.5, 1.0]})
+        >>> frame.integers("g"), frame.integers("x")
+        (array([3, 1]), None)
+        """
+        full = integers_of(self._source.columns, self._require(name))
+        return full if full is None or self._rows is None else full[self._rows]
+
     def logical(self, name: str) -> FloatArray | None:
         """Return a column of logicals as 0, 1 and NaN where missing; None for any other column.
 
@@ -170,6 +183,8 @@ class Frame:
         if self._source.columns.kind(name) != "number":
             factor = self.factor(name)
             return factor.codes < 0 if factor.has_missing() else None
+        if name not in self._numeric and integers_of(self._source.columns, name) is not None:
+            return None
         values = self.numeric(name)
         # The mean is NaN if any value is.
         if not values.size or math.isfinite(self.statistics.of([values])[0].mean):

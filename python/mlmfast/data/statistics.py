@@ -112,12 +112,18 @@ class KnownStatistics:
 
     def of(self, columns: Sequence[FloatArray]) -> list[Statistics]:
         """Statistics of columns of equal length."""
-        new = {id(column): column for column in columns if id(column) not in self._found}
+        found = self._found
+        new = {id(column): column for column in columns if id(column) not in found}
         if new:
-            found = column_statistics(list(new.values()))
-            pairs = zip(new.values(), found, strict=True)
-            self._found.update(zip(new, pairs, strict=True))
-        return [self._found[id(column)][1] for column in columns]
+            looked_at = column_statistics(list(new.values()))
+            for key, column, statistics in zip(new, new.values(), looked_at, strict=True):
+                found[key] = column, statistics
+        return [found[id(column)][1] for column in columns]
+
+    def is_known_finite(self, column: FloatArray) -> bool:
+        """Whether a column was looked at, and has no value that is missing or infinite."""
+        found = self._found.get(id(column))
+        return found is not None and found[1].is_finite
 
     def among(self, columns: Iterable[FloatArray | None]) -> KnownStatistics:
         """What is known of some columns, without the others, which it would keep in memory."""

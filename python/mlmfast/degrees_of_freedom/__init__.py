@@ -90,6 +90,7 @@ __all__ = [
     "TestBasis",
     "basis_of",
     "ddf_text",
+    "ddf_words",
     "known_name",
     "method_of",
     "no_rows",
@@ -120,13 +121,13 @@ def method_of(ddf: Ddf) -> DegreesOfFreedom:
     >>> method_of({"arm": 12, None: "KR"}).label
     'given by term, else Kenward-Roger'
     """
-    if isinstance(ddf, Mapping):
-        return by_term({name: _one_of(value) for name, value in ddf.items()})
     if isinstance(ddf, str) and ddf.startswith("{"):
         return _read_by_term(ddf)
     name = known_name(ddf)
     if name is not None:
         return METHODS[name]()
+    if isinstance(ddf, Mapping):
+        return by_term({name: _one_of(value) for name, value in ddf.items()})
     if isinstance(ddf, Real) and not isinstance(ddf, bool):
         return GivenNumber(float(ddf))
     number = _number(ddf)
@@ -181,11 +182,28 @@ def ddf_text(ddf: Ddf) -> str:
     >>> ddf_text("KR"), ddf_text(12)
     ('kenward-roger', '12')
     """
-    if isinstance(ddf, Mapping):
+    name = known_name(ddf)
+    if name is None and isinstance(ddf, Mapping):
         found = method_of(ddf)
         assert isinstance(found, GivenByTerm), "a dict"
         return found.key
-    return known_name(ddf) or str(ddf)
+    return name or str(ddf)
+
+
+def ddf_words(ddf: Ddf) -> str:
+    """A value of ``ddf=`` as a sentence says it.
+
+    Examples
+    --------
+    >>> ddf_words("KR"), ddf_words({"arm": 12, None: "kr"})
+    ('kenward-roger', '12 for arm, else kenward-roger')
+    """
+    method = method_of(ddf)
+    if not isinstance(method, GivenByTerm):
+        return ddf_text(ddf)
+    numbers = (f"{v:g}" if isinstance(v, float) else v for _, v in method.given)
+    named = [f"{v} for {name}" for v, (name, _) in zip(numbers, method.given, strict=True)]
+    return f"{', '.join(named)}, else {method.other}"
 
 
 def _letters(name: str) -> str:
@@ -251,7 +269,8 @@ def basis_of(rows: FittedRows | None, record: FitRecord, ddf: str) -> TestBasis:
     if not isinstance(method, ByCounts):
         raise ModelError(
             f"tests with ddf={ddf!r} need the rows of the data, and a loaded fit holds none; it "
-            f"has what ddf={record.ddf!r} needs, the method it was fitted with"
+            f"has what ddf={record.ddf!r} needs, the method it was fitted with, and what methods "
+            "need that were used before it was saved, by fit.contrast(..., ddf=) or the like"
         )
     degrees = np.full(record.rank, method.of_counts(record.n_obs, record.rank))
     return TestBasis(ddf, record.vcov, record.vcov, by_coefficient=degrees)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.degrees_of_freedom.base import DegreesOfFreedom, TestBasis
 from mlmfast.degrees_of_freedom.between_within import refuse_none, subjects, varies
 from mlmfast.degrees_of_freedom.containment import rank_by_cluster
@@ -146,12 +146,11 @@ def _contributions(
     ranks: dict[frozenset[_Factors], float] = {}
 
     def rank(of: frozenset[_Factors]) -> float:
-        if of not in ranks:
-            columns: list[FloatArray | None] = [None]
-            for own in sorted(of, key=sorted):
-                columns += _cells(frame, own)
-            ranks[of] = float(rank_by_cluster(codes, n_levels, x, columns))
-        return ranks[of]
+        # Combinations of more factors span those of fewer.
+        largest = frozenset(own for own in of if not any(own < other for other in of))
+        if largest not in ranks:
+            ranks[largest] = float(_rank_beside(frame, codes, n_levels, x, largest))
+        return ranks[largest]
 
     out = {}
     for own in sets:
@@ -164,11 +163,31 @@ def _contributions(
     return out
 
 
-def _cells(frame: ModelFrame, names: _Factors) -> list[FloatArray]:
-    """Indicators of the combinations of some factors that occur."""
+def _rank_beside(
+    frame: ModelFrame,
+    codes: CodeArray,
+    n_levels: int,
+    x: FloatArray,
+    sets: frozenset[_Factors],
+) -> int:
+    """Rank of [X Z], Z the indicators of subjects by the combinations of each set of factors."""
+    if len(sets) <= 1:
+        # Z's columns are those of one factor.
+        cells, n_cells = _cells(frame, frozenset().union(*sets))
+        both, own = np.unique(codes.astype(np.int64) * n_cells + cells, return_inverse=True)
+        return rank_by_cluster(own.astype(np.int32), len(both), x, [None])
+    columns: list[FloatArray | None] = [None]
+    for own_set in sorted(sets, key=sorted):
+        cells, n_cells = _cells(frame, own_set)
+        columns += [(cells == k).astype(np.float64) for k in range(n_cells)]
+    return rank_by_cluster(codes, n_levels, x, columns)
+
+
+def _cells(frame: ModelFrame, names: _Factors) -> tuple[IntArray, int]:
+    """Combination of some factors that each row has, and how many occur."""
     combined = np.zeros(frame.frame.n_rows, dtype=np.int64)
     for name in sorted(names):
         own = _codes(frame, name)
         combined = combined * (int(own.max()) + 1) + own
     found, place = np.unique(combined, return_inverse=True)
-    return [(place == k).astype(np.float64) for k in range(len(found))]
+    return place.astype(np.intp), len(found)

@@ -18,7 +18,7 @@ from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.running.cached import cached_property
 
 if TYPE_CHECKING:
-    from mlmfast.fitted.moments import MomentEstimates
+    from mlmfast.fitted.origin.moments import MomentEstimates
     from mlmfast.fitting.parms.held_parameters import HeldParameters
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mlmfast.arrays import BoolArray
 from mlmfast.data.finite import check_finite
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
@@ -58,17 +59,20 @@ def _has_equal_variances(design: Design) -> bool:
     return design.residual is None and (weights is None or bool((weights == weights[0]).all()))
 
 
-def check_columns(design: Design) -> None:
-    """Refuse infinite values anywhere, and slopes on a constant."""
+def check_columns(design: Design, used: BoolArray | None = None) -> None:
+    """Refuse infinite values anywhere, and slopes on a constant.
+
+    ``used`` says which rows of the user's table they are; None for all.
+    """
     named = [(name, c) for name, c in zip(design.x_names, design.x, strict=True) if c is not None]
     for (name, column), s in zip(named, design.statistics.of([c for _, c in named]), strict=True):
         if not s.is_finite:
-            check_finite(name, column)
+            check_finite(name, column, used)
     for term in design.random:
         own = [(m, c) for m, c in zip(term.names, term.columns, strict=True) if c is not None]
         for (name, column), s in zip(own, design.statistics.of([c for _, c in own]), strict=True):
             if not s.is_finite:
-                check_finite(name, column)
+                check_finite(name, column, used)
             if s.smallest == s.largest:
                 raise ModelError(
                     f"in the random-effects term {term.text} the column {name!r} is constant "

@@ -38,6 +38,9 @@ class Condensed:
         independent.
     parts
         Fingerprints of the parts that were read.
+    unweighted : shapes (k, p) and (k,)
+        Of rows with weights, rows of X that have the sums of all of them without their weights,
+        and how many each stands for; None where that is not known.
     """
 
     n_obs: int
@@ -46,6 +49,7 @@ class Condensed:
     columns: tuple[tuple[FloatArray, Shifted], ...]
     counts: NDArray[np.int64] | None = None
     parts: tuple[str, ...] = ()
+    unweighted: tuple[FloatArray, FloatArray] | None = None
 
     @cached_property
     def _by_column(self) -> dict[int, Shifted]:

@@ -12,7 +12,6 @@ from mlmfast.data.columns.labelled_rows import in_order_of
 from mlmfast.data.frame import Frame
 from mlmfast.design.residual.scale import ScaleFormula
 from mlmfast.errors import DataError
-from mlmfast.formula.functions import variables_of
 from mlmfast.formula.mixed_formula import MixedFormula
 from mlmfast.formula.residual_formula import ResidualFormula
 
@@ -26,22 +25,9 @@ def variables_used(
     arguments: Iterable[ColumnOrArray],
 ) -> list[str]:
     """Columns of the data that a model reads; ``arguments`` may name some."""
-    names = _variables(parsed) + ([] if within is None else list(within.variables))
+    names = list(parsed.variables) + ([] if within is None else list(within.variables))
     names += [] if scale is None else list(scale.variables)
     return names + [column for column in arguments if isinstance(column, str)]
-
-
-def _variables(parsed: MixedFormula) -> list[str]:
-    names: dict[str, None] = {}
-    expressions = [parsed.response, parsed.fixed, *parsed.offsets]
-    expressions += [term.expression for term in parsed.random]
-    for expression in expressions:
-        names.update(dict.fromkeys(variables_of(expression)))
-    for term in parsed.random:
-        names.update(dict.fromkeys(term.group))
-        if term.by is not None:
-            names[term.by] = None
-    return list(names)
 
 
 def input_column(column: ColumnOrArray, role: str, frame: Frame) -> str | FloatArray | None:

@@ -197,7 +197,9 @@ def _read(
             _effects(term, position, matrix, frame)
             for term, position, matrix in zip(parsed.random, positions, random, strict=True)
         ),
-        weights=check_weights(rows_of(weights, frame, used), label_of(weights, "weights")),
+        weights=check_weights(
+            rows_of(weights, frame, used), label_of(weights, "weights"), frame.rows_used
+        ),
         offset=_offset(
             parsed.offsets, rows_of(offset, frame, used), label_of(offset, "offset"), frame
         ),
@@ -207,7 +209,7 @@ def _read(
         absorbed=absorbed_factor(fixed),
         statistics=frame.statistics,
     )
-    check_columns(design)
+    check_columns(design, frame.rows_used)
     check_identified(design)
     if residuals is None and design.weights is None:
         for term, position, matrix in zip(parsed.random, positions, random, strict=True):
@@ -240,7 +242,7 @@ def _response(expression: str, frame: Frame) -> FloatArray:
         )
     y = evaluate_numeric(expression, frame, "the response")
     if not frame.statistics.of([y])[0].is_finite:
-        check_finite(expression, y)
+        check_finite(expression, y, frame.rows_used)
     return y
 
 
@@ -303,9 +305,9 @@ def _offset(
 ) -> FloatArray | None:
     total = argument
     if total is not None:
-        check_finite(name, total)
+        check_finite(name, total, frame.rows_used)
     for expression in expressions:
         values = evaluate_numeric(expression, frame, "the offset")
-        check_finite(expression, values)
+        check_finite(expression, values, frame.rows_used)
         total = values if total is None else total + values
     return total

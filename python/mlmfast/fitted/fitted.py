@@ -14,12 +14,13 @@ from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
 from mlmfast.design.factors.frame_by_group import FrameByGroup
 from mlmfast.distributions import two_sided
 from mlmfast.errors import ModelError
-from mlmfast.fitted.certificate import Certificate
-from mlmfast.fitted.monte_carlo import MonteCarloError
+from mlmfast.fitted.certificates.certificate import Certificate
+from mlmfast.fitted.certificates.monte_carlo import MonteCarloError
+from mlmfast.fitted.marginal_slopes import MarginalSlopes
+from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitted.random_effects import ByLevel, ConditionalEffects, conditional_effects
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.row_facts import RowFacts
-from mlmfast.fitted.source import FitSource
 from mlmfast.handed_out import copy_of, handed_out
 from mlmfast.information.undetermined_effects import depend, known_entries
 from mlmfast.running.cached import cached_property
@@ -114,6 +115,7 @@ class Fitted:
         self._timings: dict[str, float] = dict(timings or {})
         #: What a loaded fit knows of rows that it does not hold.
         self._row_facts: RowFacts | None = None
+        self._marginal_slopes: MarginalSlopes | None = None
         self._shares: dict[str, dict[str, tuple[float, float]]] = {}
         self._held: dict[str, float] = {}
         if effects is not None:

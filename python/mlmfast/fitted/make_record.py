@@ -12,14 +12,14 @@ from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.fitted.absorbed.estimates import absorbed_record
-from mlmfast.fitted.boundary_messages import (
+from mlmfast.fitted.certificates.boundary_messages import (
     name_boundary,
     name_negative,
     name_residual_boundary,
 )
-from mlmfast.fitted.certificate import Certificate
+from mlmfast.fitted.certificates.certificate import Certificate
+from mlmfast.fitted.certificates.monte_carlo import monte_carlo_error
 from mlmfast.fitted.estimates import Estimates
-from mlmfast.fitted.monte_carlo import monte_carlo_error
 from mlmfast.fitted.record import FitRecord, GroupRecord, TermRecord
 from mlmfast.fitted.residual.record import residual_record, scale_record
 from mlmfast.fitted.residual.untold import with_untold_visits

@@ -14,8 +14,8 @@ from mlmfast.design.factors.grouping import ALL_ROWS, EVERY_ROW
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
 from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.record import AbsorbedRecord
-from mlmfast.fitted.certificate import Certificate
-from mlmfast.fitted.monte_carlo import MonteCarloError
+from mlmfast.fitted.certificates.certificate import Certificate
+from mlmfast.fitted.certificates.monte_carlo import MonteCarloError
 from mlmfast.fitting.undetermined.record import UndeterminedRecord
 from mlmfast.handed_out import freeze
 from mlmfast.reduction.engines.description import is_crossed, is_dense

@@ -90,7 +90,7 @@ def set_zeros(criterion: Criterion, newton: NewtonResult, fits: IntArray) -> Set
     """Make small eigenvalues of G exactly 0 where that costs nothing."""
     theta = newton.theta.copy()
     rounded, singular = rounded_to_boundary(criterion, theta)
-    try_rows = np.flatnonzero((rounded != theta).any(axis=1) | singular.any(axis=1))
+    try_rows = ((rounded != theta).any(axis=1) | singular.any(axis=1)).nonzero()[0]
     if try_rows.size == 0:
         return Settled(theta, singular, newton)
     tried = np.zeros(len(theta), dtype=np.intp)

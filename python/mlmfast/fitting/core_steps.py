@@ -77,7 +77,9 @@ class CoreSteps:
         theta, way = numbers[:, :t].copy(), numbers[:, t : 2 * t]
         at = 3 * t + 3
         n_steps, n_evaluations, run = numbers[:, at : at + 3].astype(np.intp).T
-        tails.follow(fits, way, run, n_steps)
+        left = (stand == LEFT).nonzero()[0]
+        if left.size:
+            tails.follow(fits[left], way[left], run[left], n_steps[left])
         return Went(
             theta,
             way,
@@ -88,7 +90,7 @@ class CoreSteps:
             n_steps,
             n_evaluations,
             stand,
-            self._state(theta, numbers[:, at + 4 :], np.flatnonzero(stand == LEFT), t),
+            self._state(theta, numbers[:, at + 4 :], left, t),
         )
 
     def _state(self, theta: FloatArray, numbers: FloatArray, rows: IntArray, t: int) -> Derivatives:

@@ -7,11 +7,12 @@ from functools import lru_cache
 
 from mlmfast.errors import FormulaError
 from mlmfast.formula.deparse import deparse, quote_name
-from mlmfast.formula.functions import check_functions, is_function
+from mlmfast.formula.functions import check_functions, is_function, variables_of
 from mlmfast.formula.memberships import MEMBERS, read_members
 from mlmfast.formula.smooth_terms import SmoothTerm, check_no_smooth, smooths_of
 from mlmfast.formula.syntax import Binary, Call, Name, Node, Number, Paren, Unary, parse, summands
 from mlmfast.formula.terms import term_list
+from mlmfast.running.cached import cached_property
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,22 @@ class MixedFormula:
     offsets: tuple[str, ...]
     text: str
     smooths: tuple[SmoothTerm, ...] = ()
+
+    @cached_property
+    def variables(self) -> tuple[str, ...]:
+        """Columns of the data, in the order in which they are met.
+
+        Examples
+        --------
+        >>> parse_formula("log(y) ~ x:f + (t | site/plot)").variables
+        ('y', 'x', 'f', 't', 'site', 'plot')
+        """
+        fixed_part = (self.response, self.fixed, *self.offsets)
+        expressions = (*fixed_part, *(term.expression for term in self.random))
+        names = [name for expression in expressions for name in variables_of(expression)]
+        for term in self.random:
+            names += term.group if term.by is None else (*term.group, term.by)
+        return tuple(dict.fromkeys(names))
 
 
 def parse_formula(text: str) -> MixedFormula:

@@ -271,7 +271,7 @@ def core_derivatives(
             "the information of the covariance parameters is not formed by the iterative engine; "
             "use ddf='asymptotic', or fit with options={'engine': 'crossed'} if memory allows"
         )
-    parts = model.core.likelihood_derivatives(g, [fit], entries, criterion.reml)
+    parts = model.likelihood_derivatives(g, fit, entries, criterion.reml)
     return tuple(part[0] for part in parts)
 
 
@@ -295,6 +295,20 @@ def invert_information(matrix: FloatArray) -> tuple[FloatArray, int]:
     kept = values > _UNIDENTIFIED
     root = scale[:, None] * vectors[:, kept] / np.sqrt(values[kept])
     return root @ root.T, int((~kept).sum())
+
+
+def covariance_root(covariance: FloatArray) -> FloatArray:
+    """R with R R' the covariance of the parameters, which may be singular.
+
+    Examples
+    --------
+    >>> covariance_root(np.array([[4.0, 0.0], [0.0, 0.0]])).tolist()
+    [[0.0, 2.0], [0.0, 0.0]]
+    """
+    scale = np.sqrt(np.diag(covariance))
+    scale = np.where(scale > 0.0, scale, 1.0)
+    values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
+    return np.asarray(scale[:, None] * vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
 def _bordered(matrix: FloatArray, border: FloatArray, corner: float) -> FloatArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.batch.merge import Layout, failed, merged
 from mlmfast.batch.rows import OwnRows
 from mlmfast.batch.tests import with_ddf
-from mlmfast.degrees_of_freedom import method_of
+from mlmfast.degrees_of_freedom import Ddf, method_of
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.errors import (
     DataError,
@@ -29,6 +29,7 @@ from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.make_record import make_record
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitting.fit import fit_covariance
+from mlmfast.handed_out import changed
 from mlmfast.many_data_sets.contrast_meaning import different_contrasts
 from mlmfast.many_data_sets.data_sets import Frames, Levels, Stacked, response_matrix
 from mlmfast.many_data_sets.several import Several, fit_responses, fit_several
@@ -53,7 +54,7 @@ def fit_each(
     by: str | Sequence[str] | None = None,
     method: str = BY_DEFAULT,
     residual: str | None = None,
-    ddf: str | float = "satterthwaite",
+    ddf: Ddf = "satterthwaite",
     options: NewtonOptions | Mapping[str, Any] | None = None,
     *,
     y: Any = None,
@@ -187,7 +188,7 @@ class _Settings:
     """How each fit is made."""
 
     method: str
-    ddf: str | float
+    ddf: Ddf
     options: NewtonOptions | Mapping[str, Any] | None
     progress: bool | None
     engine: Engine = field(init=False)
@@ -303,7 +304,7 @@ def _fit_one(
     )
     if model._frame is not None:
         found.specs[position] = model._frame.fixed
-    batch = replace(batch, _rows=rows)
+    batch = changed(batch, _rows=rows)
     if method_of(settings.ddf).eager:
         # Whether it applies is known of the rows alone.
         method_of(settings.ddf).basis(one)
@@ -317,7 +318,7 @@ def _as_recorded(batch: FitBatch, record: FitRecord) -> FitBatch:
     """A batch of one fit, judged as the single fit is: by the parameters at an end too."""
     converged, singular = np.array([record.converged]), np.array([record.singular])
     status = status_of(converged, singular)
-    return replace(batch, converged=converged, singular=singular, status=status)
+    return changed(batch, converged=converged, singular=singular, status=status)
 
 
 def _joined(data: Levels | Frames | Stacked, settings: _Settings, found: _Collected) -> FitBatch:
@@ -325,7 +326,7 @@ def _joined(data: Levels | Frames | Stacked, settings: _Settings, found: _Collec
     lost = [failed(layout, 1, settings.method, str(error)) for error in found.problems.values()]
     places = np.array([*found.positions, *found.problems], dtype=np.intp)
     batch = merged([*found.batches, *lost], np.argsort(places), layout)
-    batch = replace(
+    batch = changed(
         batch.named(data.labels), by=data.by, _options=settings.options, _make=result_of
     )
     return with_ddf(batch, settings.ddf)

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlmfast.arrays import CodeArray
+from mlmfast.data.factor import code_integers
 from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError
 from mlmfast.formula.residual_formula import ResidualFormula
+from mlmfast.mergeable.coding.factor_columns import FactorColumns, factor_columns
 from mlmfast.mergeable.coding.levels import check_levels, to_json
 from mlmfast.mergeable.coding.part_rows import (
     CodedRows,
@@ -25,6 +27,7 @@ from mlmfast.mergeable.coding.part_rows import (
 from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.condensed.keys import key_values
 from mlmfast.mergeable.condensed.rows import CondensedRows, condense, merge_rows
+from mlmfast.mergeable.condensed.subject_rows import SubjectRows
 from mlmfast.mergeable.condensed.units import (
     CondensedUnits,
     close,
@@ -56,6 +59,9 @@ class Content:
         By the fingerprint of each part that had rows, its name.
     units
         Subjects that stand for those read, where residuals have a covariance.
+    unweighted
+        Of rows with weights, few that have the sums of all of them without their weights, by which
+        tests of terms go; None where rows have none, or some were withheld.
     """
 
     plan: Plan
@@ -67,6 +73,7 @@ class Content:
     facts: Facts
     parts: Mapping[str, str]
     units: CondensedUnits | None = None
+    unweighted: CondensedRows | None = None
 
     @property
     def nbytes(self) -> int:
@@ -98,26 +105,40 @@ def reduce_part(
     if rows.frame is None:
         return replace(nothing(plan), n_dropped=rows.n_dropped)
     check_levels(plan.levels, rows.frame, assumed)
-    coded = code_rows(plan, rows)
-    facts = facts_of_part(plan, rows.frame, coded.offset_mean)
+    by_levels = factor_columns(plan)
+    coded = code_rows(plan, rows, frozenset() if by_levels is None else by_levels.terms)
+    facts = facts_of_part(plan, coded.frame, coded.offset_mean)
     empty = replace(nothing(plan), n_obs=rows.frame.n_rows, n_dropped=rows.n_dropped, facts=facts)
     if plan.within is not None:
         with told_of(part.name):
-            units = _units(plan, plan.within, rows.frame, coded)
+            units = _units(plan, plan.within, coded, by_levels)
         mark = _mark(part.name, part.first_row, *_arrays_of_units(units))
         return replace(empty, units=units, parts={mark: part.name})
     keys = {name: _key(rows.frame, name) for name in plan.grouping}
-    condensed = condense(keys, coded.columns, plan.origin, coded.weights)
+    condensed = condense(keys, coded.whole, plan.origin, coded.weights)
     mark = fingerprint(condensed, part.name, part.first_row)
-    return replace(empty, rows=condensed, log_weights=_log_weights(coded), parts={mark: part.name})
+    own = replace(empty, rows=condensed, parts={mark: part.name})
+    if coded.weights is None:
+        return own
+    unweighted = condense({}, coded.whole, plan.origin, None)
+    return replace(own, log_weights=float(np.log(coded.weights).sum()), unweighted=unweighted)
 
 
 def _key(frame: Frame, name: str) -> tuple[CodeArray, NDArray[Any]]:
+    """Codes of a grouping column, each met, and the keys that they stand for."""
+    integers = frame.integers(name)
+    if integers is not None and (integers.dtype.kind == "i" or integers.dtype.itemsize < 8):
+        # Labels of a million clusters in every part would take longer than all the rest.
+        distinct, codes = code_integers(integers)
+        return codes, distinct.astype(np.int64)
     factor = frame.factor(name)
     return factor.codes, key_values(factor)
 
 
-def _units(plan: Plan, within: ResidualFormula, frame: Frame, coded: CodedRows) -> CondensedUnits:
+def _units(
+    plan: Plan, within: ResidualFormula, coded: CodedRows, by_levels: FactorColumns | None
+) -> CondensedUnits:
+    frame = coded.frame
     positions: CodeArray = np.zeros(frame.n_rows, dtype=np.int32)
     for name in within.coordinates:
         levels = plan.levels[name].labels
@@ -126,7 +147,12 @@ def _units(plan: Plan, within: ResidualFormula, frame: Frame, coded: CodedRows) 
     if within.arm is not None:
         arms = _codes(plan, frame, within.arm)
     subjects = {name: _key(frame, name) for name in within.subject}
-    return condense_units(subjects, arms, positions, coded.columns, plan.origin)
+    table = None
+    if by_levels is not None:
+        codes = [_codes(plan, frame, name) for name in by_levels.names]
+        table = by_levels.cells(codes), by_levels.values
+    rows = SubjectRows(subjects, arms, positions, coded.columns, plan.origin, table)
+    return condense_units(rows)
 
 
 def _codes(plan: Plan, frame: Frame, name: str) -> CodeArray:
@@ -146,10 +172,6 @@ def _arrays_of_units(units: CondensedUnits) -> list[NDArray[Any]]:
     return arrays
 
 
-def _log_weights(coded: CodedRows) -> float:
-    return 0.0 if coded.weights is None else float(np.log(coded.weights).sum())
-
-
 def fingerprint(rows: CondensedRows, name: str, first_row: int) -> str:
     """What tells a part from all others: its statistics, and where it stands."""
     keys = [np.array([key], dtype="U") for key in rows.keys]
@@ -162,8 +184,24 @@ def fingerprint(rows: CondensedRows, name: str, first_row: int) -> str:
 def _mark(name: str, first_row: int, *arrays: NDArray[Any]) -> str:
     found = hashlib.blake2b(f"{name}\0{first_row}".encode(), digest_size=8)
     for array in arrays:
-        found.update(np.ascontiguousarray(array).tobytes())
+        _digest(found, np.ascontiguousarray(array))
     return found.hexdigest()
+
+
+#: Numbers that are added up, each of a long array to every so many others.
+_LANES = 512
+
+
+def _digest(found: hashlib.blake2b, array: NDArray[Any]) -> None:
+    """Adds an array; of a long one sums of its bits, for which memory is read once and no more."""
+    if array.itemsize != 8 or array.size < 4 * _LANES:
+        found.update(array.tobytes())
+        return
+    bits = array.reshape(-1).view(np.uint64)
+    whole = len(bits) // _LANES * _LANES
+    lanes = bits[:whole].reshape(-1, _LANES)
+    for sums in (lanes.sum(axis=0), np.bitwise_xor.reduce(lanes, axis=0), bits[whole:]):
+        found.update(sums.tobytes())
 
 
 def merge_contents(contents: Sequence[Content]) -> Content:
@@ -189,6 +227,7 @@ def merge_contents(contents: Sequence[Content]) -> Content:
             parts[mark] = name
     rows = [content.rows for content in contents if content.rows is not None]
     units = [content.units for content in contents if content.units is not None]
+    unweighted = [content.unweighted for content in contents if content.unweighted is not None]
     facts = Facts()
     for content in contents:
         facts += content.facts
@@ -202,6 +241,7 @@ def merge_contents(contents: Sequence[Content]) -> Content:
         facts,
         parts,
         merge_units(units) if units else None,
+        merge_rows(unweighted) if unweighted and len(unweighted) == len(rows) else None,
     )
 
 
@@ -279,7 +319,7 @@ def withhold(content: Content, min_cluster_size: int) -> Content:
         rows.origin,
     )
     n = int(own.counts.sum())
-    return replace(content, rows=own, n_obs=n, n_withheld=content.n_obs - n)
+    return replace(content, rows=own, n_obs=n, n_withheld=content.n_obs - n, unweighted=None)
 
 
 def without_labels(content: Content) -> Content:

@@ -110,6 +110,7 @@ def design_of(content: Content) -> Design:
             weighted,
             tuple(zip(raw, shifted, strict=True)),
             parts=tuple(content.parts),
+            unweighted=_unweighted(plan, content.unweighted),
         ),
     )
     check_columns(design)
@@ -117,6 +118,16 @@ def design_of(content: Content) -> Design:
     if len(rows.weights) == content.n_obs and not weighted:
         _check_terms(plan, design)
     return design
+
+
+def _unweighted(plan: Plan, rows: CondensedRows | None) -> tuple[FloatArray, FloatArray] | None:
+    """Rows of X with the sums of all rows without their weights."""
+    if rows is None:
+        return None
+    raw, _ = _columns(rows.values, rows.origin)
+    ones = np.ones(len(rows.weights))
+    own = [ones if column is None else column for column in _of_places(plan.places.x, raw)]
+    return np.stack(own, axis=1) if own else np.zeros((len(ones), 0)), rows.weights
 
 
 def _check_terms(plan: Plan, design: Design) -> None:

@@ -10,6 +10,7 @@ from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.reduction import Reduction
 from mlmfast.mergeable.running import How
 from mlmfast.mergeable.streaming import Asked, content_of
+from mlmfast.sources.open_source import open_source
 
 
 def reduce(
@@ -29,6 +30,7 @@ def reduce(
     executor: Any = None,
     resume: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
+    na_values: Sequence[str] | None = None,
 ) -> Reduction:
     """Read rows part by part and keep what the likelihood of a model needs of them.
 
@@ -75,6 +77,8 @@ def reduce(
         A folder where what comes of each file is kept: the same call goes on where one was stopped.
     progress
         A bar on a terminal or in a notebook: None after two seconds, True at once, False never.
+    na_values
+        Fields of text files that are missing values, beside empty ones and NA, such as ``["."]``.
 
     Raises
     ------
@@ -95,4 +99,5 @@ def reduce(
         formula, weights, offset, contrasts, levels, plan, na_action, min_cluster_size, labels,
         residual,
     )  # fmt: skip
-    return Reduction(content_of(asked, source, How(memory, executor, resume, progress)))
+    opened = source if na_values is None else open_source(source, na_values=na_values)
+    return Reduction(content_of(asked, opened, How(memory, executor, resume, progress)))

@@ -135,4 +135,6 @@ def _labels(within: ResidualFormula, units: CondensedUnits) -> tuple[str, ...]:
     parts = [level_labels(units.subjects[name]) for name in within.subject]
     if len(parts[0]) != units.n_closed:
         return tuple(map(str, range(units.n_closed)))
+    if len(parts) == 1:
+        return parts[0]
     return tuple(":".join(own) for own in zip(*parts, strict=True))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mlmfast.arrays import FloatArray
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.model_variables import FactorVariable
 from mlmfast.fitted.row_facts import RowFacts
@@ -105,20 +106,31 @@ def facts_of_part(plan: Plan, frame: Frame, offset: float) -> Facts:
     """Those of the complete rows of one part."""
     levels = levels_of(plan)
     numbers = {name: frame.numeric(name) for name in _variables(plan) if name not in levels}
-    means = {name: float(values.mean()) for name, values in numbers.items()}
-    squares = {name: float(((v - means[name]) ** 2).sum()) for name, v in numbers.items()}
+    known = frame.statistics.of(list(numbers.values()))
+    means = {name: own.mean for name, own in zip(numbers, known, strict=True)}
+    squares = {name: _squares(values - means[name]) for name, values in numbers.items()}
     codes = [frame.factor(name).recode(labels)[0] for name, (labels, _) in levels.items()]
     cells = _cells(codes, [len(labels) for labels, _ in levels.values()])
     return Facts(frame.n_rows, means, squares, offset, cells)
 
 
+def _squares(values: FloatArray) -> float:
+    return float(values @ values)
+
+
 def _cells(codes: Sequence[Any], sizes: Sequence[int]) -> dict[tuple[int, ...], int] | None:
     if not codes:
         return {}
-    if np.prod(np.array(sizes, dtype=np.float64)) > 1e9:
+    n_cells = float(np.prod(np.array(sizes, dtype=np.float64)))
+    if n_cells > 1e9:
         return None
-    flat = np.ravel_multi_index(tuple(codes), tuple(sizes))
-    places, counts = np.unique(flat, return_counts=True)
+    flat = codes[0] if len(codes) == 1 else np.ravel_multi_index(tuple(codes), tuple(sizes))
+    if n_cells <= len(flat):
+        of_all = np.bincount(flat, minlength=int(n_cells))
+        places = np.flatnonzero(of_all)
+        counts = of_all[places]
+    else:
+        places, counts = np.unique(flat, return_counts=True)
     if len(places) > MOST_CELLS:
         return None
     cells = np.stack(np.unravel_index(places, tuple(sizes)), axis=1)

@@ -59,11 +59,34 @@ def to_table(content: Content) -> Any:
         "n_dropped": content.n_dropped,
         "n_withheld": content.n_withheld,
         "log_weights": content.log_weights,
+        "unweighted": _without_keys(content.unweighted),
         "facts": content.facts.to_json(),
         "parts": dict(content.parts),
     }
     table = pa.table(columns)
     return table.replace_schema_metadata({_META: json.dumps(meta).encode()})
+
+
+def _without_keys(rows: CondensedRows | None) -> dict[str, Any] | None:
+    """Rows of one cell as JSON-able data, which holds every digit of a double."""
+    if rows is None:
+        return None
+    return {
+        "count": int(rows.counts.sum()),
+        "weights": rows.weights.tolist(),
+        "values": rows.values.tolist(),
+    }
+
+
+def _of_one_cell(found: Any, origin: NDArray[np.float64]) -> CondensedRows | None:
+    if found is None:
+        return None
+    weights = np.array(found["weights"], dtype=np.float64)
+    values = np.array(found["values"], dtype=np.float64).reshape(len(weights), len(origin))
+    if not np.isfinite(values).all() or not (weights > 0.0).all() or not np.isfinite(weights).all():
+        raise ValueError("a value is not finite")
+    sizes, counts = np.array([len(weights)]), np.array([int(found["count"])])
+    return CondensedRows({}, sizes, counts, values, weights, origin)
 
 
 def to_bytes(content: Content) -> bytes:
@@ -162,13 +185,16 @@ def _content(table: Any, meta: dict[str, Any]) -> Content:
     rows = None if meta["origin"] is None else _rows(table, meta, plan)
     units = None if meta["units"] is None else _units(table, meta, plan)
     n_obs, n_dropped, n_withheld = counts
+    unweighted = None if rows is None else _of_one_cell(meta.get("unweighted"), rows.origin)
     held = 0 if rows is None else int(rows.counts.sum())
     if units is not None:
         held = units.n_rows
     if held != n_obs or (rows is not None and units is not None):
         raise ValueError("the number of rows is not that of the cells")
     facts = Facts.from_json(meta["facts"])
-    return Content(plan, rows, n_obs, n_dropped, n_withheld, log_weights, facts, parts, units)
+    return Content(
+        plan, rows, n_obs, n_dropped, n_withheld, log_weights, facts, parts, units, unweighted
+    )
 
 
 def _rows(table: Any, meta: dict[str, Any], plan: Plan) -> CondensedRows:

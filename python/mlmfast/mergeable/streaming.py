@@ -76,12 +76,14 @@ class Asked:
         return parse_formula(self.formula)
 
     @property
+    def blank(self) -> Plan:
+        """A plan before any row is read."""
+        return Plan(self.formula, self.weights, self.offset, {}, {}, {}, {}, residual=self.residual)
+
+    @property
     def variables(self) -> list[str]:
         """Columns of the data that are read."""
-        blank = Plan(
-            self.formula, self.weights, self.offset, {}, {}, {}, {}, residual=self.residual
-        )
-        return blank.variables
+        return self.blank.variables
 
     @property
     def factors(self) -> list[str]:
@@ -111,7 +113,7 @@ class Asked:
             self.residual,
         )
         check_width(plan)
-        return with_origin(plan, code_rows(plan, head).columns)
+        return with_origin(plan, code_rows(plan, head).whole)
 
 
 def content_of(asked: Asked, source: Any, how: How | None = None) -> Content:
@@ -163,7 +165,7 @@ def _head(asked: Asked, parts: Iterator[Part]) -> tuple[CompleteRows, list[Part]
     seen: list[Part] = []
     for part in parts:
         seen.append(part)
-        rows = complete_rows(part, asked.variables, [], asked.na_action)
+        rows = complete_rows(part, asked.variables, asked.blank.numbers, asked.na_action)
         if rows.frame is not None:
             return rows, seen
     raise DataError(

@@ -14,13 +14,13 @@ from mlmfast.criterion.criterion import criterion_of
 from mlmfast.degrees_of_freedom import Ddf, ddf_text
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
-from mlmfast.fitted.certificate import Certificate
+from mlmfast.fitted.certificates.certificate import Certificate
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.make_record import make_record
-from mlmfast.fitted.moments import MomentEstimates
-from mlmfast.fitted.provenance import provenance_of
-from mlmfast.fitted.source import FitSource
+from mlmfast.fitted.origin.moments import MomentEstimates
+from mlmfast.fitted.origin.provenance import provenance_of
+from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.starts.given import starting_theta
 from mlmfast.moments.effects import effects_of

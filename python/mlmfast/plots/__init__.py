@@ -174,7 +174,7 @@ class Plots:
         >>> [ax.get_xlabel() for ax in fit.plot.profile("sigma")]
         ['sigma']
         """
-        figure = self._fit.profile(which).plot(level=level, axes=ax, scale=scale)
+        figure = self._fit.profile(which).plot(level=level, ax=ax, scale=scale)
         if ax is not None:
             return np.ravel(np.asarray(ax, dtype=object))
         return np.array([one for one in figure.axes if one.get_visible()], dtype=object)

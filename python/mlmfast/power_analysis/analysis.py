@@ -10,6 +10,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.batch.fit_batch import FitBatch
+from mlmfast.degrees_of_freedom import Ddf
 from mlmfast.errors import AliasedWarning, ModelError
 from mlmfast.formula.row_wise import is_row_wise
 from mlmfast.many_data_sets.fit_each import fit_each
@@ -41,7 +42,7 @@ class Analysis:
 
     design: StudyDesign
     method: str = "REML"
-    ddf: str | float = "satterthwaite"
+    ddf: Ddf = "satterthwaite"
     formula: str | None = None
 
     @property

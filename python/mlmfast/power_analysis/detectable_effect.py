@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.degrees_of_freedom import Ddf
 from mlmfast.distributions import t_quantile, two_sided_normal
 from mlmfast.errors import ModelError
 from mlmfast.power_analysis.binomial import monte_carlo_error
@@ -23,7 +24,7 @@ def detectable_effect(
     values: Sequence[int] | None = None,
     power: float = 0.8,
     n: int = 1000,
-    ddf: str | float | None = None,
+    ddf: Ddf | None = None,
     set: Mapping[str, float] | None = None,
     seed: Any = None,
     *,

@@ -11,6 +11,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.clusters.simulate import draw_responses
+from mlmfast.degrees_of_freedom import ddf_words
 from mlmfast.design.columns.model_matrix import INTERCEPT
 from mlmfast.distributions import chi2_tail
 from mlmfast.errors import ModelError, SingularFitWarning
@@ -109,7 +110,8 @@ class Wald:
     def label(self) -> str:
         """What is tested."""
         kind = "t" if len(self.L) == 1 else f"F ({len(self.L)} df)"
-        return f"{kind} test of {self.text}, {self.analysis.method}, ddf {self.analysis.ddf}"
+        ddf = ddf_words(self.analysis.ddf)
+        return f"{kind} test of {self.text}, {self.analysis.method}, ddf {ddf}"
 
     def outcome(self, streams: Streams, first: int, n: int) -> Outcome:
         """Tests of n replicates from number ``first`` on."""

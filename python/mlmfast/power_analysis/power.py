@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlmfast.degrees_of_freedom import method_of
+from mlmfast.degrees_of_freedom import Ddf, method_of
 from mlmfast.errors import DataError, MlmError, ModelError
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.power_analysis.analysis import Analysis
@@ -32,7 +32,7 @@ def power(
     along: str | None = None,
     values: Sequence[int] | None = None,
     n: int = 1000,
-    ddf: str | float | None = None,
+    ddf: Ddf | None = None,
     set: Mapping[str, float] | None = None,
     seed: Any = None,
     *,
@@ -85,7 +85,8 @@ def power(
         ratio, parametric bootstrap); for a random effect "exact", "mixture" or "bootstrap", as
         `LMMResult.test_variance` takes them.
     method
-        "REML" or "ML"; that of the fit, or "REML".
+        "REML" or "ML"; that of the fit, or "REML". Of a fit by moments it has to be said, since
+        replicates are fitted by likelihood.
     formula
         Model that is fitted, where it is not the one that responses are drawn from.
     n_boot
@@ -253,6 +254,8 @@ def plan_of(
         )
     design = design_of_fit(fit_or_design) if is_fit else fit_or_design
     record = fit_or_design._record if is_fit else None
+    if is_fit:
+        _check_refits(fit_or_design, method, formula)
     method = read_method(method or ("REML" if record is None else record.method))
     if ddf is None:
         ddf = "satterthwaite" if record is None else name_or_number(record.ddf)
@@ -277,6 +280,25 @@ def plan_of(
         extend.check_variable(design, variable, is_within=within is not None)
     plan.hypothesis()
     return plan
+
+
+def _check_refits(fit: Fitted, method: str | None, formula: str | None) -> None:
+    """Refuse fits that replicates, which are fitted by likelihood, would not be fitted like.
+
+    Raises
+    ------
+    ModelError
+    """
+    if method is None and fit._record.estimator:
+        raise ModelError(
+            "power fits each replicate by likelihood, and this fit is by "
+            f"method={fit.method!r}: give method='REML' or 'ML' for the analysis"
+        )
+    if formula is None and fit.held:
+        raise ModelError(
+            "power estimates all covariance parameters of each replicate, and this fit holds "
+            f"{', '.join(fit.held)}: fit without hold= and bounds=, and give true values by set="
+        )
 
 
 def check_share(name: str, value: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.degrees_of_freedom import Ddf
 from mlmfast.distributions import normal_quantile, two_sided_normal
 from mlmfast.errors import DataError, MlmError, ModelError
 from mlmfast.power_analysis.binomial import monte_carlo_error
@@ -68,7 +69,7 @@ def sample_size(
     along: str | None = None,
     power: float = 0.8,
     n: int = 1000,
-    ddf: str | float | None = None,
+    ddf: Ddf | None = None,
     set: Mapping[str, float] | None = None,
     seed: Any = None,
     *,

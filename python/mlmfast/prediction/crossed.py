@@ -17,7 +17,7 @@ from mlmfast.prediction.rows import PredictionRows
 from mlmfast.reduction.engines.cores import engine_offering
 
 if TYPE_CHECKING:
-    from mlmfast.fitted.source import FitSource
+    from mlmfast.fitted.origin.source import FitSource
 
 
 def crossed_error_variance(

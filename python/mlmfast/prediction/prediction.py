@@ -11,7 +11,7 @@ import pandas as pd
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.confidence_level import check_level
 from mlmfast.data.frame import Frame
-from mlmfast.degrees_of_freedom import Ddf
+from mlmfast.degrees_of_freedom import Ddf, method_of
 from mlmfast.distributions import quantile, two_sided_normal
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.random_effects import ConditionalEffects
@@ -25,8 +25,9 @@ from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
-    from mlmfast.fitted.source import FitSource
+    from mlmfast.fitted.origin.source import FitSource
     from mlmfast.prediction.given_observed.conditional import Moments
+    from mlmfast.prediction.given_observed.observed import Conditioned
 
 _LEVEL = 0.95
 _NEW_LEVELS = ("error", "population")
@@ -141,15 +142,17 @@ def predict(
         that hold a response; a subject of whom nothing is observed gets x'beta. Without
         newdata, all rows of the data, those left out for a missing response too.
         "confidence" is then for that expected value (uncertain by beta alone), "prediction"
-        for the response, both by normal quantiles. Where no ``residual=`` tells rows apart by
-        subject and visit, rows of newdata are new observations, and a response among them is
-        not used.
+        for the response, both by normal quantiles unless ``ddf`` is given. Where no
+        ``residual=`` tells rows apart by subject and visit, rows of newdata are new
+        observations, and a response among them is not used.
     weights
         Weights of new rows under ``conditional``, for a fit with weights: a column name or an
         array; by default the column the fit had them from.
     ddf
         Degrees of freedom of the intervals; the fit's own by default. "asymptotic", normal
-        quantiles, also serves the prediction intervals of a loaded fit.
+        quantiles, also serves the prediction intervals of a loaded fit. Under ``conditional``
+        normal quantiles are the default, and Satterthwaite's and Kenward and Roger's methods as
+        above serve "prediction".
     nonestimable
         New rows whose x'beta the data of the fit do not determine, such as a cell of an
         interaction that no row has: "nan", with a warning that names them, or "value" for what
@@ -209,10 +212,8 @@ def predict(
     if conditional:
         from mlmfast.prediction.given_observed.conditional import predict_conditionally
 
-        if ddf not in {None, "asymptotic"}:
-            raise ModelError(
-                f"intervals under conditional=True are by normal quantiles; leave ddf={ddf!r} out"
-            )
+        if ddf is not None:
+            method_of(ddf).check(fit._record.method == "REML")
         if not ranef:
             raise ModelError(
                 "conditional=True predicts from all that the observed responses say, the random "
@@ -223,7 +224,11 @@ def predict(
         )
         warn_of(fit, given.frame, given.undetermined)
         warn_of_effects(fit, given.frame, given.hanging, "predictions")
-        return _given_observed(given.frame, found, interval, level)
+        if interval is None:
+            return _in_container(given.frame, found.mean)
+        half = _half_width_given(fit, given, found, interval, level, ddf)
+        bounds = {"fit": found.mean, "lower": found.mean - half, "upper": found.mean + half}
+        return _in_frame(given.frame, bounds)
     if weights is not None:
         raise ModelError("weights are those of new rows under conditional=True")
     # A new observation varies with its random effects, whether they are predicted or not.
@@ -249,14 +254,22 @@ def predict(
     return _in_frame(frame, {name: _spread(v, complete) for name, v in bounds.items()})
 
 
-def _given_observed(frame: Frame | None, found: Moments, interval: str | None, level: float) -> Any:
-    """Expected values given the responses observed, with their intervals."""
-    if interval is None:
-        return _in_container(frame, found.mean)
-    variance = found.mean_variance if interval == "confidence" else found.variance
-    half = two_sided_normal(level) * np.sqrt(variance)
-    bounds = {"fit": found.mean, "lower": found.mean - half, "upper": found.mean + half}
-    return _in_frame(frame, bounds)
+def _half_width_given(
+    fit: Fitted,
+    rows: Conditioned,
+    found: Moments,
+    interval: str,
+    level: float,
+    ddf: Ddf | None,
+) -> FloatArray:
+    """Half the width of intervals given the responses observed; by normal quantiles for None."""
+    if ddf is None:
+        variance = found.mean_variance if interval == "confidence" else found.variance
+        return np.asarray(two_sided_normal(level) * np.sqrt(variance))
+    from mlmfast.prediction.given_observed.spread import spread_given_observed
+
+    spread = spread_given_observed(fit, rows, found, interval, ddf)
+    return np.asarray(quantile(spread.df, level) * spread.se)
 
 
 def _rows(

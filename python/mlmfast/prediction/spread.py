@@ -10,8 +10,9 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.clusters.by_parameters import RowCovariances
 from mlmfast.degrees_of_freedom import Ddf, FittedRows, method_of
-from mlmfast.degrees_of_freedom.satterthwaite import of_variances
+from mlmfast.degrees_of_freedom.satterthwaite import gradient_of_phi, of_variances
 from mlmfast.errors import ModelError
+from mlmfast.fitted.marginal_slopes import MarginalSlopes
 from mlmfast.information.undetermined_effects import depend
 from mlmfast.prediction.crossed import crossed_error_variance
 from mlmfast.prediction.error import ErrorSlopes, error_slopes, error_variance, largest_told
@@ -104,11 +105,7 @@ def _spread_at_estimates(
     if method.information is None:
         return Spread(np.sqrt(variance + added), method.of_rows(basis, x))
     if rows is None:
-        raise ModelError(
-            f"an interval of new responses with {method.label} degrees of freedom needs the rows "
-            "of the data, and a loaded fit holds none; say ddf='asymptotic' for normal quantiles, "
-            "or fit the model again"
-        )
+        return _of_saved(fit, targets, basis.method, plain, variance, noise)
     found = None
     is_related = conditional and _has_related_levels(rows)
     # Slopes are formed cluster by cluster, from levels that are independent.
@@ -126,6 +123,65 @@ def _spread_at_estimates(
         variance = variance + (slopes.inflation if conditional else plain - known)
     total = variance + added
     return Spread(np.sqrt(np.maximum(total, 0.0)), of_variances(total, gradient, weights))
+
+
+def marginal_slopes(fit: Fitted, ddf: str) -> MarginalSlopes | None:
+    """What `_of_saved` needs of a fit with its rows; None where there are no derivatives."""
+    rows, method, record = fit._rows, method_of(ddf), fit._record
+    if rows is None or method.information is None or rows.model.is_vast:
+        return None
+    try:
+        about = method.about(rows).with_covariances()
+    except ModelError:
+        return None
+    moves, weights = RowCovariances(about), about.covariance(method.information)
+    by_parameter = moves.effect_slopes()
+    shapes = [(0, len(term.names), len(term.names)) for term in record.terms]
+    effects = tuple(
+        np.array([own[t] for own in by_parameter]) if by_parameter else np.zeros(shape)
+        for t, shape in enumerate(shapes)
+    )
+    if record.residual is None and record.residual_scale is None:
+        # Of a row at weight 1, whatever the weights of the rows.
+        slopes, noise = np.zeros((1, len(weights))), np.array([record.sigma2])
+        slopes[0, -1] = 1.0
+    else:
+        slopes, noise = moves.noise()
+        noise, first = np.unique(noise, return_index=True)
+        slopes = slopes[first]
+    return MarginalSlopes(ddf, weights, gradient_of_phi(about), effects, noise, slopes)
+
+
+def _of_saved(
+    fit: Fitted,
+    targets: Targets,
+    ddf: str,
+    plain: FloatArray,
+    variance: FloatArray,
+    noise: Noise | None,
+) -> Spread:
+    """Spread of predictions of the population by a fit without its rows."""
+    known, method, record = fit._marginal_slopes, method_of(ddf), fit._record
+    if known is None or known.method != ddf:
+        raise ModelError(
+            f"an interval of new responses with {method.label} degrees of freedom needs the rows "
+            "of the data, and a loaded fit holds none; say ddf='asymptotic' for normal quantiles, "
+            "or fit the model again"
+        )
+    x = targets.x
+    gradient = np.einsum("np,kpq,nq->nk", x, known.phi, x, optimize=True)
+    r = len(known.covariance)
+    within = [targets.within([own[k] for own in known.effects]) for k in range(r)]
+    gradient = gradient + np.array(within).reshape(r, len(x)).T
+    total = variance
+    if noise is not None:
+        nearest = np.abs(known.noise - noise.variance[:, None]).argmin(axis=1)
+        scale = noise.variance / known.noise[nearest]
+        gradient = gradient + known.noise_slopes[nearest] * scale[:, None]
+        total = total + noise.variance
+    if method.adjusts:
+        total = total + plain - ((x @ record.vcov) * x).sum(axis=1)
+    return Spread(np.sqrt(np.maximum(total, 0.0)), of_variances(total, gradient, known.covariance))
 
 
 def _has_related_levels(rows: FittedRows) -> bool:

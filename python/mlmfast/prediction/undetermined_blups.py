@@ -30,8 +30,8 @@ from mlmfast.running.scipy_on_use import sparse
 if TYPE_CHECKING:
     from mlmfast.data.frame import Frame
     from mlmfast.fitted.fitted import Fitted
+    from mlmfast.fitted.origin.source import FitSource
     from mlmfast.fitted.record import FitRecord
-    from mlmfast.fitted.source import FitSource
     from mlmfast.prediction.rows import PredictionRows
 
 #: Square of a move, over that of its parts, that is rounding.

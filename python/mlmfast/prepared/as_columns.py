@@ -10,8 +10,8 @@ from mlmfast.errors import ModelError
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.make_record import make_record
+from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitted.record import FitRecord
-from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.starts.given import starting_theta
 from mlmfast.newton.options import NewtonOptions

@@ -14,13 +14,13 @@ from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import Ddf, DegreesOfFreedom, ddf_text, method_of
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
-from mlmfast.fitted.certificate import is_minimum
+from mlmfast.fitted.certificates.certificate import is_minimum
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitted.make_record import make_record
-from mlmfast.fitted.provenance import provenance_of
+from mlmfast.fitted.origin.provenance import Provenance, provenance_of
+from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitted.record import FitRecord
-from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.parms.request import is_open
@@ -88,10 +88,10 @@ def fit_model(
         ddf = "asymptotic" if reduced.is_vast else "satterthwaite"
     degrees = check_ddf(ddf, method)
     started = time.perf_counter()
-    asked = {"method": method, "ddf": ddf_text(ddf), "options": options, **as_asked}
+    text = ddf_text(ddf)
+    asked = {"method": method, "ddf": text, "options": options, **as_asked}
     came = provenance_of(model._arguments, asked)
-    record, source = _fit(reduced, model._frame, method, settings, ddf_text(ddf), wishes)
-    source = replace(source, provenance=came)
+    record, source = _fit(reduced, model._frame, method, settings, text, wishes, came)
     timings = {**model._timings, "iterate": time.perf_counter() - started}
     result = make(record, source, timings)
     if degrees.eager:
@@ -147,6 +147,7 @@ def _fit(
     settings: NewtonOptions,
     ddf: str,
     wishes: Wishes,
+    came: Provenance,
 ) -> tuple[Recorded, FitSource]:
     theta, named = (
         (None, {}) if wishes.start is None else read_starts(reduced, method, wishes.start)
@@ -159,14 +160,14 @@ def _fit(
         found, held, scale = fit_covariance(reduced, method, settings, theta), (), None
         if _has_nothing_to_tell(reduced, found):
             later = partial(_record_of, reduced, frame, method, found, ddf)
-            return later, FitSource(reduced, found.criterion, found.theta, frame)
+            return later, FitSource(reduced, found.criterion, found.theta, frame, None, came)
     # As a batch has them, to the bit.
     estimates = estimates_of(reduced, found.criterion, found.theta, scale)
     reduced, covariance = found.single(reduced)
     record = make_record(reduced, frame, method, covariance, estimates, ddf, held)
     if wishes.hold:
         record = replace(record, n_theta=record.n_theta - len(wishes.hold))
-    return record, FitSource(reduced, covariance.criterion, covariance.theta, frame, parms)
+    return record, FitSource(reduced, covariance.criterion, covariance.theta, frame, parms, came)
 
 
 def _has_nothing_to_tell(reduced: ReducedModel, found: CovarianceFit) -> bool:

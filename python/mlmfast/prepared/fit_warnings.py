@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlmfast.catalogue.codes import codes_of_notes
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, SingularFitWarning, warn
-from mlmfast.fitted.boundary_messages import STRAIGHT
+from mlmfast.fitted.certificates.boundary_messages import STRAIGHT
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitting.undetermined.record import ERRORS_DEPEND
 

@@ -11,7 +11,7 @@ from mlmfast.design.fingerprint import fingerprint
 from mlmfast.design.levels_as_columns import with_columns
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.design.unbounded import frame_without_bounds, without_bounds
-from mlmfast.fitted.source import FitSource
+from mlmfast.fitted.origin.source import FitSource
 from mlmfast.reduction.engines.options import CrossedSettings, Engine
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.reduced_model import ReducedModel

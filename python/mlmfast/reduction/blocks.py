@@ -11,6 +11,7 @@ from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
 from mlmfast.covariance.scaled_angles import ScaledAngles
 from mlmfast.reduction.residual.directions import Directions
 from mlmfast.reduction.residual.form import ResidualForm
+from mlmfast.running.cached import cached_property
 
 
 @dataclass(frozen=True)
@@ -27,22 +28,22 @@ class TermBlock:
     level: int
     first: int
 
-    @property
+    @cached_property
     def form(self) -> ResidualForm | None:
         """The form of a residual covariance; None for random effects."""
         return self.structure if isinstance(self.structure, ResidualForm) else None
 
-    @property
+    @cached_property
     def is_residual(self) -> bool:
         """Whether it is the residual's, or that of one of its arms."""
         return self.form is not None
 
-    @property
+    @cached_property
     def by_theta(self) -> bool:
         """Whether the core's derivatives are by theta; else they are by entries."""
         return self.form is not None and self.form.by_theta
 
-    @property
+    @cached_property
     def shared(self) -> CovarianceStructure:
         """The structure, where the core takes derivatives by entries."""
         assert not self.by_theta, "derivatives are by theta here"
@@ -66,7 +67,7 @@ class TermBlock:
         """Rows of the level's G that belong to the term."""
         return slice(self.first, self.first + self.structure.size)
 
-    @property
+    @cached_property
     def by_row(self) -> bool:
         """Whether to compute fit by fit.
 
@@ -130,5 +131,5 @@ class TermBlock:
 
 def structure_of(block: TermBlock) -> CovarianceStructure:
     """The structure of a block, however the core takes its derivatives."""
-    structure = block.structure
-    return structure.structure if isinstance(structure, ResidualForm) else structure
+    form = block.form
+    return block.structure if form is None else form.structure  # type: ignore[return-value]

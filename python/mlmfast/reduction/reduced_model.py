@@ -22,7 +22,9 @@ from mlmfast.reduction.blocks import TermBlock
 from mlmfast.reduction.engines.cores import Core, iterative_core, nested_core
 from mlmfast.reduction.engines.dense import DenseParts
 from mlmfast.reduction.engines.description import description
+from mlmfast.reduction.engines.differences import TWO_POINTS
 from mlmfast.reduction.engines.independence import clusters_are_levels
+from mlmfast.reduction.engines.large_crossed import derivatives_by_differences
 from mlmfast.reduction.engines.options import Engine, IterativeSettings
 from mlmfast.reduction.engines.sizes import LARGEST_EXACT
 from mlmfast.reduction.scaling import ScaledColumn, centers_and_scales
@@ -67,10 +69,27 @@ class ReducedModel:
 
     @property
     def is_vast(self) -> bool:
-        """Whether degrees of freedom would cost far more than the fit, or cannot be had."""
+        """Whether degrees of freedom would cost as much as the fit, or cannot be had."""
         if isinstance(self.core, _core.CrossedReduction):
             return self.core.size[1] > LARGEST_EXACT
         return self.iterative is not None
+
+    def likelihood_derivatives(
+        self,
+        g: list[FloatArray],
+        fit: int,
+        entries: Sequence[tuple[int, int, int]],
+        reml: bool,
+    ) -> list[FloatArray]:
+        """What the core says of one fit; see `NestedReduction.likelihood_derivatives`.
+
+        Second derivatives of the log-determinants are differences where the matrices of the exact
+        ones would be too large.
+        """
+        if isinstance(self.core, _core.CrossedReduction) and self.is_vast:
+            n_obs = self.design.n_obs
+            return derivatives_by_differences(self.core, g, [fit], entries, reml, n_obs, TWO_POINTS)
+        return self.core.likelihood_derivatives(g, [fit], entries, reml)
 
     @property
     def factorization_operations(self) -> float:

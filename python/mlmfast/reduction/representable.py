@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,9 +39,30 @@ def check_sizes(
 
 def check_residual(model: ReducedModel) -> None:
     """Refuse a response of which the fixed effects, or these and the random ones, leave nothing."""
+    if _leaves_much(model):
+        return
     problems = without_residual(model, (model.design.response,))
     if problems:
         raise DataError(problems[0])
+
+
+#: What is left of a response, over the rounding error of its values, that is no question.
+_MUCH = 1e3
+
+
+def _leaves_much(model: ReducedModel) -> bool:
+    """Whether far more is left of one response than `without_residual` asks for, by a glance."""
+    column, core = model.y_scaling[0], model.core
+    rounding = abs(column.center) * 1e-15 + 1e-14 / column.scale
+    left = float(core.y_scale[0]) / column.scale
+    if model.design.weights is not None or not left > _MUCH * rounding:
+        return False
+    if not model.profiled or isinstance(core, _core.IterativeReduction):
+        return True
+    rss, degrees = core.within
+    if not isinstance(degrees, int):
+        return False
+    return degrees == 0 or left * math.sqrt(float(rss[0]) / degrees) > _MUCH * rounding
 
 
 def without_residual(model: ReducedModel, names: Sequence[str]) -> dict[int, str]:
@@ -59,14 +81,14 @@ def without_residual(model: ReducedModel, names: Sequence[str]) -> dict[int, str
     out = {
         k: f"the response {names[k]!r} has no residual variance: it is constant or fitted "
         "exactly by the fixed effects, so no variance can be estimated"
-        for k in np.flatnonzero(none).tolist()
+        for k in none.nonzero()[0].tolist()
     }
     if not model.profiled or isinstance(model.core, _core.IterativeReduction):
         return out
     rss, degrees = model.core.within
     if degrees > 0:
         exact = ~none & (left * np.sqrt(rss / degrees) <= rounding)
-        for k in np.flatnonzero(exact).tolist():
+        for k in exact.nonzero()[0].tolist():
             out[k] = (
                 f"the response {names[k]!r} has no residual variance: the fixed and random effects "
                 "reproduce it exactly, so the likelihood has no maximum; check how the response "

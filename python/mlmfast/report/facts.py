@@ -16,8 +16,8 @@ from mlmfast.reduction.engines.independence import nestings
 from mlmfast.report.residual_tables import residual_sentence, scale_sentence
 
 if TYPE_CHECKING:
+    from mlmfast.fitted.certificates.monte_carlo import MonteCarloError
     from mlmfast.fitted.fitted import Fitted
-    from mlmfast.fitted.monte_carlo import MonteCarloError
     from mlmfast.fitted.record import FitRecord, GroupRecord
 
 # Residuals need a pass over the rows, which a report of a large fit should not wait for.

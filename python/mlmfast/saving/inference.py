@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlmfast.degrees_of_freedom import TestBasis, method_of
+from mlmfast.errors import ModelError
+from mlmfast.fitted.marginal_slopes import MarginalSlopes
 from mlmfast.fitted.record import FitRecord
 from mlmfast.inference.contrasts.aliasing import Aliasing
 from mlmfast.inference.contrasts.estimability import aliasing_of_fit
@@ -16,17 +19,22 @@ from mlmfast.inference.intervals.parameter_table import (
     ParameterTable,
     parameter_table,
 )
+from mlmfast.prediction.spread import marginal_slopes
 from mlmfast.saving.record import array, covariance, typed
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
 
 _KINDS = {"variance", "covariance", "other"}
+#: Methods that a saved fit has its tests by, besides its own and those used, if they are small.
+_USUAL = ("satterthwaite", "kenward-roger", "containment", "between-within")
+_FEW_ROWS, _FEW_NUMBERS = 20_000, 1_000
 
 
 def inference_to_dict(fit: Fitted) -> dict[str, Any]:
     """The bases of the tests computed so far, the fit's own among them, and the parameters."""
     fit._basis()
+    _compute_others(fit)
     # The iterative engine has no information of the covariance parameters.
     table = None if fit.monte_carlo_error is not None else parameter_table(fit)
     return {
@@ -44,7 +52,57 @@ def inference_to_dict(fit: Fitted) -> dict[str, Any]:
         ],
         "parameters": None if table is None else _members(table),
         "aliasing": _aliasing_members(aliasing_of_fit(fit)) if fit.aliased else None,
+        "marginal_slopes": _slopes_of(fit),
     }
+
+
+def _compute_others(fit: Fitted) -> None:
+    """Bases of the usual methods, where they cost and hold little."""
+    rows, record = fit._rows, fit._record
+    if rows is None or rows.model.is_vast or record.absorbed is not None:
+        return
+    basis = fit._basis()
+    size = 0 if basis.gradient is None else basis.gradient.size
+    if record.n_obs > _FEW_ROWS or max(size, record.rank**2) > _FEW_NUMBERS:
+        return
+    for name in _USUAL:
+        with suppress(ModelError):
+            fit._basis(name)
+
+
+def _slopes_of(fit: Fitted) -> dict[str, Any] | None:
+    """What intervals of new responses need, of a fit with its rows or one that was saved."""
+    known = fit._marginal_slopes
+    if fit._rows is not None and fit._record.absorbed is None:
+        basis = fit._basis()
+        small = basis.gradient is not None and basis.gradient.size <= _FEW_NUMBERS
+        known = marginal_slopes(fit, basis.method) if small else None
+    if known is None or known.noise_slopes.size > _FEW_NUMBERS:
+        return None
+    return {
+        "method": known.method,
+        "covariance": known.covariance,
+        "phi": known.phi,
+        "effects": list(known.effects),
+        "noise": known.noise,
+        "noise_slopes": known.noise_slopes,
+    }
+
+
+def _slopes_from(data: Mapping[str, Any], record: FitRecord) -> MarginalSlopes:
+    method, p = typed(data["method"], str), record.rank
+    method_of(method)
+    r, k = len(typed(data["covariance"], list)), len(typed(data["noise"], list))
+    sizes = [len(term.names) for term in record.terms]
+    effects = typed(data["effects"], list)
+    return MarginalSlopes(
+        method,
+        array(data["covariance"], (r, r)),
+        array(data["phi"], (r, p, p)),
+        tuple(array(own, (r, q, q)) for own, q in zip(effects, sizes, strict=True)),
+        array(data["noise"], (k,)),
+        array(data["noise_slopes"], (k, r)),
+    )
 
 
 def _members(table: ParameterTable) -> dict[str, Any]:
@@ -77,6 +135,8 @@ def inference_from_dict(data: Mapping[str, Any], record: FitRecord) -> dict[str,
     }
     if data["parameters"] is not None:
         out["_parameter_table"] = _parameters(data["parameters"])
+    if data.get("marginal_slopes") is not None:
+        out["_marginal_slopes"] = _slopes_from(data["marginal_slopes"], record)
     if data["aliasing"] is not None:
         out["_aliasing"] = _aliasing(data["aliasing"], record)
     return out

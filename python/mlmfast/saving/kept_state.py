@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
 
 #: Attributes that are the fit; all others follow from them and the rows.
-_OWN = ("_record", "_source", "_timings", "_row_facts", "_shares", "_held")
+_OWN = ("_record", "_source", "_timings", "_row_facts", "_marginal_slopes", "_shares", "_held")
 
 
 def state_of(fit: Fitted) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from mlmfast.design.fingerprint import fingerprint
-from mlmfast.fitted.provenance import made_here
+from mlmfast.fitted.origin.provenance import made_here
 from mlmfast.reduction.engines.options import IterativeSettings
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
-    from mlmfast.fitted.source import FitSource
+    from mlmfast.fitted.origin.source import FitSource
 
 
 def manifest(fit: Fitted) -> dict[str, Any] | None:

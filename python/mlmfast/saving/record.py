@@ -14,8 +14,8 @@ from mlmfast.covariance import STRUCTURES
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
 from mlmfast.design.residual.scale import parse_scale
-from mlmfast.fitted.certificate import Certificate
-from mlmfast.fitted.monte_carlo import MonteCarloError
+from mlmfast.fitted.certificates.certificate import Certificate
+from mlmfast.fitted.certificates.monte_carlo import MonteCarloError
 from mlmfast.fitted.record import FitRecord, GroupRecord, TermRecord
 from mlmfast.fitting.undetermined.record import Combination, UndeterminedRecord
 from mlmfast.formula.residual_formula import PRODUCT, parse_residual

@@ -33,11 +33,12 @@ def to_json(fit: Fitted, path: str | os.PathLike[str] | None = None) -> str:
     Numbers keep all their digits, and `manifest` says by what versions, from which data and with
     what options the fit was made. The rows of the data are left out, so a loaded fit has no
     fitted values, residuals, simulations, bootstraps, profiles, or intervals around random effects,
-    and tests by the methods of degrees of freedom that were used before it was saved, and by those
-    that need no rows; everything else it answers as before: `anova`, `emmeans`, `icc`, `r2`,
-    contrasts, intervals of covariance parameters and around marginal predictions. Where these
-    would take much memory (hypotheses of hundreds of coefficients, thousands of cells) they are
-    left out too. A pickle keeps the rows, and everything.
+    and tests by the methods of degrees of freedom that were used before it was saved, by those
+    that need no rows and, for fits of few coefficients, by Satterthwaite, Kenward-Roger,
+    containment and between-within; everything else it answers as before: `anova`, `emmeans`, `icc`,
+    `r2`, contrasts, intervals of covariance parameters and of new responses of the population.
+    Where these would take much memory (hypotheses of hundreds of coefficients, thousands of cells)
+    they are left out too. A pickle keeps the rows, and everything.
 
     Parameters
     ----------

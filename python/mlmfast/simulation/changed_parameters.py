@@ -78,7 +78,7 @@ def with_parameters(design: AnyModel, values: Mapping[str, Any]) -> AnyModel:
     for name, value in values.items():
         position(name, tuple(known), "set", "parameter")
         found.append((known[name], number(value, str(name)), str(name)))
-    places = [where if where[0] not in _KINDS else where[1:] for where, _, _ in found]
+    places = [place for where, _, _ in found for place in _places(design, where)]
     if len(set(places)) < len(places):
         raise ModelError(f"set has one parameter twice: {', '.join(name for _, _, name in found)}")
     found.sort(key=lambda item: item[0][0] in ("cor", "cov"))
@@ -86,6 +86,19 @@ def with_parameters(design: AnyModel, values: Mapping[str, Any]) -> AnyModel:
     for where, value, name in found:
         out = _set(out, where, value, name)
     return _checked(out, {where[1] for where, _, _ in found if where[0] in _KINDS})
+
+
+def _places(design: TrueModel, where: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """What a name sets, be it a variance or its root, in one arm or in all."""
+    if where[0] in _KINDS:
+        return [where[1:]]
+    residual = design.design.residual
+    if where[0] != "sigma":
+        return [where]
+    if residual is None or residual.formula is None:
+        return [("sigma",)]
+    own = len(parameter_names(residual)) // len(residual.arms)
+    return [("residual", arm * own) for arm in range(len(residual.arms))]
 
 
 def _set(design: AnyModel, where: tuple[Any, ...], value: float, name: str) -> AnyModel:

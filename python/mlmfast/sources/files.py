@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from mlmfast.data.columns import TEXT_ONLY
 from mlmfast.data.files import read_text_in_pieces, text_columns
 from mlmfast.data.frame import columns_of
 from mlmfast.errors import DataError, MlmError
@@ -72,6 +75,13 @@ class FileSource(Source):
             for groups in _pieces(file)
         ]
 
+    def with_missing(self, na_values: Sequence[str]) -> FileSource:
+        """The same files, some more fields of texts counting as missing."""
+        files = [replace(file, na_values=tuple(na_values)) for file in self.files]
+        other = FileSource(files, self.title)
+        other.title, other.part_bytes = self.title, self.part_bytes
+        return other
+
 
 @dataclass(frozen=True)
 class FileSplit(Split):
@@ -96,7 +106,8 @@ def _ahead(file: File, parts: Iterator[Part]) -> Iterator[Part]:
 def _identity(file: File, groups: tuple[int, int] | None) -> str:
     stat = os.stat(file.path)
     span = "" if groups is None else f":{groups[0]}-{groups[1]}"
-    return f"{os.path.abspath(file.path)}{span}:{stat.st_size}:{stat.st_mtime_ns}"
+    missing = f":{file.na_values!r}" if file.na_values else ""
+    return f"{os.path.abspath(file.path)}{span}:{stat.st_size}:{stat.st_mtime_ns}{missing}"
 
 
 def _size(path: str) -> int:
@@ -123,7 +134,7 @@ def _parts_of(
     if groups is not None:
         first = _rows_before(file.path, groups[0])
     try:
-        for frame in _FRAMES[file.format](file.path, wanted, rows, groups):
+        for frame in _FRAMES[file.format](file, wanted, rows, groups):
             yield Part(_with_keys(frame, keys), file.path, first)
             first += columns_of(frame).n_rows
     except MlmError:
@@ -137,7 +148,9 @@ def _parts_of(
 def _columns(file: File) -> tuple[Column, ...]:
     try:
         if file.format == "text":
-            return tuple(Column(name, dtype) for name, dtype in text_columns(file.path))
+            return tuple(
+                Column(name, dtype) for name, dtype in text_columns(file.path, file.na_values)
+            )
         schema = _parquet(file.path).schema_arrow if file.format == "parquet" else _ipc_schema(file)
     except MlmError:
         raise
@@ -205,13 +218,63 @@ def _pieces(file: File) -> list[tuple[int, int] | None]:
 
 
 def _parquet_frames(
-    path: str, columns: Sequence[str], rows: int, groups: tuple[int, int] | None
+    own: File, columns: Sequence[str], rows: int, groups: tuple[int, int] | None
 ) -> Iterator[Any]:
+    pa, names, path = _arrow("pyarrow"), list(columns), own.path
+    texts = _repeated_texts(path, names)
+    with _arrow("pyarrow.parquet").ParquetFile(path, read_dictionary=texts) as file:
+        for some in _together(file.metadata, rows, groups):
+            if sum(file.metadata.row_group(k).num_rows for k in some) <= rows:
+                yield _as_texts(file.read_row_groups(some, columns=names), texts)
+                continue
+            for batch in file.iter_batches(batch_size=rows, row_groups=some, columns=names):
+                yield _as_texts(pa.Table.from_batches([batch]), texts)
+
+
+def _together(metadata: Any, rows: int, groups: tuple[int, int] | None) -> Iterator[list[int]]:
+    """Row groups that are read at once: rows of one lie together, those of two are copied."""
+    own: list[int] = []
+    n = 0
+    for k in range(*((0, metadata.num_row_groups) if groups is None else groups)):
+        more = metadata.row_group(k).num_rows
+        if own and n + more > rows:
+            yield own
+            own, n = [], 0
+        own.append(k)
+        n += more
+    if own:
+        yield own
+
+
+#: Bytes a value below which a column of text has few texts: its pages hold their numbers.
+_FEW_TEXTS = 2.0
+
+
+def _repeated_texts(path: str, columns: Sequence[str]) -> list[str]:
+    """Columns of text that a Parquet file holds as a list of texts and their numbers."""
+    pa, file = _arrow("pyarrow"), _parquet(path)
+    if file.metadata.num_row_groups == 0:
+        return []
+    schema, group = file.schema_arrow, file.metadata.row_group(0)
+    chunks = [group.column(k) for k in range(group.num_columns)]
+    size = {own.path_in_schema: own.total_uncompressed_size for own in chunks}
+    return [
+        field.name
+        for field in schema
+        if field.name in columns
+        and pa.types.is_string(field.type)
+        and size.get(field.name, np.inf) < _FEW_TEXTS * group.num_rows
+    ]
+
+
+def _as_texts(table: Any, names: Sequence[str]) -> Any:
+    """Columns of text as they were read, marked: their dictionaries are in no order."""
     pa = _arrow("pyarrow")
-    with _parquet(path) as file:
-        chosen = None if groups is None else range(*groups)
-        for batch in file.iter_batches(batch_size=rows, row_groups=chosen, columns=list(columns)):
-            yield pa.Table.from_batches([batch])
+    for name in names:
+        k = table.schema.get_field_index(name)
+        field = pa.field(name, table.schema.field(k).type, metadata={TEXT_ONLY: b""})
+        table = table.set_column(k, field, table.column(k))
+    return table
 
 
 def _ipc_schema(file: File) -> Any:
@@ -235,9 +298,9 @@ def _ipc_reader(pa: Any, memory: Any, columns: Sequence[str] | None) -> tuple[An
     return ipc.open_file(memory, options=ipc.IpcReadOptions(included_fields=fields)), True
 
 
-def _ipc_frames(path: str, columns: Sequence[str], rows: int, _groups: object) -> Iterator[Any]:
+def _ipc_frames(file: File, columns: Sequence[str], rows: int, _groups: object) -> Iterator[Any]:
     pa = _arrow("pyarrow")
-    with pa.memory_map(path) as memory:
+    with pa.memory_map(file.path) as memory:
         reader, is_file = _ipc_reader(pa, memory, columns)
         count = reader.num_record_batches if is_file else 0
         batches = (reader.get_batch(k) for k in range(count)) if is_file else iter(reader)
@@ -247,8 +310,8 @@ def _ipc_frames(path: str, columns: Sequence[str], rows: int, _groups: object) -
                 yield table.slice(first, rows)
 
 
-def _text_frames(path: str, columns: Sequence[str], rows: int, _groups: object) -> Iterator[Any]:
-    yield from read_text_in_pieces(path, columns, rows)
+def _text_frames(file: File, columns: Sequence[str], rows: int, _groups: object) -> Iterator[Any]:
+    yield from read_text_in_pieces(file.path, columns, rows, file.na_values)
 
 
 _FRAMES = {"parquet": _parquet_frames, "arrow": _ipc_frames, "text": _text_frames}

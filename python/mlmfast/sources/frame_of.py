@@ -18,7 +18,7 @@ def frame_of(data: object, names: Sequence[str]) -> Frame:
     >>> frame_of({"x": [1.0], "y": [2.0]}, ["x"]).columns
     ('x', 'y')
     """
-    if isinstance(data, Frame | Mapping) or _is_table(data):
+    if _is_table(data) or isinstance(data, Frame | Mapping):
         return Frame.from_native(data)
     from mlmfast.sources.in_memory import read_into_memory
     from mlmfast.sources.open_source import is_source, open_source

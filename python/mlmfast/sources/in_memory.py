@@ -182,6 +182,9 @@ def _joined(name: str, frames: Sequence[Any]) -> Columns:
         return tables[0]
     library, dtype = next(iter(types))
     has_levels = dtype.lower().startswith(("dictionary", "categor", "enum", "object"))
+    if len(types) == 1 and library == "pyarrow":
+        # Also where dictionaries only save room: each table has its own.
+        has_levels = any(str(frame.schema.types[0]).startswith("dictionary") for frame in frames)
     if len(types) == 1 and library in _CONCATENATE and not has_levels:
         return columns_of(_CONCATENATE[library](frames))
     return _Pieces(name, tables)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlmfast.errors import DataError
@@ -30,7 +30,9 @@ def is_source(data: object) -> bool:
     return _opened(data) is not None
 
 
-def open_source(data: object, *, part_bytes: int | None = None) -> Source:
+def open_source(
+    data: object, *, part_bytes: int | None = None, na_values: Sequence[str] | None = None
+) -> Source:
     """Open what holds the data; rows are read by `Source.parts`.
 
     Parameters
@@ -43,6 +45,8 @@ def open_source(data: object, *, part_bytes: int | None = None) -> Source:
         function without arguments that returns an iterator; a frame or dict of arrays.
     part_bytes
         About how many bytes a part may hold; 32 MB by default.
+    na_values
+        Fields of text files that are missing values, beside empty ones and NA: ``["."]``.
 
     Raises
     ------
@@ -59,9 +63,22 @@ def open_source(data: object, *, part_bytes: int | None = None) -> Source:
         source = data
     else:
         source = _opened(data) or FramesSource([data], "the data", repeatable=True)
+    if na_values is not None:
+        source = _with_missing(source, na_values)
     if part_bytes is not None:
         source.part_bytes = part_bytes
     return source
+
+
+def _with_missing(source: Source, na_values: Sequence[str]) -> Source:
+    if isinstance(na_values, str) or not all(isinstance(value, str) for value in na_values):
+        raise DataError(f"na_values is {na_values!r}; give a list of texts, such as ['.', 'null']")
+    if not isinstance(source, FileSource) or any(own.format != "text" for own in source.files):
+        raise DataError(
+            f"na_values says which fields of text files are missing, and {source.title} is no text "
+            "file; its own missing values are known, leave na_values out"
+        )
+    return source.with_missing(na_values)
 
 
 def _opened(data: Any) -> Source | None:

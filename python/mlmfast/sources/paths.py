@@ -30,11 +30,14 @@ class File:
         "parquet", "arrow" or "text".
     keys
         Columns that the names of its folders hold, ``site=3``, and their values.
+    na_values
+        Fields of a text that are missing values, beside empty ones and NA.
     """
 
     path: str
     format: str
     keys: tuple[tuple[str, str], ...] = ()
+    na_values: tuple[str, ...] = ()
 
 
 def files_of(given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[File]:
@@ -105,6 +108,17 @@ def _format(path: str) -> str:
             f"(duckdb.connect({path!r}, read_only=True), 'the_table')"
         )
     raise DataError(f"cannot tell what kind of file {path} is; its name must end in {_ENDINGS}")
+
+
+def is_text(name: str) -> bool:
+    """Whether a part is of a text file, by its name.
+
+    Examples
+    --------
+    >>> is_text("rows.csv.gz"), is_text("rows.parquet"), is_text("")
+    (True, False, False)
+    """
+    return _kind_of(name) == "text"
 
 
 def _kind_of(path: str) -> str | None:

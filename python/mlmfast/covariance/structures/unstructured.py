@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 import mlmfast._core as _core
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.opened import opened_entries
@@ -68,6 +68,8 @@ class Unstructured(CovarianceStructure):
         return opened_entries(self)
 
     def matrix(self, theta: FloatArray) -> FloatArray:
+        if 0 < self.size <= _SMALL:
+            return _core.unstructured_matrices(self.size, np.ascontiguousarray(theta))
         factor = self._factor(theta)
         return np.asarray(factor @ factor.mT)
 
@@ -152,6 +154,13 @@ class Unstructured(CovarianceStructure):
             return _core.unstructured_theta(np.ascontiguousarray(matrix))
         values, vectors = np.linalg.eigh(matrix)
         return self._triangular(vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :])
+
+    def near_entries(self, entries: FloatArray, lift: float) -> tuple[FloatArray, BoolArray]:
+        if not 0 < self.size <= _SMALL:
+            return super().near_entries(entries, lift)
+        own = np.ascontiguousarray(entries)
+        theta, negative = _core.unstructured_nearest(self.size, own, lift)
+        return theta, negative > 0.0
 
     @property
     def parameter_names(self) -> tuple[str, ...]:

@@ -9,12 +9,18 @@ from __future__ import annotations
 from collections import Counter
 from typing import Literal, Protocol, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mlmfast.arrays import FloatArray
 from mlmfast.data.columns.elapsed import Elapsed
 from mlmfast.data.factor import Factor
 from mlmfast.errors import DataError
 
 Kind: TypeAlias = Literal["number", "category", "date", "other"]
+
+#: Beside a field of Arrow whose dictionary only saves room: its values are plain text.
+TEXT_ONLY = b"mlmfast:text"
 
 _ADVICE = {
     "category": "convert it to numbers, or use it as a factor",
@@ -49,6 +55,16 @@ class Columns(Protocol):
 
     def elapsed(self, name: str) -> Elapsed:
         """Times of a column of dates."""
+
+
+def integers_of(columns: Columns, name: str) -> NDArray[np.integer] | None:
+    """A column of integers with a value in every row, as it lies in memory; None for any other.
+
+    Libraries whose tables say so have a method for it.
+    """
+    own = getattr(columns, "integers", None)
+    values: NDArray[np.integer] | None = None if own is None else own(name)
+    return values
 
 
 def unusable(columns: Columns, name: str, role: str) -> DataError:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray
-from mlmfast.data.columns import Kind, unusable
+from mlmfast.data.columns import TEXT_ONLY, Kind, unusable
 from mlmfast.data.columns.arrow_dictionaries import dictionary_factor, has_own_order
 from mlmfast.data.columns.elapsed import Elapsed, elapsed_in_arrow
 from mlmfast.data.columns.label_codes import factor_from_texts
@@ -30,7 +31,9 @@ class ArrowColumns:
 
     def dtype_name(self, name: str) -> str:
         """Type of the column, as pyarrow prints it."""
-        return str(self._data.column(name).type)
+        field = self._data.schema.field(name)
+        is_text = TEXT_ONLY in (field.metadata or {})
+        return str(field.type.value_type if is_text else field.type)
 
     def kind(self, name: str) -> Kind:
         """Whether the column is a number, a category, a date or something else."""
@@ -48,6 +51,13 @@ class ArrowColumns:
             column = column.cast(pa.float64(), safe=False)
         values = _in_one_piece(column).to_numpy(zero_copy_only=False)
         return np.ascontiguousarray(values, dtype=np.float64)
+
+    def integers(self, name: str) -> NDArray[np.integer] | None:
+        """Values as they lie in memory; None unless every row has an integer."""
+        column = self._data.column(name)
+        if not pa.types.is_integer(column.type) or column.null_count:
+            return None
+        return np.asarray(_in_one_piece(column).to_numpy(zero_copy_only=False))
 
     def factor(self, name: str) -> Factor:
         """Values as a factor; a dictionary keeps its order, anything else is sorted."""

@@ -6,16 +6,19 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
 
+from mlmfast.arrays import CodeArray
+from mlmfast.data.columns import TEXT_ONLY
 from mlmfast.data.factor import (
     Factor,
     LevelValues,
+    drop_unused_levels,
     factor_from_categories,
     factor_from_uniques,
     translate_codes,
 )
 
-# What polars writes beside a Categorical, whose dictionary is in no order that anybody chose.
-_WITHOUT_ORDER = b"_PL_CATEGORICAL"
+# What stands beside dictionaries in no order that anybody chose: polars' of a Categorical, ours.
+_WITHOUT_ORDER = (b"_PL_CATEGORICAL", TEXT_ONLY)
 
 
 def dictionary_factor(column: pa.ChunkedArray, ordered: bool = True) -> Factor:
@@ -43,16 +46,22 @@ def dictionary_factor(column: pa.ChunkedArray, ordered: bool = True) -> Factor:
     if not chunks:
         return factor_from_uniques(np.array([], dtype=np.int32), np.array([], dtype=object))
     dictionaries = [_values(chunk.dictionary) for chunk in chunks]
-    ends = np.cumsum([len(values) for values in dictionaries])
-    pieces = []
-    for chunk, values, end in zip(chunks, dictionaries, ends, strict=True):
-        own = chunk.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
-        pieces.append(np.where(own < 0, -1, own + (end - len(values))))
     # Equal values are one level, where they first stand; null is no level.
     level_of, distinct = pd.factorize(np.concatenate(dictionaries))
-    codes = translate_codes(np.concatenate(pieces).astype(np.int64), level_of.astype(np.int32))
-    make = factor_from_categories if ordered else factor_from_uniques
-    return make(codes, np.asarray(distinct))
+    ends = np.cumsum([len(values) for values in dictionaries])[:-1]
+    levels = np.split(level_of.astype(np.int32), ends)
+    codes = np.concatenate([_codes(own, to) for own, to in zip(chunks, levels, strict=True)])
+    if ordered:
+        return factor_from_categories(codes, np.asarray(distinct))
+    # A dictionary may be that of more rows.
+    return drop_unused_levels(factor_from_uniques(codes, np.asarray(distinct)))
+
+
+def _codes(chunk: pa.DictionaryArray, level_of: CodeArray) -> CodeArray:
+    indices = chunk.indices
+    if indices.null_count:
+        indices = indices.cast(pa.int64()).fill_null(-1)
+    return translate_codes(indices.to_numpy(zero_copy_only=False), level_of)
 
 
 def has_own_order(field: pa.Field) -> bool:

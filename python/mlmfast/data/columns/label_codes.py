@@ -47,9 +47,9 @@ def factor_from_texts(column: Any) -> Factor | None:
     if len(rows) > _MANY_LABELS:
         labels = texts.take(rows).to_pylist()
     else:
-        at = rows.astype(np.intp) + first
+        at, text = rows.astype(np.intp) + first, whole.data
         pieces = zip(offsets[at].tolist(), offsets[at + 1].tolist(), strict=True)
-        labels = [whole[a:b].tobytes().decode() for a, b in pieces]
+        labels = [str(text[a:b], "utf-8") for a, b in pieces]
     values = np.empty(len(labels), dtype=object)
     values[:] = labels
     return Factor(codes, tuple(labels), values)

@@ -100,11 +100,12 @@ class PandasColumns:
         """Whether the column is a number, a category, a date or something else."""
         kind = self._kinds.get(name)
         if kind is None:
-            shared = self._shared_objects(name)
-            series = (
-                self._series(name) if shared is None else pd.Series(shared.objects, dtype=object)
-            )
-            kind = self._kinds[name] = _kind_of_series(series)
+            series = self._series(name)
+            dtype = series.dtype
+            if isinstance(dtype, np.dtype) and dtype.kind == "O":
+                shared = self._shared_objects(name)
+                series = series if shared is None else pd.Series(shared.objects, dtype=object)
+            kind = self._kinds[name] = _kind_of_series(series, dtype)
         return kind
 
     def numbers(self, name: str) -> FloatArray:
@@ -118,6 +119,12 @@ class PandasColumns:
         if isinstance(dtype, np.dtype):
             return _numbers_of_objects(series)
         return np.ascontiguousarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
+
+    def integers(self, name: str) -> NDArray[np.integer] | None:
+        """Values as they lie in memory; None unless every row has an integer."""
+        series = self._series(name)
+        is_integer = isinstance(series.dtype, np.dtype) and series.dtype.kind in "iu"
+        return np.asarray(series.to_numpy()) if is_integer else None
 
     def factor(self, name: str) -> Factor:
         """Values as a factor; categories keep their order, anything else is sorted."""
@@ -231,8 +238,7 @@ def _as_chunks(series: pd.Series) -> Any:
     return column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
 
 
-def _kind_of_series(series: pd.Series) -> Kind:
-    dtype = series.dtype
+def _kind_of_series(series: pd.Series, dtype: Any) -> Kind:
     if isinstance(dtype, pd.StringDtype):
         return "category"
     if isinstance(dtype, np.dtype):

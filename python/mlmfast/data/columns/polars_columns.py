@@ -58,6 +58,13 @@ class PolarsColumns:
             column = column.cast(pl.Float64)
         return np.ascontiguousarray(column.to_numpy(), dtype=np.float64)
 
+    def integers(self, name: str) -> NDArray[np.integer] | None:
+        """Values as they lie in memory; None unless every row has an integer."""
+        column = self._data.get_column(name)
+        if not column.dtype.is_integer() or column.dtype in _WIDE or column.null_count():
+            return None
+        return np.asarray(column.to_numpy())
+
     def factor(self, name: str) -> Factor:
         """Values as a factor; an Enum keeps its order, anything else polars sorts."""
         column = self._data.get_column(name)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import mul
 
+import numpy as np
+
+from mlmfast.arrays import FloatArray
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.contrasts import Coding, ContrastLike, contrast_coding
 from mlmfast.design.columns.expressions import States, evaluate
@@ -12,6 +17,7 @@ from mlmfast.design.columns.model_columns import (
     VariableColumns,
 )
 from mlmfast.design.columns.model_matrix import (
+    INTERCEPT,
     ModelMatrix,
     ModelMatrixSpec,
     _assemble,
@@ -27,6 +33,7 @@ from mlmfast.design.columns.values import CodedFactor, Variable
 from mlmfast.errors import DataError, FormulaError
 from mlmfast.formula.functions import variables_of
 from mlmfast.formula.terms import TermList, term_list
+from mlmfast.running.memory import RESERVE
 
 
 def build_model_matrix(
@@ -61,6 +68,10 @@ def build_model_matrix(
     texts = (rhs, *structure.variable_names)
     states = {call: known[call] for call in known if any(call in text for text in texts)}
     values = [evaluate(node, frame, states) for node in structure.variables]
+    asked = contrasts is not None and (type(contrasts) is not dict or contrasts)
+    numbers = [value for value in values if isinstance(value, np.ndarray)]
+    if not asked and len(numbers) == len(values):
+        return _of_numbers(rhs, structure, numbers, states, frame.n_rows)
     chosen = _contrasts_by_variable(structure, values, {} if contrasts is None else contrasts)
     needs_contrasts = _needs_contrasts(structure, values)
     left_out = None if absorb is None else _absorbed(structure, values, chosen, absorb)
@@ -81,6 +92,19 @@ def build_model_matrix(
     absorbed = None if left_out is None else structure.variable_names[left_out]
     spec = ModelMatrixSpec(rhs, coded, states, absorbed)
     return _assemble(spec, structure, columns, frame.n_rows)
+
+
+def _of_numbers(
+    rhs: str, structure: TermList, values: Sequence[FloatArray], states: States, n_rows: int
+) -> ModelMatrix:
+    """The matrix where a term is a product of numeric variables: one column, of the term's name."""
+    if 8.0 * n_rows * (len(structure.terms) + 1) >= RESERVE:
+        check_size(structure, values, n_rows, None)
+    spec = ModelMatrixSpec(rhs, dict.fromkeys(structure.variable_names, NumericVariable(1)), states)
+    columns = [np.ones(n_rows)] if structure.intercept else []
+    columns += [reduce(mul, [values[k] for k in term]) for term in structure.terms]
+    names = (INTERCEPT, *structure.labels) if structure.intercept else structure.labels
+    return ModelMatrix(columns, names, tuple(range(len(names))), names, spec)
 
 
 def _absorbed(

@@ -11,6 +11,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.data.factor import Factor, factor_from_floats, factor_from_logicals, number_label
+from mlmfast.data.finite import row_of_table
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.dummy import dummy_columns
 from mlmfast.design.columns.factor_calls import apply_factor_call, factor_argument
@@ -163,7 +164,7 @@ class _Evaluation:
             left, right = self._number(node.left), self._number(node.right)
             with np.errstate(all="ignore"):
                 result = ARITHMETIC[node.operator](left, right)
-            return _checked(np.asarray(result), (left, right), node)
+            return _checked(np.asarray(result), (left, right), node, self._frame.rows_used)
         if node.operator in COMPARISON:
             return self._comparison(node)
         if node.operator in {"&", "|", "||"}:
@@ -209,7 +210,7 @@ class _Evaluation:
             raise FormulaError(f"{deparse(node)}: the number of digits must be a number")
         with np.errstate(all="ignore"):
             result = np.round(argument, int(digits)) if options else function(argument)
-        return _checked(np.asarray(result), (argument,), node)
+        return _checked(np.asarray(result), (argument,), node, self._frame.rows_used)
 
     def _transform(self, node: Call) -> Basis | FloatArray:
         transform, parameters = TRANSFORMS[node.function]
@@ -231,7 +232,8 @@ class _Evaluation:
         term = read_smooth(node)
         x = _numbers_by_row(self.value(term.variable), term.variable)
         by = None if term.by is None else self._by(term.by, term.label)
-        return smooth_columns(term, x, by, self._states.setdefault(term.text, {}))
+        state = self._states.setdefault(term.text, {})
+        return smooth_columns(term, x, by, state, self._frame.rows_used)
 
     def _members(self, node: Call) -> Basis:
         members = read_members(node)
@@ -321,7 +323,9 @@ def _compare_levels(factor: Factor, level: str | float, node: Binary) -> BoolArr
     return is_level if node.operator == "==" else np.logical_not(is_level)
 
 
-def _checked(result: FloatArray, inputs: tuple[FloatArray, ...], node: Node) -> FloatArray:
+def _checked(
+    result: FloatArray, inputs: tuple[FloatArray, ...], node: Node, used: BoolArray | None
+) -> FloatArray:
     """Refuse values that are not finite though what they were computed from is."""
     bad = ~np.isfinite(result)
     if not bad.any():
@@ -329,9 +333,10 @@ def _checked(result: FloatArray, inputs: tuple[FloatArray, ...], node: Node) -> 
     for values in inputs:
         bad = bad & np.isfinite(values)
     if bad.any():
+        first = row_of_table(int(np.argmax(bad)), used)
         raise DataError(
             f"{deparse(node)} is not finite in {np.count_nonzero(bad)} rows (first in row "
-            f"{np.argmax(bad)}); check the values there, or leave those rows out"
+            f"{first}); check the values there, or leave those rows out"
         )
     return result
 

@@ -49,7 +49,9 @@ def member_columns(
             raise DataError(
                 f"{members.name} has new levels, which the fit did not see: "
                 f"{', '.join(map(repr, unknown[:5]))}; new_levels= is not for members: name a "
-                "level of the fit with a weight of 0, or use ranef=False"
+                "level of the fit with a weight of 0 for an effect of 0, or use ranef=False "
+                "(with interval='prediction', which is for members not seen anyway, name another "
+                "level of the fit in each place: all have the same variance)"
             )
         weight = np.full(n, 1.0 / len(factors)) if weights is None else weights[k]
         if not np.isfinite(weight).all():

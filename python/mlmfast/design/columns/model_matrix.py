@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -153,16 +153,27 @@ class ModelMatrixSpec:
             if by_contrasts and is_factor[k]
         )
 
-    def build(self, frame: Frame) -> ModelMatrix:
-        """Build the matrix of other rows, with the levels, contrasts and states of the fit's."""
+    def build(self, frame: Frame, chosen: Container[int] | None = None) -> ModelMatrix:
+        """Build the matrix of other rows, with the levels, contrasts and states of the fit's.
+
+        Parameters
+        ----------
+        frame
+            The rows.
+        chosen
+            Positions, in `ModelMatrix.terms`, of the terms whose columns are wanted; None: all.
+        """
         structure = term_list(self.rhs)
         # A copy, so that no call can add to the states of the fit.
         states = {label: dict(state) for label, state in self.states.items()}
+        used = _variables_of_terms(structure, chosen)
         columns = [
-            self._columns(name, _evaluated(node, frame, states))
-            for name, node in zip(structure.variable_names, structure.variables, strict=True)
+            self._columns(name, _evaluated(node, frame, states)) if k in used else None
+            for k, (name, node) in enumerate(
+                zip(structure.variable_names, structure.variables, strict=True)
+            )
         ]
-        matrix = _assemble(self, structure, columns, frame.n_rows)
+        matrix = _assemble(self, structure, columns, frame.n_rows, chosen)
         return matrix if self.only is None else of_one_level(matrix, self.only, frame)
 
     def variable(self, name: str, frame: Frame) -> VariableColumns:
@@ -298,19 +309,35 @@ def _as_trained_factor(name: str, value: Variable, levels: tuple[str, ...]) -> F
     return Factor(codes, levels, np.array(levels, dtype=object))
 
 
+def _variables_of_terms(structure: TermList, chosen: Container[int] | None) -> set[int]:
+    """Positions of the variables that some terms multiply."""
+    if chosen is None:
+        return set(range(len(structure.variables)))
+    first = int(structure.intercept)
+    return {k for t, term in enumerate(structure.terms) if first + t in chosen for k in term}
+
+
 def _assemble(
-    spec: ModelMatrixSpec, structure: TermList, variables: list[VariableColumns], n_rows: int
+    spec: ModelMatrixSpec,
+    structure: TermList,
+    variables: Sequence[VariableColumns | None],
+    n_rows: int,
+    chosen: Container[int] | None = None,
 ) -> ModelMatrix:
-    flags = contrast_flags(structure, [isinstance(v, FactorColumns) for v in variables])
+    is_factor = [isinstance(spec.coded[name], FactorVariable) for name in structure.variable_names]
+    flags = contrast_flags(structure, is_factor)
     if spec.absorbed is not None:
         return _assemble_without(spec, structure, variables, flags)
-    columns = [np.ones(n_rows)] if structure.intercept else []
-    names = [INTERCEPT] if structure.intercept else []
+    has_constant = structure.intercept and (chosen is None or 0 in chosen)
+    columns = [np.ones(n_rows)] if has_constant else []
+    names = [INTERCEPT] if has_constant else []
     terms = (INTERCEPT, *structure.labels) if structure.intercept else structure.labels
     term_of_column = [0] * len(names)
-    first = len(names)
+    first = int(structure.intercept)
     for t, term in enumerate(structure.terms):
-        parts = [variables[k].columns(flag) for k, flag in zip(term, flags[t], strict=True)]
+        if chosen is not None and first + t not in chosen:
+            continue
+        parts = [_of(variables, k).columns(f) for k, f in zip(term, flags[t], strict=True)]
         term_names, term_columns = product_columns(parts)
         columns += term_columns
         names += term_names
@@ -318,10 +345,16 @@ def _assemble(
     return ModelMatrix(columns, tuple(names), tuple(term_of_column), terms, spec)
 
 
+def _of(variables: Sequence[VariableColumns | None], position: int) -> VariableColumns:
+    own = variables[position]
+    assert own is not None, "the variables of all terms wanted were evaluated"
+    return own
+
+
 def _assemble_without(
     spec: ModelMatrixSpec,
     structure: TermList,
-    variables: list[VariableColumns],
+    variables: Sequence[VariableColumns | None],
     flags: list[tuple[bool, ...]],
 ) -> ModelMatrix:
     """The columns but those of the factor that is absorbed and the intercept."""
@@ -340,7 +373,7 @@ def _assemble_without(
             levels = factor.factor.levels[1:] if by_contrasts else factor.factor.levels
             whole += [factor.name + level for level in levels]
             continue
-        parts = [variables[k].columns(f) for k, f in zip(term, flag, strict=True)]
+        parts = [_of(variables, k).columns(f) for k, f in zip(term, flag, strict=True)]
         term_names, term_columns = product_columns(parts)
         columns += term_columns
         names += term_names

@@ -13,7 +13,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray
 from mlmfast.data.factor import cross_factors
-from mlmfast.data.finite import check_finite
+from mlmfast.data.finite import check_finite, row_of_table
 from mlmfast.errors import DataError, FormulaError, ModelError
 from mlmfast.formula.deparse import deparse
 from mlmfast.formula.syntax import Binary, Call, Name, Node, Paren, parse
@@ -255,15 +255,16 @@ def _covariate(factor: ScaleFactor, formula: ScaleFormula, frame: Frame) -> Floa
             f"{name!r} holds none"
         )
     values = frame.numeric(name)
-    check_finite(name, values)
+    check_finite(name, values, frame.rows_used)
     if factor.kind == "exp":
         return values
     zeros = np.flatnonzero(values == 0.0)
     if zeros.size:
+        first = row_of_table(int(zeros[0]), frame.rows_used)
         raise DataError(
             f"power({name}) in residual_scale={formula.text!r} gives rows with {name} = 0 a "
             f"standard deviation of 0 or infinity ({zeros.size} such rows; the first is row "
-            f"{zeros[0]}, counting from 0 those used); shift the covariate, or write exp({name})"
+            f"{first}, counting from 0); shift the covariate, or write exp({name})"
         )
     return np.log(np.abs(values))
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.data.factor import Factor
+from mlmfast.data.finite import row_of_table
 from mlmfast.design.columns.values import Basis
 from mlmfast.design.smooths.basis import curved_part, fit_basis, straight_part
 from mlmfast.errors import DataError
@@ -18,7 +19,11 @@ from mlmfast.formula.transform_options import State, labels_in
 
 
 def fill_state(
-    term: SmoothTerm, x: FloatArray, by: FloatArray | Factor | None, state: State
+    term: SmoothTerm,
+    x: FloatArray,
+    by: FloatArray | Factor | None,
+    state: State,
+    used: BoolArray | None = None,
 ) -> None:
     """What a smooth remembers of the rows that it was made from.
 
@@ -27,10 +32,10 @@ def fill_state(
     DataError
         For values that give no curve.
     """
-    _check_finite(x, f"{term.label}: {deparse(term.variable)}")
+    _check_finite(x, f"{term.label}: {deparse(term.variable)}", used)
     centred = True
     if isinstance(by, np.ndarray):
-        _check_finite(by, f"{term.label}: by={_by(term)}")
+        _check_finite(by, f"{term.label}: by={_by(term)}", used)
         if not by.any():
             raise DataError(f"{term.label}: by={_by(term)} is 0 in every row")
         centred = bool(by.min() == by.max())
@@ -43,11 +48,15 @@ def fill_state(
 
 
 def smooth_columns(
-    term: SmoothTerm, x: FloatArray, by: FloatArray | Factor | None, state: State
+    term: SmoothTerm,
+    x: FloatArray,
+    by: FloatArray | Factor | None,
+    state: State,
+    used: BoolArray | None = None,
 ) -> Basis:
     """Columns of the fixed effects of a smooth or, by its call, of random effects."""
     if not state:
-        fill_state(term, x, by, state)
+        fill_state(term, x, by, state, used)
     part = next((value for name, value in term.call.keywords if name == PART), None)
     level = part.value if isinstance(part, Text) else None
     if isinstance(by, Factor) != ("levels" in state):
@@ -102,10 +111,10 @@ def _by(term: SmoothTerm) -> str:
     return "" if term.by is None else deparse(term.by)
 
 
-def _check_finite(values: FloatArray, what: str) -> None:
+def _check_finite(values: FloatArray, what: str, used: BoolArray | None) -> None:
     bad: BoolArray = ~np.isfinite(values)
     if bad.any():
         raise DataError(
             f"{what} is missing or infinite in {np.count_nonzero(bad)} rows (first in row "
-            f"{int(bad.argmax())}); leave those rows out"
+            f"{row_of_table(int(bad.argmax()), used)}); leave those rows out"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -46,17 +46,25 @@ class NamedParameters:
         ------
         ModelError
         """
-        out: dict[int, float] = {}
+        self.only_once(wishes)
+        return {self.find(name): self.value(name, value) for name, value in wishes.items()}
+
+    def only_once(self, names: Iterable[str]) -> None:
+        """Refuse two names of one parameter, of which one would be passed over.
+
+        Raises
+        ------
+        ModelError
+        """
         first: dict[int, str] = {}
-        for name, value in wishes.items():
+        for name in names:
             position = self.find(name)
             if position in first:
                 raise ModelError(
                     f"{first[position]!r} and {name!r} are one parameter, "
                     f"{self.functions.parameters[position].name}; give one of them"
                 )
-            first[position], out[position] = name, self.value(name, value)
-        return out
+            first[position] = name
 
     def value(self, name: str, value: Any) -> float:
         """A value under the parameter's own name: the root of a variance."""
@@ -88,6 +96,7 @@ class NamedParameters:
         self, wishes: Mapping[str, tuple[float | None, float | None]]
     ) -> dict[int, tuple[float, float]]:
         """Bounds by position, infinite where there is none."""
+        self.only_once(wishes)
         out = {}
         for name, pair in wishes.items():
             if not isinstance(pair, tuple | list) or len(pair) != 2:

@@ -27,6 +27,7 @@ def open_terms(
     """
     functions = CovarianceFunctions(model, criterion_of(model, method))
     named = NamedParameters(functions)
+    named.only_once(bounds)
     free: dict[tuple[int, int], str] = {}
     for name, pair in bounds.items():
         if is_open(pair):

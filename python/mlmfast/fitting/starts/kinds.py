@@ -16,13 +16,14 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure, floor_eigenvalues
+from mlmfast.covariance.base import symmetric_of
 from mlmfast.covariance.closed import SumOfSquares
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.covariance.structures.homogeneous_diagonal import HomogeneousDiagonal
 from mlmfast.criterion.criterion import Criterion
-from mlmfast.criterion.scoring import Scoring, solve_scoring, symmetric_of
+from mlmfast.criterion.scoring import Scoring, solve_scoring
 from mlmfast.fitting.starts.levels import (
     with_other_level,
     without_two_variances,

@@ -11,6 +11,7 @@ response.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from mlmfast.criterion.flat_covariances import FlatCovariances
 from mlmfast.criterion.parameters.natural import covariance_parameters
 from mlmfast.criterion.series_matrices import as_dense, as_matrices
 from mlmfast.design.residual.design import seen_pairs
+from mlmfast.eigen import is_small
 from mlmfast.errors import ModelError
 from mlmfast.fitting.starts.kinds import uncorrelated_start
 from mlmfast.fitting.starts.moments import residual_start
@@ -271,7 +273,7 @@ def _fit_with_values(criterion: Criterion) -> IntArray:
     What the data tell is the same for every response of a design; (0,) where none varies.
     """
     scale = np.asarray(criterion.reduction.y_scale)
-    return np.flatnonzero(np.isfinite(scale) & (scale > 0.0))[:1]
+    return (np.isfinite(scale) & (scale > 0.0)).nonzero()[0][:1]
 
 
 def _with_variance(model: ReducedModel, criterion: Criterion) -> FloatArray:
@@ -290,19 +292,37 @@ def _with_variance(model: ReducedModel, criterion: Criterion) -> FloatArray:
 
 def _is_suspect(model: ReducedModel, expected: FloatArray) -> bool:
     """Whether the information may be singular, by its own scale: false alarms cost little."""
-    own = expected.diagonal()
-    low, high = float(own.min()), float(own.max())
+    own = expected.diagonal().tolist()
+    if not all(map(math.isfinite, own)):
+        return False
+    low, high = min(own), max(own)
     # Columns have mean square 1: a variance of which the data tell has its levels' number at least.
     least = min(model.design.factors[f].n_levels for f in model.levels) if model.profiled else 0.0
     if not high > _SUSPECT * least or low < _SUSPECT * high:
-        return bool(np.isfinite(high))
-    if len(own) == 1:
-        return False
-    try:
-        pivots = np.linalg.cholesky(expected).diagonal()
-    except np.linalg.LinAlgError:
         return True
-    return bool((pivots * pivots < _SUSPECT * own).any())
+    return len(own) > 1 and _has_small_pivot(expected)
+
+
+def _has_small_pivot(matrix: FloatArray) -> bool:
+    """Whether of some diagonal element Gaussian elimination leaves all but nothing.
+
+    Row by row in Python where the order is small: a call of LAPACK costs more.
+    """
+    if not is_small(len(matrix)):
+        try:
+            pivots = np.linalg.cholesky(matrix).diagonal()
+        except np.linalg.LinAlgError:
+            return True
+        return bool((pivots * pivots < _SUSPECT * matrix.diagonal()).any())
+    rows = matrix.tolist()
+    for k, top in enumerate(rows):
+        if not top[k] >= _SUSPECT * float(matrix[k, k]):
+            return True
+        for row in rows[k + 1 :]:
+            factor = row[k] / top[k]
+            for j in range(k + 1, len(row)):
+                row[j] -= factor * top[j]
+    return False
 
 
 def suspect_fits(like: ReducedModel, expected: FloatArray) -> BoolArray:

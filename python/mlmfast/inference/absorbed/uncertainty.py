@@ -28,12 +28,14 @@ from mlmfast.degrees_of_freedom.kenward_roger import (
 from mlmfast.errors import ModelError
 from mlmfast.fitted.absorbed.functions import FunctionOfCovariances
 from mlmfast.inference.absorbed.degrees import refuse_by_term
-from mlmfast.information.information import Information
+from mlmfast.information.information import Information, covariance_root
 from mlmfast.information.undetermined_effects import flat_moves, in_size_of_first
-from mlmfast.reduction.absorbed.differences import along, has_path
+from mlmfast.reduction.engines.differences import along, has_path
 
 #: Ways shorter than this part of the longest are rounding.
 _SHORT = 1e-9
+#: Variances of combinations below this part of the largest are rounding.
+_DEPENDENT = 1e-10
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,8 @@ def uncertainty(fitted: FittedRows, ddf: str, function: FunctionOfCovariances) -
     method = method_of(ddf)
     refuse_by_term(method)
     found = _by_method(fitted, method, function)
-    if isinstance(method, KenwardRoger) and not _are_variances(found.adjusted):
-        raise not_definite(
-            method.name, lambda m: _are_variances(_by_method(fitted, m, function).adjusted)
-        )
+    if isinstance(method, KenwardRoger) and not _are_variances(found):
+        raise not_definite(method.name, lambda m: _are_variances(_by_method(fitted, m, function)))
     return found
 
 
@@ -84,7 +84,7 @@ def _by_method(
     about = method.about(fitted)
     middle = function(g)
     weights = about.covariance(method.information)
-    first = about.parameters.first @ _root(weights)
+    first = about.parameters.first @ covariance_root(weights)
     changes = first[:-1] - np.outer(about._gamma, first[-1])
     # Entries of every scale weigh alike, so that ways through the smallest keep their digits.
     scale = np.sqrt((changes**2).sum(axis=1, keepdims=True))
@@ -138,8 +138,16 @@ def undetermined_moves(fitted: FittedRows, function: FunctionOfCovariances) -> F
     return out if len(out) else None
 
 
-def _are_variances(adjusted: FloatArray) -> bool:
-    return is_definite(adjusted) if adjusted.ndim == 2 else bool((adjusted > 0.0).all())
+def _are_variances(found: Uncertainty) -> bool:
+    if found.adjusted.ndim != 2:
+        return bool((found.adjusted > 0.0).all())
+    # Functions that depend on each other have a singular covariance, adjusted or not: what is
+    # asked is asked of as many combinations as there are without adjustment.
+    scale = np.sqrt(np.diag(found.value))
+    scale[scale == 0.0] = 1.0
+    sizes, ways = np.linalg.eigh(found.value / np.outer(scale, scale))
+    independent = ways[:, sizes > _DEPENDENT * sizes[-1:]] / scale[:, None]
+    return is_definite(independent.T @ found.adjusted @ independent)
 
 
 def _bend(
@@ -171,14 +179,6 @@ def _sigma2(fitted: FittedRows) -> float:
     if held is not None and held.log_sigma2 is not None:
         return float(np.exp(held.log_sigma2[0])) * model.response_unit
     return rss / model.degrees(fitted.reml) * model.response_unit
-
-
-def _root(covariance: FloatArray) -> FloatArray:
-    """R with R R' the covariance of the parameters."""
-    scale = np.sqrt(np.diag(covariance))
-    scale = np.where(scale > 0.0, scale, 1.0)
-    values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
-    return np.asarray(scale[:, None] * vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
 def _matrices(fitted: FittedRows, g: list[FloatArray], entries: FloatArray) -> list[FloatArray]:

@@ -62,7 +62,9 @@ class AnovaTable(TableResult):
     components : DataFrame or None
         Each row of each hypothesis by itself, as LCOMPONENTS of PROC MIXED prints them: term, row,
         estimate, se, df, statistic, p_value; None beside an eliminated factor. Their rows are
-        those of ``definition``; that of SAS sets each level against the last.
+        those of ``hypotheses``, so of ``definition``: "SAS" sets each level against the last,
+        "lmerTest" against the first; those of "car" are orthonormal over the levels, which is the
+        scale of their estimates, and covariates are in their own units.
     type, definition, ddf
         What was asked for.
     """
@@ -192,10 +194,11 @@ def _tests_of_terms(
             continue
         # The coefficients of aliased columns follow from the others'.
         full = L @ functions.alias
-        hypotheses[label] = pd.DataFrame(full, columns=list(fit._record.x_names))
+        shown = in_units(full, scales[label])
+        hypotheses[label] = pd.DataFrame(shown, columns=list(fit._record.x_names))
         test = f_test(fit, full, ddf, term=own[label])
         rows[label] = table_row(test, chisq)
-        parts.append(_components(fit, label, in_units(full, scales[label]), ddf, test))
+        parts.append(_components(fit, label, shown, ddf, test))
         if test.note:
             without[label] = test.note
     curves = [term.label for term in functions.terms if is_smooth_label(term.label)]
@@ -378,11 +381,12 @@ def _of_sums(fit: Fitted, design: Design) -> EstimableFunctions:
     record = fit._record
     assert record.fixed_spec is not None, "the caller looked"
     assert fit._row_facts is not None, "the caller looked"
-    if design.is_weighted and design.random:
+    assert design.condensed is not None, "the caller looked"
+    if design.is_weighted and design.random and design.condensed.unweighted is None:
         raise ModelError(
-            "tests of terms go by sums over the rows without their weights, and a reduction of "
-            "rows with weights holds weighted ones; use contrast() with the coefficients you mean, "
-            "or fit the rows: mlm.lmm(formula, data, weights=...)"
+            "tests of terms go by sums over the rows without their weights, which this reduction "
+            "does not hold (rows were withheld by min_cluster_size, or an earlier mlmfast made "
+            "it); use contrast() with the coefficients you mean, or reduce the rows again"
         )
     return functions_of_sums(record.fixed_spec, design, fit._row_facts, record.kept)
 

@@ -69,13 +69,24 @@ def functions_of_sums(
             "which hypotheses the terms mean needs the rows themselves here; use contrast() with "
             "the coefficients you mean, or fit the rows: mlm.lmm(formula, data)"
         )
-    own = design.fixed_matrix
+    own, counts = _rows_of_x(design)
     columns = list(np.asfortranarray(own @ combination).T)
-    counts = np.ones(design.n_obs) if design.weights is None else design.weights
     x_columns: list[FloatArray] = list(own.T)
     return functions_of_terms(
         x_columns, matrix.term_of_column, replace(terms, columns=columns), counts, kept
     )
+
+
+def _rows_of_x(design: Design) -> tuple[FloatArray, FloatArray]:
+    """Rows of X with the sums that tests of terms go by, and how many each stands for.
+
+    Least squares weights its sums of squares; programs for mixed models go by the design.
+    """
+    unweighted = None if design.condensed is None else design.condensed.unweighted
+    if design.random and unweighted is not None:
+        return unweighted
+    counts = np.ones(design.n_obs) if design.weights is None else design.weights
+    return design.fixed_matrix, counts
 
 
 def _rows_of_cells(facts: RowFacts, n_each: int) -> Frame:

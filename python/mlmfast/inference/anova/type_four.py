@@ -6,19 +6,23 @@ References: SAS/STAT User's Guide, The Four Types of Estimable Functions; Millik
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import combinations, product
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.errors import ModelError
 from mlmfast.inference.anova.functions import EstimableFunctions
 
 _Cell = tuple[int, ...]
 
-#: What of a function lies outside of the estimable ones, or of a row outside of the others' span.
+#: What of a function lies outside of the estimable ones.
 _TOLERANCE = 1e-8
+#: Square of the part of a comparison outside of others, over its own, that is rounding.
+_SPANNED = 1e-10
+#: Entries of the constraints that comparisons are counted by.
+_LARGEST = 2e7
 
 
 def type_four(functions: EstimableFunctions, term: int) -> FloatArray:
@@ -39,18 +43,28 @@ def type_four(functions: EstimableFunctions, term: int) -> FloatArray:
     [[0.0, 1.0]]
     """
     cells = _cells(functions, term)
-    kept: list[FloatArray] = []
-    compared = np.zeros((0, len(cells)))
-    for corners in _comparisons(functions, term):
-        # What a term's own coefficients say already is not said again by other cells.
-        new = _outside(np.array([corners.get(cell, 0.0) for cell in cells]), compared)
-        if new is None:
-            continue
-        rows = _estimable_rows(functions, term, corners)
-        if rows:
-            compared = np.vstack([compared, new])
-            kept += rows
-    return np.array(kept).reshape(len(kept), len(functions.root))
+    place = {cell: k for k, cell in enumerate(cells)}
+    inside: list[FloatArray] = []
+    compared = _Span(len(cells))
+    for differs in _estimable_ways(functions, term):
+        left = _new_directions(functions.cells[term].codes, differs, compared)
+        for corners in _comparisons(functions, term, differs, place):
+            if left == 0:
+                break
+            # What a term's own coefficients say already is not said again by other cells.
+            at, weights = [place[cell] for cell in corners], np.array(list(corners.values()))
+            new = compared.outside(at, weights)
+            if new is None:
+                continue
+            rows = _estimable_rows(functions, term, corners)
+            if rows:
+                compared.add(new)
+                left -= 1
+                inside += rows
+    if not inside:
+        return np.zeros((0, len(functions.root)))
+    lower, _ = functions.row_factors
+    return np.asarray(np.linalg.solve(lower.T, np.array(inside).T).T @ functions.root)
 
 
 def _order(functions: EstimableFunctions, term: int) -> list[str]:
@@ -68,24 +82,62 @@ def _cells(functions: EstimableFunctions, term: int) -> list[_Cell]:
     return [tuple(cell) for cell in functions.cells[term].codes.tolist()]
 
 
-def _comparisons(functions: EstimableFunctions, term: int) -> Iterator[dict[_Cell, float]]:
+def _estimable_ways(functions: EstimableFunctions, term: int) -> Iterator[tuple[int, ...]]:
+    """Factors, by position, whose levels may differ in a comparison; fewer of them first.
+
+    Where the model has a term of fewer of the factors, coefficients that are 0 there add up to 0
+    over the others in every estimable function: some factor that differs must be among these.
+    """
+    own, order = functions.terms[term], _order(functions, term)
+    below = [other.factors for other in functions.terms if other.is_contained_in(own)]
+    for n_differences in range(len(order) + 1):
+        for differs in combinations(range(len(order)), n_differences):
+            names = {order[k] for k in differs}
+            if not any(names <= factors for factors in below):
+                yield differs
+
+
+def _comparisons(
+    functions: EstimableFunctions, term: int, differs: tuple[int, ...], own: Container[_Cell]
+) -> Iterator[dict[_Cell, float]]:
     """Coefficients of the term's own cells: levels against others, the last of them first.
 
-    Single levels of some of the factors come before; they are estimable where the model has not
-    the terms without these factors, such as the intercept.
+    Single levels of factors that do not differ; these are estimable where the model has not the
+    terms without them, such as the intercept.
     """
-    own = set(_cells(functions, term))
-    sizes = functions.cells[term].sizes
-    for n_differences in range(len(sizes) + 1):
-        for differs in combinations(range(len(sizes)), n_differences):
-            choices = [
-                _pairs(size) if k in differs else [(level,) for level in range(size)]
-                for k, size in enumerate(sizes)
-            ]
-            for chosen in product(*choices):
-                corners = {cell: _sign(cell, chosen) for cell in product(*chosen)}
-                if set(corners) <= own:
-                    yield corners
+    choices = [
+        _pairs(size) if k in differs else [(level,) for level in range(size)]
+        for k, size in enumerate(functions.cells[term].sizes)
+    ]
+    for chosen in product(*choices):
+        corners = {cell: _sign(cell, chosen) for cell in product(*chosen)}
+        if all(cell in own for cell in corners):
+            yield corners
+
+
+def _new_directions(codes: IntArray, differs: tuple[int, ...], compared: _Span) -> int:
+    """Most directions outside of ``compared`` that comparisons add; -1 where it is not worked out.
+
+    They lie among the functions of the cells that add up to 0 over each factor that differs.
+    """
+    n = len(codes)
+    sums = [np.zeros((0, n))]
+    for k in differs:
+        _, group = np.unique(np.delete(codes, k, axis=1), axis=0, return_inverse=True)
+        group = group.ravel()
+        if (group.max() + 1.0) * n > _LARGEST:
+            return -1
+        sums.append((group == np.arange(group.max() + 1)[:, None]).astype(np.float64))
+    constraints, found = np.vstack(sums), compared.rows
+    inside = len(found) - _rank(constraints @ found.T)
+    return n - _rank(constraints) - inside
+
+
+def _rank(matrix: FloatArray) -> int:
+    if matrix.size == 0:
+        return 0
+    values = np.linalg.svd(matrix, compute_uv=False)
+    return int((values > _TOLERANCE * max(float(values[0]), 1.0)).sum())
 
 
 def _sign(cell: _Cell, chosen: tuple[tuple[int, ...], ...]) -> float:
@@ -101,7 +153,7 @@ def _pairs(size: int) -> list[tuple[int, ...]]:
 def _estimable_rows(
     functions: EstimableFunctions, term: int, corners: dict[_Cell, float]
 ) -> list[FloatArray]:
-    """The comparison over the coefficients kept, for each product of covariates, if estimable."""
+    """The comparison as Q l, W'g = l, for each product of covariates, if estimable."""
     own = functions.terms[term]
     parts = [(term, dict(corners))]
     for other, kind in enumerate(functions.terms):
@@ -119,11 +171,11 @@ def _estimable_rows(
             block = columns[k * len(cells) : (k + 1) * len(cells)]
             full[block] = [weights.get(cell, 0.0) for cell in cells]
         # With W = L Q, Q of orthonormal rows: l in their span, g with W'g = l, g'R as kept.
-        lower, white = functions.row_factors
+        white = functions.row_factors[1]
         inside = white @ full
         if np.abs(white.T @ inside - full).max() <= _TOLERANCE * np.abs(full).max():
             # Columns have mean square 1 there; a row is of the covariate as it is.
-            found.append(np.linalg.solve(lower.T, inside) @ functions.root / scale)
+            found.append(inside / scale)
     return found
 
 
@@ -148,9 +200,34 @@ def _spread(
     return out
 
 
-def _outside(row: FloatArray, basis: FloatArray) -> FloatArray | None:
-    """The direction of a row outside of the span of orthonormal ones; None where there is none."""
-    rest = row - (row @ basis.T) @ basis
-    rest = rest - (rest @ basis.T) @ basis
-    size = float(np.linalg.norm(rest))
-    return rest / size if size > _TOLERANCE * float(np.linalg.norm(row)) else None
+class _Span:
+    """Orthonormal directions over ``n`` cells, of comparisons that were taken."""
+
+    def __init__(self, n: int) -> None:
+        self._rows = np.empty((min(n, 16), n))
+        self._size = 0
+
+    @property
+    def rows(self) -> FloatArray:
+        """The directions, (m, n)."""
+        return self._rows[: self._size]
+
+    def add(self, row: FloatArray) -> None:
+        """Take another direction."""
+        if self._size == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
+        self._rows[self._size] = row
+        self._size += 1
+
+    def outside(self, at: list[int], weights: FloatArray) -> FloatArray | None:
+        """The direction of a comparison that is outside of all; None where there is none."""
+        inside = self.rows[:, at] @ weights
+        size = float(weights @ weights)
+        # Of integer rows: what is outside is no smaller than one over the cells.
+        if size - float(inside @ inside) <= _SPANNED * size:
+            return None
+        row = np.zeros(self._rows.shape[1])
+        row[at] = weights
+        rest = row - inside @ self.rows
+        rest = rest - (self.rows @ rest) @ self.rows
+        return np.asarray(rest / np.linalg.norm(rest))

@@ -21,7 +21,7 @@ from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
-    from mlmfast.fitted.source import FitSource
+    from mlmfast.fitted.origin.source import FitSource
 
 #: Singular value of moves that the data do not tell, over the largest, that is none.
 _NOT_TOLD = 1e-9
@@ -129,8 +129,8 @@ def _conditional_residual(
 def trace_of_random_part(source: FitSource) -> float:
     """tr(I - P) - p: the sum of phi tr(P W_phi) over the entries phi of G, in which W is linear."""
     criterion, theta = source.criterion, source.theta
-    g, core = criterion.covariances(theta), criterion.reduction
-    trace = core.likelihood_derivatives(g, [0], criterion.entries, True)[0]
+    g = criterion.covariances(theta)
+    trace = source.model.likelihood_derivatives(g, 0, criterion.entries, True)[0]
     return float(trace[0] @ criterion.entry_values(theta)[0])
 
 

@@ -42,19 +42,22 @@ def exact_null_distribution(
         Number of draws; their randomness.
     """
     x, z = _weighted(design, t)
-    codes = design.factors[design.random[t].factor].codes
-    m = design.factors[design.random[t].factor].n_levels
-    diagonal = _sums(codes, z * z, m)
     basis = np.linalg.qr(_independent(x))[0] if x.shape[1] else x
-    cross = np.array([_sums(codes, z * q, m) for q in basis.T]).reshape(-1, m).T
-    mu, times = eigenvalues(diagonal, cross)
+    if design.factors[design.random[t].factor].has_all_rows:
+        within, (mu, times) = _of_columns(z, basis)
+    else:
+        codes = design.factors[design.random[t].factor].codes
+        m = design.factors[design.random[t].factor].n_levels
+        within = _sums(codes, z[:, 0] ** 2, m)
+        cross = np.array([_sums(codes, z[:, 0] * q, m) for q in basis.T]).reshape(-1, m).T
+        mu, times = eigenvalues(within, cross)
     degrees = design.n_obs - basis.shape[1]
     positive = mu > _SAME * max(float(mu.max(initial=0.0)), 1e-300)
     mu, times = mu[positive], times[positive]
     if reml:
         xi, xi_times, factor = mu, times, degrees
     else:
-        xi, xi_times = _distinct(diagonal[diagonal > 0])
+        xi, xi_times = _distinct(within[within > 0])
         factor = design.n_obs
     generator = np.random.default_rng(seed)
     rest = degrees - int(times.sum())
@@ -157,10 +160,23 @@ def _sums(codes: CodeArray, values: FloatArray, n_levels: int) -> FloatArray:
 
 
 def _weighted(design: Design, t: int) -> tuple[FloatArray, FloatArray]:
-    """X and the column of Z, rows times the roots of their weights."""
+    """X and the columns of Z, rows times the roots of their weights."""
     root = np.ones(design.n_obs) if design.weights is None else np.sqrt(design.weights)
-    column = design.random[t].columns[0]
-    return design.fixed_matrix * root[:, None], root if column is None else root * column
+    columns = [root if column is None else root * column for column in design.random[t].columns]
+    return design.fixed_matrix * root[:, None], np.column_stack(columns)
+
+
+def _of_columns(
+    z: FloatArray, basis: FloatArray
+) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
+    """Eigenvalues of Z'Z, and distinct ones of Z'(I - Q Q')Z with how often each occurs.
+
+    From singular values, so that those of 0 are no roots of rounding.
+    """
+    left = z - basis @ (basis.T @ z)
+    left -= basis @ (basis.T @ left)
+    squares = [np.asarray(np.linalg.svd(part, compute_uv=False) ** 2) for part in (z, left)]
+    return squares[0], _distinct(squares[1])
 
 
 def _independent(x: FloatArray) -> FloatArray:

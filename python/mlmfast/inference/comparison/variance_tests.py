@@ -37,8 +37,8 @@ from mlmfast.reduction.reduce import reduce_design
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
+    from mlmfast.fitted.origin.source import FitSource
     from mlmfast.fitted.record import FitRecord
-    from mlmfast.fitted.source import FitSource
 
 #: A statistic this small is 0.
 _ZERO = 1e-7
@@ -127,7 +127,8 @@ def variance_test(
         be left out where the model has a single random effect.
     method
         "exact": for the only variance besides the residual's, the exact finite-sample distribution
-        by its spectral representation (Crainiceanu and Ruppert 2004, JRSS B 66:165, theorem 1);
+        by its spectral representation (Crainiceanu and Ruppert 2004, JRSS B 66:165, theorem 1),
+        that of a curve ``s(x)``, beyond what its null space fits, or of ``mm(a, b)`` too;
         "mixture": half chi-square with df - 1 and half with df degrees of freedom (Stram and Lee
         1994, Biometrics 50:1171), for one effect; "bootstrap": from the fit without the effects.
         The first of these that serves by default. "chi-square", with df degrees of freedom, is for
@@ -292,18 +293,22 @@ def find_effects(design: Design, name: str) -> tuple[int, list[int]]:
 
 def null_method(design: Design, t: int, effects: list[int], method: str | None) -> str:
     """How the null distribution of a test is had; by default the first way that serves."""
-    single = len(design.random) == 1 and len(design.random[0].names) == 1
-    related = single and design.factors[design.random[0].factor].relationship is not None
+    term = design.random[t]
+    # Members and curves: effects of all rows, which share one variance.
+    shared = design.factors[term.factor].has_all_rows and term.structure.n_theta == 1
+    single = len(design.random) == 1 and (shared or len(term.names) == 1)
+    several = len(effects) > 1 and not shared
+    related = single and design.factors[term.factor].relationship is not None
     is_only = single and design.residual is None and not related
     if method == "chi-square" or not design.random[t].bounded:
         return _null_without_bound(design, t, method)
     if method is None:
-        if design.condensed is not None and len(effects) > 1:
+        if design.condensed is not None and several:
             raise ModelError(
                 "several effects at once are tested by a bootstrap, which needs the rows; name one "
                 "effect (sd_x|g), or fit the rows: mlm.lmm(formula, data)"
             )
-        mixed = len(effects) == 1 and (not is_only or design.condensed is not None)
+        mixed = not several and (not is_only or design.condensed is not None)
         return "mixture" if mixed else "exact" if is_only else "bootstrap"
     if method not in {"exact", "mixture", "bootstrap"}:
         raise ModelError(_NO_METHOD.format(method))
@@ -317,7 +322,7 @@ def null_method(design: Design, t: int, effects: list[int], method: str | None) 
             "the exact distribution is known for the only variance besides the residual's; this "
             "model has other covariance parameters, or related levels: use method='bootstrap'"
         )
-    if method == "mixture" and len(effects) > 1:
+    if method == "mixture" and several:
         raise ModelError(
             "the mixture of two chi-squares holds for one effect at a time; name it (sd_x|g), or "
             "use method='bootstrap'"

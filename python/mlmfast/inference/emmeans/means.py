@@ -11,6 +11,7 @@ import pandas as pd
 from mlmfast.errors import DataError
 from mlmfast.inference.anova.anova import convergence_notes
 from mlmfast.inference.emmeans.averages import averaged_rows, occurring
+from mlmfast.inference.emmeans.estimates.curved_functions import CurvedFunctions
 from mlmfast.inference.emmeans.estimates.linear_functions import LinearFunctions
 from mlmfast.inference.emmeans.estimates.transformations import Transformation, of_response
 from mlmfast.inference.emmeans.grid.averaged_covariates import (
@@ -79,7 +80,9 @@ def emmeans(
 
     The grid holds every combination of the levels of the factors; covariates stand at their
     mean over the rows used, offsets likewise, and what the formula makes of them (`poly(x, 2)`,
-    `log(x)`, `I(x^2)`) is evaluated there.
+    `log(x)`, `I(x^2)`) is evaluated there. Curves ``s(x)`` are too: their predicted effects
+    count with the fixed ones, with the covariance of the errors of prediction, as in `predict`;
+    other random effects are 0.
 
     Parameters
     ----------
@@ -133,7 +136,7 @@ def emmeans(
     2     335.410  9.950  Inf  315.910  354.911
     Degrees of freedom: asymptotic; confidence level 0.95
     """
-    grid = with_nests(fit, reference_grid(fit, at), nesting)
+    grid = with_nests(fit, reference_grid(fit, at, curves=True), nesting)
     kind = covariates_kind(covariates, at, grid)
     return means_over(
         *(fit, grid, specs, by, weights), ddf=ddf, level=level, adjust=adjust, covariates=kind
@@ -159,6 +162,10 @@ def means_over(
     ``kind`` is the class of the table and ``estimate_name`` its column, where not those of means.
     """
     read = read_specs(specs, by)
+    if covariates != "means":
+        fit._record.refuse_smooths(
+            f"covariates={covariates!r}", "curves are evaluated at values: covariates='means', at="
+        )
     if covariates == "means":
         functions = marginal_means(fit, grid, read.factors, read.by, weights, ddf)
     else:
@@ -203,7 +210,8 @@ def marginal_means(
     if not factors:
         labels.insert(0, "1", "overall")
     nests = {name: own for name, own in grid.nests.items() if name in kept}
-    return LinearFunctions(fit, ddf, labels, L, offset, tuple(by), nests=nests)
+    functions = CurvedFunctions if fit._record.smooth_terms else LinearFunctions
+    return functions(fit, ddf, labels, L, offset, tuple(by), nests=nests)
 
 
 def _holders(grid: ReferenceGrid, names: Sequence[str], besides: Sequence[str]) -> list[str]:
@@ -230,7 +238,10 @@ def _check_variable(name: str, grid: ReferenceGrid) -> None:
 
 
 def _about(grid: ReferenceGrid, read: Specs, weights: str, covariates: str) -> list[str]:
-    rest = [v for v in grid.variables if v.name not in (*read.factors, *read.by)]
+    named = (*read.factors, *read.by)
+    # What holds a nested factor that is named stands beside it in the table.
+    shown = {*named, *_holders(grid, named, named)}
+    rest = [v for v in grid.variables if v.name not in shown]
     averaged = [v.name for v in rest if v.size > 1]
     fixed = [
         f"{v.name} = {float(v.labels[0]):.5g}" for v in rest if not v.is_factor and v.size == 1

@@ -106,7 +106,9 @@ class ReferenceGrid:
         return cells
 
 
-def reference_grid(fit: Fitted, at: Mapping[str, Any] | None = None) -> ReferenceGrid:
+def reference_grid(
+    fit: Fitted, at: Mapping[str, Any] | None = None, curves: bool = False
+) -> ReferenceGrid:
     """Lay out the grid of a fit.
 
     Parameters
@@ -115,6 +117,8 @@ def reference_grid(fit: Fitted, at: Mapping[str, Any] | None = None) -> Referenc
         The fit.
     at
         For a factor the levels to keep, for a covariate the value or values to set.
+    curves
+        Whether the rows may hold the effects of curves after the columns of X.
 
     Raises
     ------
@@ -136,11 +140,14 @@ def reference_grid(fit: Fitted, at: Mapping[str, Any] | None = None) -> Referenc
             "the model was made from arrays, so there are no factors to average over; fit by a "
             "formula, or use contrast(L) with rows of your own"
         )
-    fit._record.refuse_smooths(
-        "the grid of marginal means",
-        "predict(rows, ranef=False, interval='confidence') gives means with their curves, and "
-        "contrast() differences between levels of a factor",
-    )
+    if not curves:
+        fit._record.refuse_smooths(
+            "the grid of marginal means",
+            "emmeans(), emtrends() and predict(rows, ranef=False, interval='confidence') give "
+            "means and slopes with their curves, and contrast() differences between levels",
+        )
+    elif fit._record.smooth_terms:
+        fit._needs_source("a marginal mean over curves")
     if at is not None and not isinstance(at, Mapping):
         raise DataError(f"at is {at!r}; write a dict, as in at={{'dose': [0, 10]}}")
     at = dict(at or {})
@@ -164,7 +171,7 @@ def evaluated_grid(
 
     Returns
     -------
-    L : shape (size of each variable..., p)
+    L : shape (size of each variable..., p), and columns of the effects of curves after these.
     offset : shape (size of each variable...)
     """
     spec = fit._record.fixed_spec
@@ -175,11 +182,21 @@ def evaluated_grid(
     columns = spec.build(frame).columns
     if not columns:
         raise ModelError("the model has no fixed effects, so no marginal means")
-    rows = np.stack(columns, axis=1)[:n]
+    rows = np.stack([*columns, *_columns_of_curves(fit, frame)], axis=1)[:n]
     offset = np.full(n, _mean_offset_argument(fit))
     for expression in fit._record.offsets:
         offset = offset + evaluate_elsewhere(expression, frame, "the offset")[:n]
     return rows.reshape(*sizes, -1), offset.reshape(sizes)
+
+
+def _columns_of_curves(fit: Fitted, frame: Frame) -> list[FloatArray]:
+    """Columns of the effects of all curves, in the order of the formula."""
+    out = []
+    for t in fit._record.smooth_terms:
+        spec = fit._record.terms[t].spec
+        assert spec is not None, "curves are of a formula"
+        out += [np.asarray(column) for column in spec.build(frame).columns]
+    return out
 
 
 def facts_of_rows(fit: Fitted) -> RowFacts | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mlmfast.errors import ModelError
 from mlmfast.inference.emmeans.comparisons.cld import LetteredMeans, lettered
@@ -15,7 +14,11 @@ from mlmfast.inference.emmeans.comparisons.sided import (
     one_sided_adjustment,
 )
 from mlmfast.inference.emmeans.contrast_rows import Method, contrast_rows, interaction_rows
-from mlmfast.inference.emmeans.estimates.table import ResponseTable, TableOfEstimates
+from mlmfast.inference.emmeans.estimates.table import (
+    ResponseTable,
+    TableOfEstimates,
+    TableOfTests,
+)
 from mlmfast.inference.emmeans.joint import JointTests, joint_test
 from mlmfast.inference.emmeans.nonlinear.regrid import (
     back_transformed,
@@ -149,7 +152,7 @@ class EstimateTable(TableOfEstimates):
         delta: float = 0.0,
         side: str = "two-sided",
         level: float | None = None,
-    ) -> pd.DataFrame | JointTests:
+    ) -> TableOfTests | JointTests:
         r"""Test each row against `null`, or all rows of a family together.
 
         Parameters
@@ -178,7 +181,7 @@ class EstimateTable(TableOfEstimates):
 
         Returns
         -------
-        DataFrame, or `JointTests`
+        TableOfTests, a data frame with notes, or `JointTests`
 
         Examples
         --------
@@ -211,7 +214,16 @@ class EstimateTable(TableOfEstimates):
             estimate_name=self._estimate_name,
         )
         frame = other._computed(other.level, asked, tested=True)
-        return frame.drop(columns=["lower", "upper"]) if asked.is_plain else frame
+        if asked.is_plain:
+            frame = frame.drop(columns=["lower", "upper"])
+        notes = [asked.note, *other._notes(frame)]
+        if asked.is_plain:
+            # Neither limits nor their level are shown.
+            notes = [note.split("; confidence level")[0] for note in notes]
+            notes = [note.replace("P values and intervals", "P values") for note in notes]
+        else:
+            notes = [note.replace("; confidence", "; one-sided limits, each of") for note in notes]
+        return TableOfTests(frame, notes, functions)
 
     def cld(
         self,
@@ -358,3 +370,16 @@ class Contrasts(EstimateTable):
     def plot(self, ax: Any = None) -> Any:  # type: ignore[override]
         """Contrasts with their intervals and a line at 0; the matplotlib figure."""
         return self._plot("contrast", ax, null=0.0)
+
+    def cld(self, *_: Any, **__: Any) -> Any:
+        """Letters are those of means, `EMMeans.cld`.
+
+        Raises
+        ------
+        ModelError
+            Always: letters of differences would compare these with each other.
+        """
+        raise ModelError(
+            "compact letters are of means, and these are contrasts of them; use the table of "
+            "means: fit.emmeans(...).cld(), with adjust= for the pairs"
+        )

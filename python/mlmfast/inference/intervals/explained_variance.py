@@ -24,8 +24,8 @@ from mlmfast.inference.intervals.second_order import Differentiable
 from mlmfast.running.cached import cached_property
 
 if TYPE_CHECKING:
+    from mlmfast.fitted.origin.source import FitSource
     from mlmfast.fitted.record import FitRecord
-    from mlmfast.fitted.source import FitSource
 
 
 @dataclass(frozen=True)

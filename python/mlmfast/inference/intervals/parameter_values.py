@@ -22,7 +22,7 @@ from mlmfast.inference.intervals.second_order import Differentiable
 from mlmfast.running.cached import cached_property
 
 if TYPE_CHECKING:
-    from mlmfast.fitted.source import FitSource
+    from mlmfast.fitted.origin.source import FitSource
 
 
 class ParameterValues(Mapping[str, Any]):

@@ -27,7 +27,7 @@ from mlmfast.words import is_one_of
 if TYPE_CHECKING:
     from mlmfast.batch.fit_batch import FitBatch
     from mlmfast.fitted.fitted import Fitted
-    from mlmfast.fitted.source import FitSource
+    from mlmfast.fitted.origin.source import FitSource
 
 _NO_CURVES = "the curves are in fit.smooths, the parts of the variance in fit.varcorr"
 _NO_EFFECTS = "the model has no random effects, so no variance of theirs to explain"
@@ -51,7 +51,8 @@ def icc(
     "adjusted": variance of the random effects over that and the residual's; "conditional":
     over the fixed effects' too (Nakagawa, Johnson and Schielzeth 2017, J. R. Soc. Interface
     14); of random slopes the mean variance over the rows (Johnson 2014, Methods Ecol. Evol.
-    5:944). With several grouping factors the share of each.
+    5:944). With several grouping factors the share of each. Where a variance is negative
+    (``bounded=False``) it is no share but the correlation of two rows of a group, which may be.
 
     Parameters
     ----------
@@ -92,7 +93,8 @@ def r2(
         between-cluster variance, the shares of fixed effects within (f1) and between (f2)
         clusters, of random slopes by covariates within (v1) and between (v2), and of the
         clusters' means (m) (Rights and Sterba 2019, Psychol. Methods 24:309; 2021, New Dir.
-        Child Adolesc. Dev. 175:65, where covariates are not centred by cluster).
+        Child Adolesc. Dev. 175:65, where covariates are not centred by cluster). Of a fit with a
+        negative variance (``bounded=False``) there is none.
     interval, level, n, seed
         As `icc`.
 
@@ -104,6 +106,15 @@ def r2(
     {'marginal': 0.279, 'conditional': 0.799}
     """
     return _table(fit, method, interval, level, n, seed)
+
+
+def _refuse_negative(negative: tuple[str, ...]) -> None:
+    """Refuse shares of a total of which some part is negative."""
+    if negative:
+        raise ModelError(
+            f"R2 is a share of variances, and here the {'; the '.join(negative)}; the correlation "
+            "within groups is in fit.icc(), and a fit without bounded=False has an R2"
+        )
 
 
 def _table(
@@ -128,11 +139,14 @@ def _table(
         Without random effects, and where a figure does not serve the model.
     """
     fit._record.refuse_smooths("a share of the variance", _NO_CURVES)
+    _check_figure(figure)
+    if figure != "icc":
+        _refuse_negative(fit.certificate.negative)
     source = fit._source
     if source is None:
         return _stored_table(fit, figure, interval, level)
     check_request(interval, level)
-    _check(source, figure, interval)
+    _check(source, interval)
     at = AtEstimate(source, fit._record)
     found = figure_of_fit(figure, at)
     title = f"{_TITLES[figure]}, {100 * level:g} % intervals ({interval})"
@@ -147,10 +161,13 @@ def _table(
     return printed(bootstrap_table(values, boot.replicates, level), title)
 
 
-def _check(source: FitSource, figure: str, interval: str) -> None:
+def _check_figure(figure: str) -> None:
     if not is_one_of(figure, FIGURES):
         known = ", ".join(repr(name) for name in FIGURES if name != "icc")
         raise ModelError(f"method is {figure!r}; use {known}")
+
+
+def _check(source: FitSource, interval: str) -> None:
     if interval == "profile":
         raise ModelError("these depend on fixed effects; use interval='delta' or 'bootstrap'")
     if not source.design.random:

@@ -34,7 +34,7 @@ from mlmfast.reduction.scaling import centers_and_scales
 from mlmfast.running.cached import cached_property
 
 if TYPE_CHECKING:
-    from mlmfast.fitted.source import FitSource
+    from mlmfast.fitted.origin.source import FitSource
 
 
 Statistic = Callable[[FitBatch], Any]

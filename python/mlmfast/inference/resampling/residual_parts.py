@@ -17,9 +17,9 @@ from mlmfast.covariance.correlations import covariance_root
 from mlmfast.design.design import Design
 from mlmfast.design.rows import clusters_by_size
 from mlmfast.errors import ModelError
+from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitted.random_effects import ConditionalEffects, fixed_part
 from mlmfast.fitted.record import FitRecord
-from mlmfast.fitted.source import FitSource
 
 #: Share of the largest eigenvalue below which one is 0.
 _ZERO = 1e-9

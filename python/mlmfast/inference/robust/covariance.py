@@ -33,8 +33,8 @@ from mlmfast.clusters.covariance import cholesky_factors, solve_lower
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.errors import ModelError
+from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitted.record import FitRecord
-from mlmfast.fitted.source import FitSource
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.running.cached import cached_property
 from mlmfast.words import is_one_of

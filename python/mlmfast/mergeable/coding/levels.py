@@ -129,6 +129,19 @@ def _declared(name: str, parts: Sequence[Levels]) -> tuple[str, ...] | None:
     )
 
 
+def with_levels(frame: Frame, levels: Mapping[str, Levels]) -> Frame:
+    """The frame with all levels of its factors, those too that none of its rows has.
+
+    A formula may name them: ``I(f == "b")``.
+    """
+    known = {}
+    for name, own in levels.items():
+        found = frame.factor(name)
+        codes, unknown = found.recode(own.labels)
+        known[name] = found if unknown else Factor(codes, own.labels, own.array(), own.declared)
+    return frame.with_factors(known)
+
+
 class OtherLevels(Exception):  # noqa: N818  (no error: the levels are then looked for in all parts)
     """A part has levels that a plan made without looking at it does not know."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,14 +10,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
-from mlmfast.data.factor import Factor
 from mlmfast.data.finite import check_weights
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.expressions import evaluate_numeric
 from mlmfast.design.columns.model_matrix import INTERCEPT
 from mlmfast.errors import DataError, MlmError
-from mlmfast.mergeable.coding.levels import Levels
+from mlmfast.mergeable.coding.levels import with_levels
 from mlmfast.mergeable.coding.plan import Plan
+from mlmfast.sources.paths import is_text
 
 
 class Part(Protocol):
@@ -58,14 +58,20 @@ class CompleteRows:
         Rows of the part, and those left out.
     name
         Where they come from.
-    numbers : shape (n,), numbers of the rows there.
+    first_row
+        Number of the part's first row there.
     """
 
     frame: Frame | None
     n_read: int
     n_dropped: int
     name: str
-    numbers: np.ndarray[tuple[int], np.dtype[np.int64]]
+    first_row: int
+
+    def number(self, position: int) -> int:
+        """Number, where they come from, of one of the rows."""
+        used = None if self.frame is None else self.frame.rows_used
+        return self.first_row + (position if used is None else int(np.flatnonzero(used)[position]))
 
 
 @contextmanager
@@ -94,12 +100,12 @@ def complete_rows(
     data = part.frame
     n = _n_rows(data)
     if n == 0:
-        return CompleteRows(None, 0, 0, part.name, np.zeros(0, dtype=np.int64))
+        return CompleteRows(None, 0, 0, part.name, part.first_row)
     with told_of(part.name):
         frame = Frame.from_native(data)
         for name in numeric:
             _check_numbers(frame, name, part)
-        complete = np.ones(frame.n_rows, dtype=np.bool_)
+        complete: BoolArray | None = None
         for name in names:
             missing = frame.missing(name)
             if missing is None:
@@ -110,13 +116,11 @@ def complete_rows(
                     f"column {name!r} has {int(missing.sum())} missing values, the first in row "
                     f"{first}; remove them, or use na_action='drop'"
                 )
-            complete &= ~missing
-    n_kept = int(np.count_nonzero(complete))
-    numbers = np.flatnonzero(complete) + part.first_row
-    if n_kept == 0:
-        return CompleteRows(None, frame.n_rows, frame.n_rows, part.name, numbers)
-    own = frame if n_kept == frame.n_rows else frame.take(complete)
-    return CompleteRows(own, frame.n_rows, frame.n_rows - n_kept, part.name, numbers)
+            complete = ~missing if complete is None else complete & ~missing
+    own = frame if complete is None else frame.take(complete)
+    n_dropped = frame.n_rows - own.n_rows
+    left = own if own.n_rows else None
+    return CompleteRows(left, frame.n_rows, n_dropped, part.name, part.first_row)
 
 
 def _n_rows(data: Any) -> int | None:
@@ -134,9 +138,10 @@ def _check_numbers(frame: Frame, name: str, part: Part) -> None:
         return
     for row, value in enumerate(np.asarray(part.frame[name], dtype=object).tolist()):
         if not _is_number(value):
+            missing = f", or give na_values=[{value!r}]" if is_text(part.name) else ""
             raise DataError(
                 f"column {name!r} must hold numbers, and holds {value!r} in row "
-                f"{row + part.first_row}; mend that value, or leave the row out"
+                f"{row + part.first_row}; mend that value, or leave the row out{missing}"
             )
     raise DataError(
         f"column {name!r} must hold numbers, and holds text that reads like "
@@ -158,19 +163,34 @@ class CodedRows:
 
     Attributes
     ----------
-    columns : each of shape (n,)
+    frame
+        The rows, their factors with the levels of the plan.
+    columns : each of shape (n,), or None where it was not asked for
     weights : shape (n,) or None
     offset_mean
         Mean of the offset given as an argument.
     """
 
-    columns: list[FloatArray]
+    frame: Frame
+    columns: list[FloatArray | None]
     weights: FloatArray | None
     offset_mean: float
 
+    @property
+    def whole(self) -> list[FloatArray]:
+        """The columns, all of which were asked for."""
+        return [column for column in self.columns if column is not None]
 
-def code_rows(plan: Plan, rows: CompleteRows) -> CodedRows:
+
+def code_rows(plan: Plan, rows: CompleteRows, left_out: Container[int] = frozenset()) -> CodedRows:
     """The columns of Z, X and the response, and the weights.
+
+    Parameters
+    ----------
+    plan, rows
+        How to code, and what.
+    left_out
+        Positions of the terms of X whose columns are not wanted.
 
     Raises
     ------
@@ -184,9 +204,14 @@ def code_rows(plan: Plan, rows: CompleteRows) -> CodedRows:
         y = evaluate_numeric(parsed.response, frame, "the response")
         columns: list[Any] = [None] * places.n
         names = [""] * places.n
-        pairs = [*zip(plan.random_matrices, places.z, strict=True), (plan.fixed_matrix, places.x)]
-        for matrix, own in pairs:
-            built = matrix.spec.build(frame)
+        fixed = plan.fixed_matrix
+        wanted = [t for t in range(len(fixed.terms)) if t not in left_out]
+        pairs = [
+            (matrix.spec.build(frame), own)
+            for matrix, own in zip(plan.random_matrices, places.z, strict=True)
+        ]
+        of_x = places.of_terms(fixed.term_of_column, wanted)
+        for built, own in [*pairs, (fixed.spec.build(frame, wanted), of_x)]:
             for name, place, column in zip(built.names, own, built.columns, strict=True):
                 if place is not None:
                     columns[place], names[place] = column, name
@@ -197,28 +222,19 @@ def code_rows(plan: Plan, rows: CompleteRows) -> CodedRows:
             total = values if total is None else total + values
         columns[places.y] = y if total is None else y - total
         names[places.y] = parsed.response
-        _check_finite(columns, names, rows)
+        _check_finite(columns, names, rows, frame)
         weights = None if plan.weights is None else frame.numeric(plan.weights)
         if weights is not None:
             check_weights(weights, str(plan.weights))
-    return CodedRows(columns, weights, 0.0 if given is None else float(given.mean()))
+    return CodedRows(frame, columns, weights, 0.0 if given is None else float(given.mean()))
 
 
-def with_levels(frame: Frame, levels: Mapping[str, Levels]) -> Frame:
-    """The frame with all levels of its factors, those too that none of its rows has.
-
-    A formula may name them: ``I(f == "b")``.
-    """
-    known = {}
-    for name, own in levels.items():
-        found = frame.factor(name)
-        codes, unknown = found.recode(own.labels)
-        known[name] = found if unknown else Factor(codes, own.labels, own.array(), own.declared)
-    return frame.with_factors(known)
-
-
-def _check_finite(columns: Sequence[FloatArray], names: Sequence[str], rows: CompleteRows) -> None:
+def _check_finite(
+    columns: Sequence[FloatArray | None], names: Sequence[str], rows: CompleteRows, frame: Frame
+) -> None:
     for column, name in zip(columns, names, strict=True):
+        if column is None or frame.statistics.is_known_finite(column):
+            continue
         # A finite sum says that every value is.
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(column.sum()):
@@ -227,7 +243,7 @@ def _check_finite(columns: Sequence[FloatArray], names: Sequence[str], rows: Com
         if bad.any():
             first = int(np.argmax(bad))
             raise DataError(
-                f"{name!r} is {column[first]:g} in row {rows.numbers[first]} "
+                f"{name!r} is {column[first]:g} in row {rows.number(first)} "
                 f"({int(bad.sum())} such rows of this part); remove those rows or mark the values "
                 "as missing"
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -205,6 +205,13 @@ class Places:
     x: tuple[int | None, ...]
     y: int
     n: int
+
+    def of_terms(
+        self, term_of_column: Sequence[int], chosen: Container[int] | None
+    ) -> tuple[int | None, ...]:
+        """Those of X of some terms; of all where none are chosen."""
+        pairs = zip(self.x, term_of_column, strict=True)
+        return tuple(place for place, term in pairs if chosen is None or term in chosen)
 
 
 def plan_of(

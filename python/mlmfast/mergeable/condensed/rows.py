@@ -83,15 +83,35 @@ def condense(
     weights : shape (n,) or None
     """
     n = len(columns[0])
-    cells, first = code_cells([codes for codes, _ in keys.values()], n)
-    of_cell = {name: values[codes[first]] for name, (codes, values) in keys.items()}
-    counts = np.bincount(cells, minlength=len(first)).astype(np.int64)
+    cells, of_cell, counts = _cells(keys, n)
     read = [
         ((np.ascontiguousarray(column), 0, 1), float(shift), 1.0)
         for column, shift in zip(columns, origin, strict=True)
     ]
-    sizes, values, own = _core.compress_rows(cells, len(first), read, weights)
+    sizes, values, own = _core.compress_rows(cells, len(counts), read, weights)
     return CondensedRows(of_cell, sizes, counts, values, own, origin)
+
+
+def _cells(
+    keys: dict[str, tuple[CodeArray, NDArray[Any]]], n: int
+) -> tuple[CodeArray, dict[str, NDArray[Any]], NDArray[np.int64]]:
+    """A code for each combination of keys, the keys of each code, and its rows."""
+    if len(keys) == 1:
+        (name, (codes, values)) = next(iter(keys.items()))
+        counts = _counts(codes, len(values))
+        if counts.all():
+            return codes, {name: values}, counts
+    cells, first = code_cells([codes for codes, _ in keys.values()], n)
+    of_cell = {name: values[codes[first]] for name, (codes, values) in keys.items()}
+    return cells, of_cell, np.bincount(cells, minlength=len(first)).astype(np.int64, copy=False)
+
+
+def _counts(codes: CodeArray, n_codes: int) -> NDArray[np.int64]:
+    """Rows of each code; of codes in order by where the next begins."""
+    first = np.append(0, np.flatnonzero(codes[1:] != codes[:-1]) + 1)
+    if len(first) == n_codes and bool((codes[first] == np.arange(n_codes)).all()):
+        return np.diff(first, append=len(codes)).astype(np.int64, copy=False)
+    return np.bincount(codes, minlength=n_codes).astype(np.int64, copy=False)
 
 
 def merge_rows(parts: Sequence[CondensedRows]) -> CondensedRows:
@@ -102,16 +122,13 @@ def merge_rows(parts: Sequence[CondensedRows]) -> CondensedRows:
     keys = {name: joined([p.keys[name] for p in parts], name) for name in first.keys}
     n = sum(part.n_cells for part in parts)
     cells, place = code_cells(list(keys.values()), n)
-    values = np.concatenate([_about(part, first.origin) for part in parts])
-    weights = np.concatenate([part.weights for part in parts])
     sizes = np.concatenate([part.sizes for part in parts])
     read = np.concatenate([part.counts for part in parts])
     counts = np.bincount(cells, weights=read, minlength=len(place)).astype(np.int64)
-    m = values.shape[1]
-    flat = values.reshape(-1)
-    columns = [((flat, j, m), 0.0, 1.0) for j in range(m)]
     of_row = np.repeat(cells, sizes)
-    sizes, values, weights = _core.compress_rows(of_row, len(place), columns, weights)
+    pieces = [(_about(part, first.origin), part.weights) for part in parts]
+    m = first.values.shape[1]
+    sizes, values, weights = _core.merge_rows(of_row, len(place), m, pieces)
     of_cell = {name: own[place] for name, own in keys.items()}
     return CondensedRows(of_cell, sizes, counts, values, weights, first.origin)
 
@@ -119,4 +136,4 @@ def merge_rows(parts: Sequence[CondensedRows]) -> CondensedRows:
 def _about(part: CondensedRows, origin: FloatArray) -> FloatArray:
     """The values less another constant."""
     shift = part.origin - origin
-    return part.values + shift if shift.any() else part.values
+    return np.ascontiguousarray(part.values + shift if shift.any() else part.values)

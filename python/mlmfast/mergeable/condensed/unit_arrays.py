@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlmfast.mergeable.condensed.units import CondensedUnits, OpenRows, Pattern, PatternKey
+from mlmfast.mergeable.condensed.patterns import Pattern, PatternKey
+from mlmfast.mergeable.condensed.units import CondensedUnits, OpenRows
 
 _SUBJECT, _OPEN = "subject:", "open subject:"
 

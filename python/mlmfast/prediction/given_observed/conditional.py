@@ -127,7 +127,7 @@ def conditional_moments(
     out = Moments(*(np.empty(len(targets)) for _ in range(3)))
     place = np.full(design.n_obs, -1, dtype=np.intp)
     place[targets] = np.arange(len(targets))
-    for given, wanted in _by_cluster(design, record, observed, targets):
+    for given, wanted in by_cluster(design, record, observed, targets):
         if is_large(given.shape[1]):
             found = _of_large_cluster(design, record, given[0], wanted[0])
         else:
@@ -138,7 +138,7 @@ def conditional_moments(
     return out
 
 
-def _by_cluster(
+def by_cluster(
     design: Design, record: FitRecord, observed: BoolArray, targets: IntArray
 ) -> Iterator[tuple[IntArray, IntArray]]:
     """Yield the rows observed (m, n) and wanted (m, k) of clusters of one size together."""

@@ -22,7 +22,7 @@ from mlmfast.prediction.undetermined_rows import undetermined
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
-    from mlmfast.fitted.source import FitSource
+    from mlmfast.fitted.origin.source import FitSource
 
 #: Difference of two numbers that are the same response, over the largest of all.
 _SAME = 1e-9
@@ -48,6 +48,8 @@ class Conditioned:
         Rows that are not predicted, as the data of the fit do not determine their mean.
     hanging : shape (n,)
         Those that are not as they hang on covariances that no data tell.
+    n_fit
+        Rows of the fit, which come first in the design.
     """
 
     frame: Frame | None
@@ -58,6 +60,7 @@ class Conditioned:
     target_rows: IntArray
     undetermined: BoolArray
     hanging: BoolArray
+    n_fit: int
 
 
 def conditioned_rows(
@@ -101,9 +104,8 @@ def _all_observed(frame: Frame | None, design: Design) -> Conditioned:
     nothing = np.empty(0, dtype=np.intp)
     observed = np.ones(design.n_obs, dtype=np.bool_)
     known = np.zeros(design.n_obs, dtype=np.bool_)
-    return Conditioned(
-        frame, design.y.copy(), design, observed, nothing, nothing, known, known.copy()
-    )
+    own, hanging, n = design.y.copy(), known.copy(), design.n_obs
+    return Conditioned(frame, own, design, observed, nothing, nothing, known, hanging, n)
 
 
 def _of_newdata(
@@ -147,7 +149,8 @@ def _of_newdata(
     design = replace(stacked.design, y=np.concatenate([source.design.y, value]))
     targets = stacked.n_old + wanted
     hanging = np.zeros_like(left_out)
-    return Conditioned(frame, own_value, design, observed, targets, at[wanted], left_out, hanging)
+    of_rows = (own_value, design, observed, targets, at[wanted], left_out, hanging)
+    return Conditioned(frame, *of_rows, stacked.n_old)
 
 
 def responses(record: FitRecord, frame: Frame) -> FloatArray:

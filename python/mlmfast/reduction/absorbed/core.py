@@ -16,12 +16,9 @@ import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
-from mlmfast.reduction.absorbed.differences import second_derivatives
+from mlmfast.reduction.engines.large_crossed import derivatives_by_differences
 from mlmfast.reduction.engines.sizes import LARGEST_EXACT
 from mlmfast.running.cached import cached_property
-
-#: A trace over the rows, columns of Z of mean square 1, that is rounding.
-_NOTHING = 1e-10
 
 _Entries = Sequence[tuple[int, int, int]]
 _Evaluation = tuple[FloatArray, FloatArray, FloatArray, FloatArray]
@@ -191,14 +188,7 @@ class AbsorbedCore:
     ) -> list[FloatArray]:
         if core.size[1] <= LARGEST_EXACT:
             return core.likelihood_derivatives(g, fits, entries, reml, True)
-        out = core.likelihood_derivatives(g, fits, entries, reml, False)
-
-        def first(at: list[FloatArray]) -> FloatArray:
-            return np.asarray(core.likelihood_derivatives(at, fits, entries, reml, False)[0][0])
-
-        assert len(fits) == 1, "asked for one fit at a time"
-        out[1] = second_derivatives(first, g, entries, _NOTHING * self.n_obs)[None]
-        return out
+        return derivatives_by_differences(core, g, fits, entries, reml, self.n_obs)
 
     def information_derivatives(
         self, g: Sequence[FloatArray], fit: int, entries: _Entries

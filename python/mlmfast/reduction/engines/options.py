@@ -93,6 +93,8 @@ _SETTINGS: dict[str, type[CrossedSettings] | type[IterativeSettings]] = {
 }
 
 
+_BY_DEFAULT = NewtonOptions()
+
 #: An engine asked for; None leaves the choice to the model.
 Engine: TypeAlias = Literal["nested", "dense"] | CrossedSettings | IterativeSettings | None
 
@@ -117,7 +119,7 @@ def read_options(
     IterativeSettings(probes=60, seed=0)
     """
     if options is None:
-        return None, NewtonOptions()
+        return None, _BY_DEFAULT
     if isinstance(options, NewtonOptions):
         check_settings(options)
         return None, options

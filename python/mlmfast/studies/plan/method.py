@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from mlmfast.confidence_level import check_level
-from mlmfast.degrees_of_freedom import method_of
+from mlmfast.degrees_of_freedom import Ddf, ddf_text, method_of
 from mlmfast.design.residual.scale import parse_scale
 from mlmfast.errors import ModelError
 from mlmfast.formula.mixed_formula import parse_formula
@@ -40,7 +40,7 @@ class Method:
 
     formula: str
     method: str = "REML"
-    ddf: str | float = "satterthwaite"
+    ddf: Ddf = "satterthwaite"
     residual: str | None = None
     residual_scale: str | None = None
     robust: str | None = None
@@ -55,6 +55,9 @@ class Method:
         parse_formula(self.formula)
         object.__setattr__(self, "method", read_method(self.method))
         method_of(self.ddf).check(self.method == "REML")
+        if isinstance(self.ddf, Mapping):
+            # JSON has no None for the terms that are not named.
+            object.__setattr__(self, "ddf", ddf_text(self.ddf))
         if self.residual is not None:
             parse_residual(self.residual)
         if self.residual_scale is not None:

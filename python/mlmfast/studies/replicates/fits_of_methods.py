@@ -10,7 +10,7 @@ import numpy as np
 
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.batch.tests import with_ddf
-from mlmfast.degrees_of_freedom import method_of
+from mlmfast.degrees_of_freedom import Ddf, method_of
 from mlmfast.errors import MlmError
 from mlmfast.studies.plan.method import Method
 from mlmfast.studies.replicates.data_set import DataSet
@@ -50,7 +50,7 @@ class Fits:
         ]
 
 
-def tested_by(batch: FitBatch, ddf: str | float) -> FitBatch:
+def tested_by(batch: FitBatch, ddf: Ddf) -> FitBatch:
     """The same fits under another method of degrees of freedom."""
     if batch.ddf == ddf:
         return batch

@@ -98,7 +98,7 @@ def numbers_of(call: StructureCall, frame: Frame) -> FloatArray:
             )
         if not frame.is_numeric(name):
             raise no_numbers(call.keyword, name)
-        check_finite(name, frame.numeric(name))
+        check_finite(name, frame.numeric(name), frame.rows_used)
     return np.column_stack([frame.numeric(name) for name in call.coordinates])
 
 

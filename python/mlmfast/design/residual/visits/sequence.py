@@ -15,7 +15,7 @@ import pandas as pd
 from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.data.columns.elapsed import Elapsed
 from mlmfast.data.factor import level_labels
-from mlmfast.data.finite import check_finite
+from mlmfast.data.finite import check_finite, row_of_table
 from mlmfast.data.frame import Frame
 from mlmfast.design.residual.visits.steps import EqualSteps, equal_steps
 from mlmfast.errors import DataError
@@ -91,7 +91,7 @@ class VisitSequence:
         assert self.steps is not None, "the spacing was checked"
         places, whole = self.steps.places_of(self._numbers(frame, text))
         if not whole.all():
-            row = int(np.argmin(whole))
+            row = row_of_table(int(np.argmin(whole)), frame.rows_used)
             step = self.steps.step
             unit = f"{step:g}" if self.time is None else self.time.span(int(step))
             raise DataError(
@@ -143,7 +143,7 @@ def visit_sequence(frame: Frame, name: str, as_levels: bool = False) -> VisitSeq
     [0, 1, 2, 3, 4]
     """
     if frame.is_numeric(name):
-        check_finite(name, frame.numeric(name))
+        check_finite(name, frame.numeric(name), frame.rows_used)
         codes, values = pd.factorize(frame.numeric(name), sort=True)
         found = VisitSequence(name, codes.astype(np.int32), values, None)
     elif frame.is_date(name):

@@ -66,6 +66,8 @@ class Hypothesis:
     def note(self) -> str:
         """What was tested."""
         null, delta = f"{self.null:g}", f"{self.delta:g}"
+        if self.is_plain:
+            return f"Tests of a difference from {null}"
         if self.side == 0:
             return f"Tests of equivalence with a margin of {delta}: |difference from {null}| < it"
         if self.delta:

@@ -192,7 +192,7 @@ class TableOfEstimates(TableResult):
     def _plot(self, what: str, ax: Any, null: float | None = None) -> Any:
         from mlmfast.display.pictures.interval_plot import interval_plot
 
-        label = f"{what}, {100 * self.level:g}% interval"
+        label = f"{what}, {100 * self.level:g} % interval"
         own = self._functions.own_labels
         return interval_plot(self._families(), self._estimate_name, own, label, ax, null)
 
@@ -223,3 +223,13 @@ class ResponseTable(TableResult):
             for key, rows in self._functions.groups()
         ]
         return [table_of(part, title, own) for title, part in parts]
+
+
+class TableOfTests(ResponseTable):
+    """Tests of estimates, with what was tested below them.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        Labels, estimate, SE, df, t_ratio, p_value; with a side or a margin lower and upper.
+    """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -87,7 +88,7 @@ def _powers_of(base: float) -> tuple[Function, Function, Function, Function]:
     return tuple(exp)  # type: ignore[return-value]
 
 
-_EXP = _powers_of(np.e)
+_EXP = _powers_of(math.e)
 
 
 def _shifted(shift: float) -> tuple[Function, Function, Function, Function]:

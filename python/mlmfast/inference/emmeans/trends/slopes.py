@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: Halvings of the step, and the widest step as a share of the covariate's spread.
 _HALVINGS = 10
 _WIDEST = 0.02
+#: Step by which models with curves are differentiated, as a share of that spread.
+_SHORT = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +80,7 @@ def slope_grid(fit: Fitted, variable: str, at: Mapping[str, Any] | None = None) 
         For what is no covariate, or a point where the model has no slope.
     """
     name = _covariate(variable, fit)
-    grid = reference_grid(fit, at)
+    grid = reference_grid(fit, at, curves=True)
     own = next((v for v in grid.variables if v.name == name), None)
     if own is None:
         raise unknown_name(name, grid.names, "a variable of the fixed part")
@@ -87,7 +89,10 @@ def slope_grid(fit: Fitted, variable: str, at: Mapping[str, Any] | None = None) 
             f'{name!r} is a factor, which has no slope; contrast("poly") of its means has trends'
         )
     spread = _spread(fit, own)
-    derivative = _extrapolated(_Differences(fit, grid, name), spread)
+    differences = _Differences(fit, grid, name)
+    # Curves have pieces, over whose ends nothing is extrapolated.
+    curved = bool(fit._record.smooth_terms)
+    derivative = differences(_SHORT * spread) if curved else _extrapolated(differences, spread)
     if variable != name:
         derivative = derivative / _inner_slope(variable, grid, name, spread)
     return ReferenceGrid(grid.variables, derivative[..., :-1], derivative[..., -1])

@@ -21,7 +21,7 @@ from mlmfast.reduction.reduce import reduce_design
 from mlmfast.running.cached import cached_property
 
 if TYPE_CHECKING:
-    from mlmfast.fitted.source import FitSource
+    from mlmfast.fitted.origin.source import FitSource
 
 #: A correlation's profile is followed to this close to +-1: there the likelihood has changed by as
 #: little, but its derivatives by a covariance's factor die out.

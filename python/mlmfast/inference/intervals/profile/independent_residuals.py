@@ -19,8 +19,8 @@ from mlmfast.criterion.arms import residual_arms
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.errors import ModelError
 from mlmfast.fitted.estimates import estimates_of
+from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitted.record import FitRecord
-from mlmfast.fitted.source import FitSource
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.fitting.parms.fit import fit_with_parms
 from mlmfast.fitting.parms.request import Parms

@@ -112,16 +112,16 @@ class Profile(PrintedFrame):
         return printed(out, "Profile likelihood limits", self.notes) if self.notes else out
 
     def plot(  # type: ignore[override]
-        self, level: float = 0.95, axes: Any = None, scale: str = "zeta"
+        self, level: float = 0.95, ax: Any = None, scale: str = "zeta"
     ) -> Any:
         """Zeta by parameter, with the limits at ``level``; returns the matplotlib figure.
 
-        A straight line says that the Wald interval serves. ``axes`` are where to draw, one a
+        A straight line says that the Wald interval serves. ``ax`` are the axes to draw in, one a
         parameter; ``scale="deviance"`` draws the rise of -2 log-likelihood, zeta squared.
         """
         from mlmfast.display.pictures.profile_plot import profile_plot
 
-        return profile_plot(self.frame, self.conf_int(level), level, axes, scale)
+        return profile_plot(self.frame, self.conf_int(level), level, ax, scale)
 
     def __repr__(self) -> str:
         names = f"Profile of {', '.join(map(str, self.estimates.index))}"

@@ -9,8 +9,8 @@ from mlmfast.arrays import FloatArray
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
-from mlmfast.fitted.moments import MomentEstimates
-from mlmfast.fitted.provenance import Provenance
+from mlmfast.fitted.origin.moments import MomentEstimates
+from mlmfast.fitted.origin.provenance import Provenance
 from mlmfast.fitting.parms.held_parameters import HeldParameters
 from mlmfast.reduction.reduced_model import ReducedModel
 

@@ -1,8 +1,8 @@
 """The same calls of `mixedlm` with statsmodels and with mlmfast.statsmodels, in one run.
 
-    python benches/statsmodels.py                     # documentation examples and 1e5 rows: minutes
-    python benches/statsmodels.py --only dietox
-    python benches/statsmodels.py --only scikit-bio   # needs scikit-bio 0.7.4
+    python benches/statsmodels_interface.py   # documentation examples and 1e5 rows: minutes
+    python benches/statsmodels_interface.py --only dietox
+    python benches/statsmodels_interface.py --only scikit-bio   # needs scikit-bio 0.7.4
 
 Needs statsmodels. A time is that of the whole call, from formula and frame to `params`, `bse` and
 `pvalues`; the two packages take turns, and the smallest of `--repeat` turns is taken. "llf" is what

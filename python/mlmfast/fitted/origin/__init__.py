@@ -1,0 +1,1 @@
+"""What a fit was made from, and how."""

@@ -1,0 +1,125 @@
+"""Posteriors of two parameters against quadrature of the dense restricted likelihood."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mlmfast as mlm
+from mlmfast.errors import ModelError
+
+N = 2_000
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(4)
+    g = np.repeat(np.arange(9), 4)[:33]
+    frame = pd.DataFrame({"g": g, "t": np.tile(np.arange(4.0), 9)[:33], "x": rng.normal(size=33)})
+    frame["y"] = 1.0 + 0.5 * frame["x"] + rng.normal(size=9)[g] + rng.normal(size=33)
+    return frame
+
+
+def intercepts(data, a, b):
+    """V of a random intercept and its derivatives, by its variance and the residual's."""
+    same = np.equal.outer(*[data["g"].to_numpy()] * 2).astype(float)
+    return a * same + b * np.eye(len(data)), [same, np.eye(len(data))]
+
+
+def autoregressive(data, a, b):
+    """V of an autoregression, by its variance and correlation."""
+    same = np.equal.outer(*[data["g"].to_numpy()] * 2)
+    lag = np.abs(np.subtract.outer(*[data["t"].to_numpy()] * 2))
+    R = np.where(same, b**lag, 0.0)
+    return a * R, [R, np.where(same, a * lag * b ** np.maximum(lag - 1.0, 0.0), 0.0)]
+
+
+MODELS = {
+    "intercepts": ("y ~ x + (1 | g)", {}, intercepts, (True, True)),
+    "ar1": ("y ~ x", {"residual": "ar1(t | g)"}, autoregressive, (True, False)),
+}
+
+
+def by_quadrature(data, covariance, axes, logs, prior):
+    """Weights of the grid, and E and Var of beta there, dense."""
+    X, y = np.column_stack([np.ones(len(data)), data["x"]]), data["y"].to_numpy()
+    weight = np.full((len(axes[0]), len(axes[1])), -np.inf)
+    beta, spread = np.zeros((*weight.shape, 2)), np.zeros((*weight.shape, 2, 2))
+    for i, first in enumerate(axes[0]):
+        for j, second in enumerate(axes[1]):
+            values = [np.exp(v) if log else v for v, log in zip((first, second), logs, strict=True)]
+            V, slopes = covariance(data, *values)
+            inverse = np.linalg.inv(V)
+            M = np.linalg.inv(X.T @ inverse @ X)
+            P = inverse - inverse @ X @ M @ X.T @ inverse
+            dev = np.linalg.slogdet(V)[1] - np.linalg.slogdet(M)[1] + y @ P @ y
+            own = -0.5 * dev + sum(v for v, log in zip((first, second), logs, strict=True) if log)
+            if prior == "jeffreys":
+                products = [P @ s for s in slopes]
+                information = [[(a * b.T).sum() for b in products] for a in products]
+                own += 0.5 * np.linalg.slogdet(np.array(information))[1]
+            weight[i, j], spread[i, j] = own, M
+            beta[i, j] = M @ X.T @ inverse @ y
+    weight = np.exp(weight - weight.max())
+    return weight / weight.sum(), beta, spread
+
+
+@pytest.mark.parametrize("prior", ["flat", "jeffreys"])
+@pytest.mark.parametrize("name", MODELS)
+def test_moments_are_those_of_quadrature(data, name, prior):
+    formula, arguments, covariance, logs = MODELS[name]
+    fit = mlm.lmm(formula, data, **arguments)
+    found = fit.posterior(N, seed=2, prior=prior)
+    axes = [np.linspace(-5.5, 5.0, 50) if log else np.linspace(-0.97, 0.97, 40) for log in logs]
+    axes[-1] = np.linspace(-1.3, 1.6, 30) if all(logs) else axes[-1]
+    weight, beta, spread = by_quadrature(data, covariance, axes, logs, prior)
+    assert max(weight[0].sum(), weight[-1].sum(), weight[:, -1].sum()) < 1e-3
+    drawn = found.draws.to_numpy()
+    effective = N * found.acceptance / 2.0
+    for k, (axis, log) in enumerate(zip(axes, logs, strict=True)):
+        own = weight.sum(axis=1 - k)
+        mean = own @ axis
+        sd = np.sqrt(own @ (axis - mean) ** 2)
+        values = np.log(drawn[:, 2 + k]) if log else drawn[:, 2 + k]
+        assert values.mean() == pytest.approx(mean, abs=4.0 * sd / np.sqrt(effective))
+        assert values.std() == pytest.approx(sd, rel=4.0 / np.sqrt(effective))
+    for k in range(2):
+        mean = (weight * beta[..., k]).sum()
+        sd = np.sqrt((weight * (spread[..., k, k] + (beta[..., k] - mean) ** 2)).sum())
+        assert drawn[:, k].mean() == pytest.approx(mean, abs=4.0 * sd / np.sqrt(effective))
+        assert drawn[:, k].std() == pytest.approx(sd, rel=4.0 / np.sqrt(effective))
+
+
+def test_draws_are_of_the_seed_and_named_as_the_parameters(data):
+    fit = mlm.lmm("y ~ x + (1 | g)", data)
+    one, other = (fit.posterior(50, seed=3) for _ in range(2))
+    pd.testing.assert_frame_equal(one.draws, other.draws)
+    assert list(one.draws.columns) == ["(Intercept)", "x", *fit.cov_theta().index]
+    assert "jeffreys prior: 50 draws" in repr(one)
+    slopes = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    drawn = slopes.posterior(300, seed=1).draws
+    assert list(drawn.columns[2:]) == list(slopes.cov_theta().index)
+    a, c, b = (drawn.iloc[:, k] for k in (2, 3, 4))
+    assert (a * b > c**2).all()
+
+
+def test_what_has_no_such_posterior(data):
+    fit = mlm.lmm("y ~ x + (1 | g)", data)
+    for arguments, message in (({"prior": "wide"}, "prior is 'wide'"), ({"n": 0}, "n is 0")):
+        with pytest.raises(ModelError, match=message):
+            fit.posterior(**arguments)
+    with pytest.raises(ModelError, match="fit with method='REML'"):
+        mlm.lmm("y ~ x + (1 | g)", data, method="ML").posterior()
+    with pytest.raises(ModelError, match="inside their bounds"):
+        mlm.lmm("y ~ x + (1 | g)", data, hold={"sigma": 1.0}).posterior()
+    with pytest.raises(ModelError, match="holds no rows"):
+        mlm.load(fit.to_json()).posterior()
+    with pytest.raises(ModelError, match="type1"):
+        mlm.lmm("y ~ x + (1 | g)", data, method="type1").posterior()
+
+
+def test_more_draws_than_memory_holds_are_refused():
+    fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+    with pytest.raises(MemoryError, match=r"a posterior of 1,000,000,000,000 draws needs .*; draw"):
+        fit.posterior(10**12)
+    with pytest.raises(MemoryError, match=r"array of 1,000,000,000,000 responses needs .*; draw"):
+        fit.simulate(10**12)
