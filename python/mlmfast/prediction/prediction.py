@@ -128,8 +128,8 @@ def predict(
         the covariance parameters; Kenward and Roger's also add to v what estimating the
         parameters costs (linear form); the other methods give those of x'beta. Normal
         quantiles serve where matrices would be too large: clusters of more than 2,000 rows,
-        long series, crossed designs with thousands of levels. Conditional intervals need the
-        rows of the fit, so a loaded fit has none.
+        long series, crossed designs with thousands of levels. A loaded fit has intervals
+        around random effects where it has one grouping factor of few levels.
     level
         Level of the interval.
     offset
@@ -316,8 +316,6 @@ def _half_width(
 
         new = _noise_variance(fit, newdata) if interval == "prediction" else 0.0
         return half_width_within(fit, rows, new, level, ddf)
-    if rows.codes:
-        fit._needs_source("an interval around random effects", of_sums=True)
     noise = None
     if interval == "prediction":
         variance = np.broadcast_to(_noise_variance(fit, newdata), rows.n_rows)

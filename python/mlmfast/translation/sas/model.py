@@ -13,6 +13,7 @@ from mlmfast.translation.preparation import Levels, LevelsAsTheyCome, Preparatio
 from mlmfast.translation.sas.linear import linear_statements
 from mlmfast.translation.sas.means import Means, labelled, means_of
 from mlmfast.translation.sas.parms import parms_arguments
+from mlmfast.translation.sas.prior import posterior_arguments
 from mlmfast.translation.sas.random import random_terms
 from mlmfast.translation.sas.repeated import residual_text
 from mlmfast.translation.sas.statements.effects import Effect
@@ -61,6 +62,7 @@ class Plan:
     covariance_level : of the limits of covariance parameters, by ALPHA= of PROC MIXED
     reference : levels that REF= puts last, by variable
     linear : ESTIMATE and CONTRAST statements
+    posterior : arguments of ``fit.posterior``, of PRIOR; None without it
     """
 
     formula: str
@@ -75,6 +77,7 @@ class Plan:
     reference: Mapping[str, str]
     columns: tuple[str, ...]
     linear: tuple[LinearStatement, ...]
+    posterior: dict[str, Any] | None = None
 
     def is_ambiguous(self, label: str) -> bool:
         """Whether statements of several kinds have this label."""
@@ -110,7 +113,7 @@ def plan_of(step: Step, found: Findings) -> Plan:
         "weights": step.weight,
         "contrasts": contrasts or None,
         "ddf": _ddf(step, found),
-        "absorb": False if linear else None,
+        "absorb": False if linear or step.prior else None,
     }
     arguments = {k: v for k, v in arguments.items() if v is not None and (k, v) != _DEFAULT}
     arguments |= parms_arguments(step.parms, terms, residual, found)
@@ -135,6 +138,7 @@ def plan_of(step: Step, found: Findings) -> Plan:
         reference,
         names,
         linear,
+        posterior_arguments(step.prior, found),
     )
 
 

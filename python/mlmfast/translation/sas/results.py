@@ -40,6 +40,7 @@ class SasResults:
         reject, open to one side. A label that comes again has a number, ``'x (2)'``.
     lsmeans, differences, slices : by effect
         An effect that comes again has its AT values or a number, ``'arm at Days=9'``.
+    posterior : draws by PRIOR, `Posterior`, or None without it
     problems : statements that have no result, with the reason
     """
 
@@ -52,6 +53,7 @@ class SasResults:
     differences: dict[str, Any]
     slices: dict[str, list[Any]]
     problems: dict[str, str]
+    posterior: Any = None
 
     def __repr__(self) -> str:
         parts = [str(self.fit.summary())]
@@ -64,6 +66,7 @@ class SasResults:
             if effect in self.differences:
                 parts.append(f"Differences: {effect}\n{self.differences[effect]!r}")
             parts += [f"Slices: {effect}\n{table!r}" for table in self.slices.get(effect, [])]
+        parts += [] if self.posterior is None else [repr(self.posterior)]
         parts += [f"No result of {label!r}: {why}" for label, why in self.problems.items()]
         return "\n\n".join(parts)
 
@@ -118,7 +121,12 @@ def results_of(
         differences,
         slices,
         problems,
+        None if plan.posterior is None else _posterior(problems, fit, plan.posterior),
     )
+
+
+def _posterior(problems: dict[str, str], fit: LMMResult, arguments: Mapping[str, Any]) -> Any:
+    return _attempt(problems, "PRIOR", lambda: fit.posterior(**arguments))
 
 
 def _attempt(problems: dict[str, str], label: str, make: Any, *arguments: Any) -> Any:
