@@ -35,10 +35,17 @@ class Noise:
     variance : shape (n,)
     of_fit
         Whether the rows are those of the fit.
+    weights : shape (n,), of new rows; None without weights.
     """
 
     variance: FloatArray
     of_fit: bool
+    weights: FloatArray | None = None
+
+    @property
+    def at_one(self) -> FloatArray:
+        """Variances at weight 1."""
+        return self.variance if self.weights is None else self.variance * self.weights
 
 
 @dataclass(frozen=True)
@@ -149,9 +156,9 @@ def marginal_slopes(fit: Fitted, ddf: str) -> MarginalSlopes | None:
         slopes, noise = np.zeros((1, len(weights))), np.array([record.sigma2])
         slopes[0, -1] = 1.0
     else:
-        slopes, noise = moves.noise()
-        noise, first = np.unique(noise, return_index=True)
-        slopes = slopes[first]
+        slopes, noise = _noise_at_one(moves)
+        first = np.unique(np.round(noise / noise.max(), 12), return_index=True)[1]
+        slopes, noise = slopes[first], noise[first]
     return MarginalSlopes(ddf, weights, gradient_of_phi(about), effects, noise, slopes)
 
 
@@ -190,7 +197,7 @@ def _lacks_slopes(label: str) -> ModelError:
 
 
 def _saved_noise_slopes(known: MarginalSlopes, noise: Noise) -> FloatArray:
-    nearest = np.abs(known.noise - noise.variance[:, None]).argmin(axis=1)
+    nearest = np.abs(known.noise - noise.at_one[:, None]).argmin(axis=1)
     scale = noise.variance / known.noise[nearest]
     return np.asarray(known.noise_slopes[nearest] * scale[:, None])
 
@@ -255,18 +262,27 @@ def error_slopes_of(
     return slopes, RowCovariances(about), weights
 
 
+def _noise_at_one(moves: RowCovariances) -> tuple[FloatArray, FloatArray]:
+    """Derivatives (n, r) and residual variances (n,) of the rows of the fit at weight 1."""
+    slopes, variance = moves.noise()
+    weights = moves.about.model.design.weights
+    if weights is None:
+        return slopes, variance
+    return slopes * weights[:, None], variance * weights
+
+
 def _noise_slopes(moves: RowCovariances, noise: Noise) -> FloatArray:
     """Derivatives of the noise variances, (n, r).
 
     Those of a row of the fit with the same variance, which has the same visit, arm and level of the
     scale; of the row with the nearest one where a covariate scales the residuals.
     """
-    slopes, variance = moves.noise()
     if noise.of_fit:
-        return slopes
+        return moves.noise()[0]
+    slopes, variance = _noise_at_one(moves)
     order = np.argsort(variance, kind="stable")
-    at = np.searchsorted(variance[order], noise.variance).clip(1, len(order) - 1)
+    at = np.searchsorted(variance[order], noise.at_one).clip(1, len(order) - 1)
     below, above = order[at - 1], order[at]
-    near = noise.variance - variance[below] < variance[above] - noise.variance
+    near = noise.at_one - variance[below] < variance[above] - noise.at_one
     row = np.where(near, below, above)
     return np.asarray(slopes[row] * (noise.variance / variance[row])[:, None])
