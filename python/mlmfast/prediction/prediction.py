@@ -239,11 +239,11 @@ def predict(
     # Without random terms the levels of the residual structure's subjects tell nothing.
     groups = bool(ranef) and bool(fit._record.terms)
     needs = Needs(z=ranef or interval == "prediction", groups=groups)
-    given = None
+    of_rows: str | FloatArray | None = None
     if newdata is not None and interval == "prediction":
         newdata = Frame.from_native(newdata)
-        given = weights_argument(fit, newdata, weights, "the interval of a response")
-    frame, rows, complete = _rows(fit, newdata, needs, new_levels, offset, given)
+        of_rows = weights_argument(fit, newdata, weights, "the interval of a response")
+    frame, rows, complete = _rows(fit, newdata, needs, new_levels, offset, of_rows)
     values = np.empty(0)
     if rows.n_rows:
         values = predicted(rows, fit._record, fit._effects if rows.codes else ())
@@ -259,7 +259,7 @@ def predict(
     new = _complete(frame, complete) if newdata is not None and rows.n_rows else None
     own = None
     if new is not None and complete is not None:
-        own = weights_of_rows(given, new, complete)
+        own = weights_of_rows(of_rows, new, complete)
     half = _half_width(fit, rows, interval, level, new, ddf, own)
     bounds = {"fit": values, "lower": values - half, "upper": values + half}
     return _in_frame(frame, {name: _spread(v, complete) for name, v in bounds.items()})
