@@ -253,3 +253,21 @@ def test_priors_without_a_counterpart_are_named(statement, named):
     assert ("posterior(" in step.code) == ("grid" in statement)
     with pytest.raises(FormulaError, match="the second"):
         mlm.from_sas("proc mixed; model y = x; prior; prior flat;")
+
+
+def test_lcomponents_are_the_rows_of_the_tests(trial):
+    text = HEAD.format("").replace("ddfm=kr", "ddfm=kr htype=1,3 lcomponents")
+    step = mlm.from_sas(text)
+    assert not step.unmapped
+    assert step.code.count("tests.components") == 2
+    found = step(trial)
+    assert list(found.components) == [1, 3]
+    for kind, table in found.components.items():
+        for term, rows in table.groupby("term", sort=False):
+            F = found.tests[kind].frame.loc[term]
+            assert len(rows) == F["NumDF"]
+            if len(rows) == 1:
+                assert rows["statistic"].iloc[0] ** 2 == pytest.approx(F["F value"], rel=1e-9)
+                assert rows["p_value"].iloc[0] == pytest.approx(F["Pr(>F)"], rel=1e-7)
+    assert "Components of type 3 tests" in repr(found)
+    assert mlm.from_sas(HEAD.format(""))(trial).components == {}

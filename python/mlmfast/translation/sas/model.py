@@ -39,7 +39,6 @@ _MODEL_SILENT = frozenset(
     | {"singular", "xpvix", "xpvixi", "zeta", "fullx", "ddfm"}
 )
 _ELSEWHERE = {
-    "lcomponents": "the components of each table of tests: tests[3].components",
     "outp": "fit.predict(), or fit.fittedvalues",
     "outpred": "fit.predict(), or fit.fittedvalues",
     "outpm": "fit.predict(ranef=False)",
@@ -62,6 +61,7 @@ class Plan:
     covariance_level : of the limits of covariance parameters, by ALPHA= of PROC MIXED
     reference : levels that REF= puts last, by variable
     linear : ESTIMATE and CONTRAST statements
+    components : whether LCOMPONENTS asks for the t test of each row of the tests of effects
     posterior : arguments of ``fit.posterior``, of PRIOR; None without it
     """
 
@@ -78,6 +78,7 @@ class Plan:
     columns: tuple[str, ...]
     linear: tuple[LinearStatement, ...]
     posterior: dict[str, Any] | None = None
+    components: bool = False
 
     def is_ambiguous(self, label: str) -> bool:
         """Whether statements of several kinds have this label."""
@@ -113,7 +114,7 @@ def plan_of(step: Step, found: Findings) -> Plan:
         "weights": step.weight,
         "contrasts": contrasts or None,
         "ddf": _ddf(step, found),
-        "absorb": False if linear or step.prior else None,
+        "absorb": False if linear or step.prior or _has(step, "lcomponents") else None,
     }
     arguments = {k: v for k, v in arguments.items() if v is not None and (k, v) != _DEFAULT}
     arguments |= parms_arguments(step.parms, terms, residual, found)
@@ -139,6 +140,7 @@ def plan_of(step: Step, found: Findings) -> Plan:
         names,
         linear,
         posterior_arguments(step.prior, found),
+        _has(step, "lcomponents"),
     )
 
 
@@ -163,6 +165,11 @@ def _without_bounds(step: Step) -> bool:
 
 def _proc(step: Step, *names: str) -> Option | None:
     return next((o for o in step.options if o.name in names), None)
+
+
+def _has(step: Step, name: str) -> bool:
+    """Whether the MODEL statement has an option."""
+    return step.model is not None and step.model.option(name) is not None
 
 
 def _number(option: Option | None, default: float) -> float:
@@ -213,7 +220,7 @@ def _read_model_options(step: Step, found: Findings) -> None:
         elif option.name in _MODEL_SILENT:
             if option.name != "ddfm":
                 found.ignored.append(f"{option} of MODEL")
-        elif option.name not in {"noint", "chisq", "htype", "ddf"}:
+        elif option.name not in {"noint", "chisq", "htype", "ddf", "lcomponents"}:
             found.lost.append(f"{option} of MODEL")
 
 

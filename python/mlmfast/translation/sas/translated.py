@@ -116,7 +116,9 @@ class SasStep:
         own_level = "" if level == 0.95 else f"level={literal(level)}"
         lines = [f"fit.covtest({own_level})"] if plan.covtest else []
         chisq = ", chisq=True" if plan.chisq else ""
-        lines += [f'tests = fit.anova(type={kind}, definition="SAS"{chisq})' for kind in plan.types]
+        for kind in plan.types:
+            lines.append(f'tests = fit.anova(type={kind}, definition="SAS"{chisq})')
+            lines += ["tests.components"] if plan.components else []
         lines += [self._linear_code(statement) for statement in plan.linear]
         for means in plan.means:
             asked = self._asked(means.label, "lsmeans")
