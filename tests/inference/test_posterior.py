@@ -146,6 +146,57 @@ def test_what_is_held_is_known(data, prior):
         check_moments(np.log(drawn[:, free]), axes[free], weight.ravel(), effective)
 
 
+def test_a_variance_near_zero_is_drawn_down_to_it(data):
+    """An estimate that is positive, and less than its standard error."""
+    near = data.assign(y=1.0 + 0.5 * data["x"] + np.random.default_rng(7).normal(size=len(data)))
+    fit = mlm.lmm("y ~ x + (1 | g)", near)
+    variance = float(fit.varcorr["g"].iloc[0, 0])
+    assert 0.0 < variance < 0.02
+    found = fit.posterior(N, seed=5)
+    assert found.acceptance > 0.3
+    axes = [np.linspace(-13.0, 4.0, 80), np.linspace(-1.3, 1.6, 26)]
+    weight, _, _ = by_quadrature(near, intercepts, axes, (True, True), "jeffreys")
+    for k, axis in enumerate(axes):
+        drawn = np.log(found.draws.iloc[:, 2 + k])
+        check_moments(drawn, axis, weight.sum(axis=1 - k), N * found.acceptance / 2.0)
+
+
+@pytest.mark.parametrize(
+    ("formula", "levels", "proper"),
+    [
+        ("y ~ x + (1 | g)", 3, False),
+        ("y ~ x + (1 | g)", 4, True),
+        ("y ~ 0 + x + (1 | g)", 3, True),
+        ("y ~ t + (1 + t || g)", 3, False),
+        ("y ~ t + (1 + t | g)", 5, True),
+        ("y ~ 0 + t + (1 | g) + (1 | t)", 3, True),
+    ],
+)
+def test_flat_priors_need_levels(formula, levels, proper):
+    """More than 2 dimensions a parameter beyond the fixed effects; 4 groups and a mean have 3."""
+    generator = np.random.default_rng(levels + 90)
+    g, t = np.repeat(np.arange(levels), 6), np.tile(np.arange(6.0), levels)
+    y = 3.0 * generator.normal(size=levels)[g] + generator.normal(size=levels)[g] * t
+    y += generator.normal(size=6)[t.astype(int)] + generator.normal(size=len(g))
+    data = pd.DataFrame({"g": g, "t": t, "x": generator.normal(size=len(g)), "y": y})
+    fit = mlm.lmm(formula, data)
+    if proper:
+        assert len(fit.posterior(200, seed=1, prior="flat").draws) == 200
+    else:
+        with pytest.raises(ModelError, match="2 dimensions beyond the fixed ones, and more than 2"):
+            fit.posterior(200, seed=1, prior="flat")
+    assert len(fit.posterior(200, seed=1).draws) == 200
+
+
+def test_chains_that_hardly_move_are_refused():
+    generator = np.random.default_rng(0)
+    data = pd.DataFrame({"g": np.repeat(np.arange(20), 6), "t": np.tile(np.arange(6), 20)})
+    data["y"] = generator.normal(size=120) + generator.normal(size=20)[data["g"]]
+    fit = mlm.lmm("y ~ 1", data, residual="us(t | g)")
+    with pytest.raises(ModelError, match=r"the chain took [0-9]+ of 500 candidates, too few"):
+        fit.posterior(300, seed=1, prior="flat")
+
+
 def test_draws_are_of_the_seed_and_named_as_the_parameters(data):
     fit = mlm.lmm("y ~ x + (1 | g)", data)
     one, other = (fit.posterior(50, seed=3) for _ in range(2))

@@ -1,9 +1,9 @@
 """Candidates of a chain over covariance parameters: what is drawn, and how densely.
 
 Parameters inside their space are drawn from a t distribution with four degrees of freedom about
-the estimates, variances by their logarithms. A variance estimated at 0 is drawn as
-c (exp(|t|) - 1), which has a density at 0 and a tail as heavy as theirs; c is where the likelihood
-has fallen to exp(-1). What a fit holds stays as it is.
+the estimates, variances by their logarithms. A variance estimated at 0, or nearer to it than its
+standard error, is drawn as c (exp(|t|) - 1), which has a density at 0 and a tail as heavy as
+theirs; c is where the likelihood has fallen to exp(-1). What a fit holds stays as it is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlmfast.arrays import BoolArray, FloatArray, block_diagonal
+from mlmfast.arrays import BoolArray, FloatArray, IntArray, block_diagonal
 from mlmfast.clusters.moved_parameters import Moved, MovedCovariances
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.criterion.parameters.functions import CovarianceFunctions
@@ -46,8 +46,8 @@ class Place:
     about
         Information there, of all parameters.
     values : shape (r,), the estimates by natural parameters in the order of the blocks
-    held, edge : shape (r,), which parameters are held, and which are variances estimated at 0
-    reach : shape (r,), c of those at 0
+    held, edge : shape (r,), which parameters are held, and which are variances near 0
+    reach : shape (r,), c of those near 0
     """
 
     about: Information
@@ -81,7 +81,7 @@ def place_of(fit: Fitted) -> Place:
     assert fit._rows is not None, "it has a source"
     found = fit._rows.information.with_covariances()
     held = _held(source, found.parameters)
-    edge = _edge(fit, found, held)
+    edge = _edge(found, held)
     values = np.concatenate([block.values for block in found.parameters.blocks])
     if not held.any() and not edge.any():
         if any(found.parameters.fixed):
@@ -112,67 +112,86 @@ def _held(source: FitSource, parameters: CovarianceParameters) -> BoolArray:
     return out
 
 
-def _edge(fit: Fitted, about: Information, held: BoolArray) -> BoolArray:
-    """Which parameters are variances estimated at 0, in the order of the blocks."""
+def _edge(about: Information, held: BoolArray) -> BoolArray:
+    """Which parameters are variances at 0 or less than their error from it, by block."""
     out = np.zeros(len(held), dtype=np.bool_)
-    at = 0
+    error, at = _errors(about, held), 0
     for b, block in enumerate(about.parameters.blocks):
         own = slice(at, at + len(block.names))
         at += len(block.names)
-        if not any(block.fixed) and not block.singular:
-            continue
-        alone = b < len(about.model.order) and (
-            len(block.names) == 1 or structure_of(about.criterion.terms[b]).variances_alone
-        )
-        if not alone or not set(block.kinds) <= {"variance"}:
+        alone = b < len(about.model.order) and diagonal_of(about, b, 0) is not None
+        if alone and set(block.kinds) <= {"variance"}:
+            out[own] = block.values <= error[own]
+        elif any(block.fixed) or block.singular:
             raise ModelError(
                 f"{', '.join(block.names)}: the estimates are on a boundary that is more than a "
                 "variance of 0, about which there are no candidates; use bootstrap(), or a simpler "
-                "covariance structure such as (x || g)"
+                "covariance structure (without correlations, such as (x || g))"
             )
-        out[own] = block.values == 0.0
     return out & ~held
 
 
+def diagonal_of(about: Information, b: int, k: int) -> IntArray | None:
+    """Diagonal entries of G that the k-th variance of a term is; None where G is not diagonal."""
+    structure, n = structure_of(about.criterion.terms[b]), len(about.parameters.blocks[b].names)
+    if any(row != column for row, column in structure.entries):
+        return None
+    if n == structure.size:
+        return np.array([k])
+    return np.arange(structure.size) if n == 1 else None
+
+
+def _errors(about: Information, held: BoolArray) -> FloatArray:
+    """Standard errors of the natural parameters; 0 of those at 0 and of what is held."""
+    if held.all():
+        return np.zeros(len(held))
+    by_free = block_diagonal([block.by_free for block in about.parameters.blocks])
+    variance = np.diag(by_free @ about.covariance("observed") @ by_free.T)
+    return np.asarray(np.sqrt(np.maximum(variance, 0.0)))
+
+
 def _moved_inside(about: Information, edge: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """theta with variances of 0 where the likelihood is exp(-1) of the highest; the variances."""
+    """theta with variances near 0 where the likelihood is exp(-1) of the highest; the variances."""
     criterion, theta = about.criterion, about.theta
     inside, reach, at = theta.copy(), np.zeros(len(edge)), 0
     for b, block in enumerate(about.parameters.blocks):
         for k in range(len(block.names)):
             if edge[at + k]:
                 s, structure = criterion.theta_slices[b], structure_of(criterion.terms[b])
-                own = _fallen(about, s, structure, k)
+                places = diagonal_of(about, b, k)
+                assert places is not None, "its term has variances alone"
+                own = _fallen(about, s, structure, places)
                 now = structure.matrix(inside[:, s])
-                now[0, k, k] = own
+                now[0, places, places] = own
                 inside[:, s] = structure.theta(now)
-                to_user = about.scale * np.diag(about.model.effects_map(b))[k] ** 2
+                to_user = about.scale * np.diag(about.model.effects_map(b))[places[0]] ** 2
                 reach[at + k] = own * to_user * _unit(about)
         at += len(block.names)
     return inside, reach
 
 
-def _fallen(about: Information, s: slice, structure: CovarianceStructure, k: int) -> float:
-    """The variance at which -2 log-likelihood is 2 above that without it."""
+def _fallen(about: Information, s: slice, structure: CovarianceStructure, k: IntArray) -> float:
+    """The variance above its estimate at which -2 log-likelihood is 2 higher."""
     base = structure.matrix(about.theta[:, s])[0]
-    size = 1.0 if about.model.profiled else _residual_size(about)
+    size = 1.0 if about.model.profiled else residual_size(about)
     grid = size * _GRID
     matrices = np.repeat(base[None], len(grid), axis=0)
-    matrices[:, k, k] = grid
+    matrices[:, k, k] = grid[:, None]
     thetas = np.repeat(about.theta, len(grid) + 1, axis=0)
     thetas[1:, s] = structure.theta(matrices)
     fits = np.full(len(thetas), about.fit)
     value = about.criterion.value(thetas, fits)
-    far = np.flatnonzero(value[1:] - value[0] >= 2.0)
+    far = np.flatnonzero((value[1:] - value[0] >= 2.0) & (grid > base[k[0], k[0]]))
     if not far.size:
         raise ModelError(
-            "the data tell nothing of a variance estimated at 0, so there is no posterior of it; "
-            "leave the term out"
+            "the data tell too little of a variance near 0, so there is no posterior of it; leave "
+            "the term out"
         )
     return float(grid[far[0]])
 
 
-def _residual_size(about: Information) -> float:
+def residual_size(about: Information) -> float:
+    """The largest entry of R in the core's coordinates."""
     matrices = about.criterion.covariances(about.theta)[-1]
     return float(np.abs(matrices).max())
 

@@ -27,6 +27,7 @@ from mlmfast.errors import ModelError
 from mlmfast.fitted.estimates import Estimates, estimates_of
 from mlmfast.handed_out import copied
 from mlmfast.inference.resampling.candidates import Candidates, Place, information_at, place_of
+from mlmfast.inference.resampling.proper_posteriors import check_proper
 from mlmfast.information.information import Information
 from mlmfast.running.memory import check_memory
 from mlmfast.words import is_one_of
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 PRIORS = ("jeffreys", "flat")
 #: Candidates that the chain has gone through before the first draw.
 _BEFORE = 200
+#: Share of candidates taken, and how many, below which draws are hardly any.
+_RARELY, _FEW = 0.05, 100
 #: Parameters whose likelihood is computed together.
 _TOGETHER = 2_000
 _QUANTILES = {"q2.5": 0.025, "median": 0.5, "q97.5": 0.975}
@@ -95,7 +98,9 @@ def posterior(fit: Fitted, n: int = 1000, seed: Any = None, prior: str = "jeffre
     ModelError
         For fits by ML or by moments, with undetermined parameters, with correlations of random
         effects held, or on a boundary that is more than a variance of 0 (a singular covariance
-        matrix of several effects); and where candidates hardly ever have a likelihood.
+        matrix of several effects); for a flat prior of variances of so few levels that the
+        posterior has no finite integral (three in a model with an intercept); and where
+        candidates hardly ever have a likelihood or are hardly ever taken.
 
     Examples
     --------
@@ -113,6 +118,8 @@ def posterior(fit: Fitted, n: int = 1000, seed: Any = None, prior: str = "jeffre
         raise ModelError(f"n is {n!r}; the number of draws must be an integer >= 1")
     _check(fit)
     place = place_of(fit)
+    if prior == "flat":
+        check_proper(place)
     about = place.about
     # Candidates, their estimates, covariances and what was drawn of each.
     size = len(about.parameters.names) + len(about.c) ** 2 + 4 * len(about.c)
@@ -128,6 +135,12 @@ def posterior(fit: Fitted, n: int = 1000, seed: Any = None, prior: str = "jeffre
         own = own + np.array([_log_jeffreys(place, moved[k]) for k in known])
     weight[known] = np.where(np.isfinite(own), own, -np.inf) - density[known]
     at, acceptance = _chain(weight, generator)
+    if acceptance < _RARELY and acceptance * len(values) < _FEW:
+        raise ModelError(
+            f"the chain took {acceptance * len(values):.0f} of {len(values):,} candidates, too few "
+            "values for a posterior: the parameters are too many, or too far from normal, for this "
+            "chain; ask for many more draws, use bootstrap(), or a structure of fewer parameters"
+        )
     at = at[_BEFORE:]
     position = np.full(len(values), -1, dtype=np.intp)
     position[known] = np.arange(len(known))
