@@ -175,6 +175,20 @@ def test_interaction_contrasts_of_a_mixed_model(how):
     )
 
 
+def test_simple_effects_are_contrasts_by_the_others():
+    means = cut("satterthwaite").emmeans("~ Date * Variety")
+    for simple, by in (("Date", "Variety"), (["Variety"], "Date"), (["Date", "Variety"], None)):
+        found = means.contrast("consec", simple=simple)
+        pd.testing.assert_frame_equal(found.frame, means.contrast("consec", by=by).frame)
+        pd.testing.assert_frame_equal(means.pairs(simple=simple).frame, means.pairs(by=by).frame)
+    split = cut("satterthwaite").emmeans("~ Date | Variety").pairs(simple="Variety")
+    pd.testing.assert_frame_equal(split.frame, means.pairs(by="Date").frame)
+    with pytest.raises(DataError, match="'Dat' is not a column of this table"):
+        means.pairs(simple="Dat")
+    with pytest.raises(ModelError, match="leave by= out"):
+        means.pairs(simple="Date", by="Variety")
+
+
 def test_slopes():
     quadratic = grown("weight ~ poly(Time, 2) * Diet + (1 | Chick)")
     # Forward differences of 1e-3 there, over a curvature of 0.2.

@@ -54,7 +54,7 @@ class BetweenWithin(DegreesOfFreedom):
         return TestBasis(self.name, fitted.vcov, fitted.vcov, by_coefficient=degrees)
 
 
-def subjects(design: Design) -> tuple[CodeArray, int]:
+def subjects(design: Design, name: str = "between-within") -> tuple[CodeArray, int]:
     """Codes of the subjects, those of ``residual=`` or the outermost grouping factor's levels."""
     if design.residual is not None:
         subject = design.residual.subject
@@ -64,13 +64,13 @@ def subjects(design: Design) -> tuple[CodeArray, int]:
     used = {term.factor for term in design.random if not _is_of_curves(design, term.factor)}
     if not used:
         raise ModelError(
-            "ddf='between-within' needs subjects, and the model has neither random effects nor a "
-            "residual structure; use ddf='residual'"
+            f"ddf={name!r} needs subjects, and the model has neither random effects nor a residual "
+            "structure; use ddf='residual'"
         )
     shared = next((f for f in used if design.factors[f].has_all_rows), None)
     if shared is not None:
         raise ModelError(
-            f"ddf='between-within' needs subjects, and all rows share the effects of "
+            f"ddf={name!r} needs subjects, and all rows share the effects of "
             f"{design.factors[shared].name}; use ddf='satterthwaite'"
         )
     outermost, *inner = sorted(used, key=lambda f: design.factors[f].n_levels)
@@ -80,7 +80,7 @@ def subjects(design: Design) -> tuple[CodeArray, int]:
         first[design.factors[factor].codes] = codes
         if (first[design.factors[factor].codes] != codes).any():
             raise ModelError(
-                f"ddf='between-within' needs subjects, and the grouping factors "
+                f"ddf={name!r} needs subjects, and the grouping factors "
                 f"{design.factors[outermost].name!r} and {design.factors[factor].name!r} are "
                 "crossed; use ddf='satterthwaite'"
             )

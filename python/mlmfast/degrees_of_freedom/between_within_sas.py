@@ -53,7 +53,7 @@ class BetweenWithinSAS(DegreesOfFreedom):
 
     def basis(self, fitted: FittedRows) -> TestBasis:
         design = fitted.design
-        codes, n_subjects = subjects(design)
+        codes, n_subjects = subjects(design, self.name)
         kept = fitted.model.kept
         changes = np.array([varies(design.x[j], codes, n_subjects) for j in kept], dtype=np.bool_)
         terms = _terms(fitted)

@@ -296,6 +296,7 @@ class EstimateTable(TableOfEstimates):
         method: Method = "eff",
         *,
         by: Any = ...,
+        simple: Any = None,
         adjust: str | None = None,
         ref: Any = None,
         interaction: Any = None,
@@ -314,6 +315,9 @@ class EstimateTable(TableOfEstimates):
             rows, or a dict by label), a data frame or a matrix with a row a contrast.
         by
             Columns that split the rows; by default those of the table, None for no split.
+        simple
+            Columns that are compared, within each combination of the others: simple effects. The
+            same as ``by`` with the others.
         adjust
             "none", "tukey", "dunnett" or "mvt" (exact, by the multivariate t distribution),
             "simulation", "sidak", "bonferroni", "scheffe", "holm", "hochberg", "hommel", "BH"
@@ -338,6 +342,7 @@ class EstimateTable(TableOfEstimates):
         >>> means.contrast("trt.vs.ctrl")["estimate"].round(2).tolist()
         [39.65, 76.36]
         """
+        by = by if simple is None else self._all_but(simple, by)
         functions = self._functions if by is ... else self._regrouped(by)
         if interaction is not None:
             combined = interaction_rows(functions, interaction)

@@ -113,6 +113,17 @@ class TableOfEstimates(TableResult):
             raise ModelError("by names every column, so nothing is left to contrast")
         return self._functions.regrouped(names)
 
+    def _all_but(self, simple: Any, by: Any) -> tuple[str, ...]:
+        """The columns beside those whose simple effects are asked for."""
+        if by is not ...:
+            raise ModelError("simple= compares its columns by all others; leave by= out")
+        names = (simple,) if isinstance(simple, str) else tuple(simple)
+        columns = list(self._functions.labels.columns)
+        for name in names:
+            if name not in columns:
+                raise unknown_name(name, columns, "a column of this table")
+        return tuple(column for column in columns if column not in names)
+
     def _computed(
         self, level: float, asked: Hypothesis, tested: bool | None = None
     ) -> pd.DataFrame:
