@@ -41,13 +41,13 @@ def test_a_random_intercept_is_compound_symmetry(intercepts, strategy):
 
 def test_draws_of_both_have_one_distribution(intercepts):
     """Each is normal in coordinates of its own; the means agree within Monte Carlo's error."""
-    a, b = (fit.impute(800, 2, **JUMP).responses for fit in intercepts)
+    a, b = (fit.impute(300, 2, **JUMP).responses for fit in intercepts)
     missing = a.std(axis=0) > 0.0
     assert missing.sum() == 80
     sd = b[:, missing].std(axis=0)
-    away = (a[:, missing].mean(axis=0) - b[:, missing].mean(axis=0)) / (sd * np.sqrt(2 / 800))
+    away = (a[:, missing].mean(axis=0) - b[:, missing].mean(axis=0)) / (sd * np.sqrt(2 / 300))
     assert np.abs(away).max() < 5.0
-    np.testing.assert_allclose(a[:, missing].std(axis=0), sd, rtol=0.15)
+    np.testing.assert_allclose(a[:, missing].std(axis=0), sd, rtol=0.25)
 
 
 def covariances(fit, weights):
@@ -131,6 +131,59 @@ def test_periods_within_subjects_have_effects_of_their_own(trial):
     assert both.sum() > 5
 
 
+@pytest.fixture(scope="module")
+def sites(trial):
+    """Effects of sites that patients share, and of months that these share across sites."""
+    number = pd.factorize(trial["PATIENT"])[0]
+    rng = np.random.default_rng(3)
+    site, month = number % 9, (number // 9 + trial["t"].astype(int)) % 7
+    moved = trial["CHANGE"] + 3.0 * rng.normal(size=9)[site] + 2.0 * rng.normal(size=7)[month]
+    return trial.assign(CHANGE=moved, site=site, month=month)
+
+
+def test_shared_effects_are_predictions_given_all_responses(sites):
+    fit = mlm.lmm(f"{FORMULA} + (1 | site)", sites, residual="ar1(VISIT | PATIENT)")
+    found = fit.impute(draws="mean").responses[0]
+    expected = fit.predict(conditional=True).to_numpy().reshape(-1, 4)
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+    # Jump to reference: the same as the other arm's mean given what was before.
+    jump = fit.impute(draws="mean", **JUMP).responses[0]
+    placebo = (sites["THERAPY"] == "PLACEBO").to_numpy().reshape(-1, 4)
+    missing = sites["CHANGE"].isna().to_numpy().reshape(-1, 4)
+    # But for the one who has responses after what is missing.
+    assert (np.abs(jump - found)[missing & ~placebo] > 1e-6).mean() > 0.9
+    np.testing.assert_allclose(jump[placebo], found[placebo], rtol=1e-9)
+    drawn = fit.impute(60, 1).responses[:, missing]
+    away = (drawn.mean(axis=0) - found[missing]) / (drawn.std(axis=0) / np.sqrt(60))
+    assert np.abs(away).max() < 5.0
+    variance = np.diag(fit.residual_cov)[0] * (1.0 - fit.residual_parameters["AR(1)"] ** 2)
+    assert 0.9 < (drawn.var(axis=0).mean() / variance) < 2.5
+
+
+@pytest.mark.parametrize("groups", [("site",), ("site", "month")])
+def test_jumps_beside_shared_effects_by_dense_matrices(sites, groups):
+    """All patients at once: V of the whole trial, means of the reference after the event."""
+    random = " + ".join(f"(1 | {group})" for group in groups)
+    fit = mlm.lmm(f"{FORMULA} + {random}", sites, residual="ar1(VISIT | PATIENT)")
+    assert not fit.singular
+    found = fit.impute(draws="mean", **JUMP).responses[0].ravel()
+    own, other = (
+        fit.predict(data, ranef=False).to_numpy()
+        for data in (sites, sites.assign(THERAPY="PLACEBO"))
+    )
+    y, t = sites["CHANGE"].to_numpy(), sites["t"].to_numpy()
+    last = sites.assign(last=sites["t"].where(sites["CHANGE"].notna())).groupby("PATIENT")["last"]
+    mean = np.where(t > last.transform("max").to_numpy(), other, own)
+    same = {c: np.equal.outer(*[sites[c].to_numpy()] * 2) for c in ("PATIENT", *groups)}
+    values = fit.residual_parameters
+    V = sum(float(fit.varcorr[group].iloc[0, 0]) * same[group] for group in groups)
+    lag = np.abs(np.subtract.outer(t, t))
+    V = V + np.where(same["PATIENT"], values["Variance"] * values["AR(1)"] ** lag, 0.0)
+    o, u = np.flatnonzero(~np.isnan(y)), np.flatnonzero(np.isnan(y))
+    expected = mean[u] + V[np.ix_(u, o)] @ np.linalg.solve(V[np.ix_(o, o)], (y - mean)[o])
+    np.testing.assert_allclose(found[u], expected, rtol=1e-8)
+
+
 def test_what_is_held_is_held_in_refits(trial):
     """Independent residuals of variance 4: conditional means are the means, spread is 2."""
     fit = mlm.lmm("CHANGE ~ 1", trial, residual="homdiag(VISIT | PATIENT)", hold={"Variance": 4.0})
@@ -141,11 +194,15 @@ def test_what_is_held_is_held_in_refits(trial):
     assert float(free.residual_parameters["Variance"]) > 20.0
 
 
-def test_refusals(trial):
+def test_refusals(trial, sites):
     residual = "homdiag(VISIT | PATIENT)"
-    site = trial.assign(site=pd.factorize(trial["PATIENT"])[0] % 9)
-    with pytest.raises(ModelError, match="level '0' of 'site' has several subjects"):
-        mlm.lmm("CHANGE ~ VISIT + (1 | site)", site, residual=residual).impute()
+    shared = mlm.lmm("CHANGE ~ VISIT + (1 | site)", sites, residual=residual)
+    for draws in ("bootstrap", "jackknife"):
+        with pytest.raises(ModelError, match="takes subjects one by one"):
+            shared.impute(2, draws=draws)
+    by_arm = mlm.lmm("CHANGE ~ VISIT + (1 | site)", sites, residual="cs(VISIT | THERAPY / PATIENT)")
+    with pytest.raises(ModelError, match="a reference arm says is not defined where arms"):
+        by_arm.impute(2, **JUMP)
     with pytest.raises(ModelError, match="weights of rows without a response"):
         mlm.lmm("CHANGE ~ VISIT", trial, residual=residual, weights=trial["w"].to_numpy()).impute()
     lacking = trial.dropna(subset="CHANGE")

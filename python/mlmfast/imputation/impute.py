@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,93 +12,23 @@ from mlmfast.clusters.simulate import seed_sequence
 from mlmfast.data.factor import level_label
 from mlmfast.errors import DataError, ModelError
 from mlmfast.imputation.imputations import Imputations
-from mlmfast.imputation.model_rows import ModelRows, model_rows
+from mlmfast.imputation.model_rows import model_rows
 from mlmfast.imputation.parameters import (
-    Parameters,
     bootstrapped,
     estimated,
     posterior,
     without_each,
 )
-from mlmfast.imputation.strategies import (
-    OF_REFERENCE,
-    conditional,
-    distribution,
-    strategy_name,
-)
+from mlmfast.imputation.plan import Plan
+from mlmfast.imputation.strategies import OF_REFERENCE, strategy_name
 from mlmfast.imputation.subjects import Subjects, event_positions, subjects_of
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
 
-#: Negative eigenvalues over the largest that rounding makes.
-_ROUNDING = 1e-10
+#: Visits that depend on each other.
+_MOST_TOGETHER = 4_000
 DRAWS = ("posterior", "bootstrap", "mean", "jackknife")
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """How each subject's missing responses are imputed.
-
-    Attributes
-    ----------
-    subjects
-        Rows and responses.
-    strategy : of each subject
-    event : shape (n_subjects,), the first visit affected
-    own : what the model takes from their rows
-    others
-        The same in each reference arm, by its label.
-    reference : for each subject the label of its reference arm, or None
-    delta : shape (n_subjects, n_visits), added to what is imputed
-    """
-
-    subjects: Subjects
-    strategy: tuple[str, ...]
-    event: IntArray
-    own: ModelRows
-    others: Mapping[str, ModelRows]
-    reference: tuple[str | None, ...]
-    delta: FloatArray
-
-    def imputed(self, parameters: Parameters, generator: np.random.Generator | None) -> FloatArray:
-        """Responses (m, n_subjects, n_visits) for m sets of parameters; means without generator."""
-        subjects = self.subjects
-        m = len(parameters.beta)
-        out = np.repeat(subjects.y[None], m, axis=0)
-        for i in np.flatnonzero(subjects.missing.any(axis=1)).tolist():
-            missing = subjects.missing[i]
-            mean, V = self._distribution(i, parameters)
-            centre, rest = conditional(mean, V, subjects.y[i], missing)
-            if generator is not None:
-                noise = generator.standard_normal(centre.shape)
-                centre = centre + (_root(rest, subjects.labels[i]) @ noise[:, :, None])[..., 0]
-            out[:, i, missing] = centre + self.delta[i, missing]
-        return out
-
-    def _distribution(self, i: int, parameters: Parameters) -> tuple[FloatArray, FloatArray]:
-        own, label = self.own.distribution(i, parameters), self.reference[i]
-        if label is None:
-            return distribution(self.strategy[i], own, own, int(self.event[i]))
-        rows = self.others[label]
-        other = rows.distribution(i, parameters)
-        if self.own.covaries_as(rows, i):
-            other = (other[0], own[1])
-        return distribution(self.strategy[i], own, other, int(self.event[i]))
-
-
-def _root(covariances: FloatArray, subject: str) -> FloatArray:
-    """L with L L' the covariance of what is missing, for each set of parameters."""
-    try:
-        return np.asarray(np.linalg.cholesky(covariances))
-    except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(covariances)
-    if (values[:, 0] < -_ROUNDING * values[:, -1]).any():
-        raise ModelError(
-            f"the missing visits of subject {subject!r} have no covariance matrix: negative "
-            "variances make one for the visits observed alone; fit without bounded=False"
-        )
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :])
 
 
 def impute(
@@ -117,8 +46,9 @@ def impute(
     """Impute missing responses from the distribution of a subject's visits.
 
     For a model with a residual covariance over visits (MMRM), ``residual="homdiag(visit | id)"``
-    for an independent one, beside random effects of subjects, weights and a residual scale: a
-    subject's visits have the covariance Z G Z' + R. Every subject of the data has a row
+    for an independent one, beside random effects, weights and a residual scale: visits have the
+    covariance Z G Z' + R, those of subjects who share effects, such as their site's, together
+    (by draws="posterior" and "mean"). Every subject of the data has a row
     at every visit then; visits whose rows are not in the data are added, with what is constant
     within the subject. For each set of parameters, missing responses are drawn from the normal
     distribution given the subject's observed ones, whose mean and covariance the strategy sets
@@ -185,6 +115,11 @@ def impute(
         raise ModelError(f"draws is {draws!r}; use {', '.join(map(repr, DRAWS))}")
     plan = _plan(fit, strategy, arm, reference, event, delta)
     subjects = plan.subjects
+    if draws in {"bootstrap", "jackknife"} and len(plan.blocks) < len(subjects.labels):
+        raise ModelError(
+            f"draws={draws!r} takes subjects one by one, and these share random effects; use "
+            "draws='posterior'"
+        )
     if draws in {"mean", "jackknife"}:
         mean = plan.imputed(estimated(fit), None)
         if draws == "mean":
@@ -259,7 +194,19 @@ def _plan(
     }
     own = model_rows(fit, subjects.frame, subjects)
     added = _deltas(subjects, chosen, places, delta)
-    return Plan(subjects, chosen, places, own, others, references, added)
+    blocks = tuple(own.blocks())
+    _check_blocks(blocks, len(subjects.visits))
+    return Plan(subjects, chosen, places, own, others, references, blocks, added)
+
+
+def _check_blocks(blocks: tuple[IntArray, ...], n_visits: int) -> None:
+    largest = max(map(len, blocks)) * n_visits
+    if largest > _MOST_TOGETHER:
+        raise ModelError(
+            f"{largest:,} visits of subjects depend on each other by random effects that they "
+            f"share, and at most {_MOST_TOGETHER:,} are imputed together; leave out random effects "
+            "that many subjects share"
+        )
 
 
 def _by_subject(given: Any, subjects: Subjects, what: str) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.data.finite import check_weights
 from mlmfast.design.columns.expressions import evaluate_numeric
 from mlmfast.design.model_frame import grouping_factor
@@ -29,7 +29,7 @@ class ModelRows:
     ----------
     x, offset : shapes (n, J, rank), (n, J)
     z : by random-effects term, (n, J, q)
-    same : by term, (n, J, J), whether two visits of a subject have one level of its factor
+    codes : by term, (n, J), the level of its factor
     root_weights : shape (n, J), or None without weights
     exponents : shape (n, J, k), columns of the residual scale; None without one
     arm : shape (n,), arm of the residual covariance
@@ -38,14 +38,46 @@ class ModelRows:
     x: FloatArray
     offset: FloatArray
     z: tuple[FloatArray, ...]
-    same: tuple[BoolArray, ...]
+    codes: tuple[IntArray, ...]
     root_weights: FloatArray | None
     exponents: FloatArray | None
     arm: IntArray
 
     def distribution(self, i: int, parameters: Parameters) -> tuple[FloatArray, FloatArray]:
         """Mean (m, J) and covariance (m, J, J) of a subject for m sets of parameters."""
-        mean = parameters.beta @ self.x[i].T + self.offset[i]
+        V = self._residual(i, parameters)
+        for G, z, codes in zip(parameters.effects, self.z, self.codes, strict=True):
+            V = V + (codes[i][:, None] == codes[i]) * (z[i] @ G @ z[i].T)
+        return parameters.beta @ self.x[i].T + self.offset[i], V
+
+    def joint_covariance(self, members: IntArray, parameters: Parameters) -> FloatArray:
+        """Covariance (S J, S J) of all visits of S subjects, for one set of parameters."""
+        size = self.x.shape[1]
+        V = np.zeros((len(members) * size,) * 2)
+        for k, i in enumerate(members.tolist()):
+            own = slice(k * size, (k + 1) * size)
+            V[own, own] = self._residual(i, parameters)[0]
+        for G, every, levels in zip(parameters.effects, self.z, self.codes, strict=True):
+            z, codes = every[members].reshape(len(V), -1), levels[members].ravel()
+            V += (codes[:, None] == codes) * (z @ G[0] @ z.T)
+        return V
+
+    def blocks(self) -> list[IntArray]:
+        """Subjects that share levels of random effects, together; the others by themselves."""
+        n, size = self.offset.shape
+        parent = np.arange(n)
+        moved = np.full(n, -1)
+        # Each subject takes the lowest of those that it shares a level with, until none moves.
+        while not np.array_equal(moved, parent):
+            moved = parent
+            for codes in self.codes:
+                lowest = np.full(int(codes.max()) + 1, n)
+                np.minimum.at(lowest, codes.ravel(), np.repeat(parent, size))
+                parent = np.minimum(parent, lowest[codes].min(axis=1))
+        return [np.flatnonzero(parent == k) for k in np.unique(parent)]
+
+    def _residual(self, i: int, parameters: Parameters) -> FloatArray:
+        """R of a subject, (m, J, J)."""
         V = parameters.covariances[:, self.arm[i]]
         if self.exponents is not None:
             assert parameters.scale is not None, "the model has a scale"
@@ -53,9 +85,7 @@ class ModelRows:
             V = sd[:, :, None] * V * sd[:, None, :]
         if self.root_weights is not None:
             V = V / np.outer(self.root_weights[i], self.root_weights[i])
-        for G, z, same in zip(parameters.effects, self.z, self.same, strict=True):
-            V = V + same[i] * (z[i] @ G @ z[i].T)
-        return mean, V
+        return V
 
     def covaries_as(self, other: ModelRows, i: int) -> bool:
         """Whether a subject's covariance is the same by both, whatever the parameters."""
@@ -76,12 +106,11 @@ def model_rows(fit: Fitted, frame: Frame, subjects: Subjects) -> ModelRows:
     Raises
     ------
     ModelError, DataError
-        For an offset given as an argument, a variable that is missing, or random effects that
-        several subjects share.
+        For an offset given as an argument, or a variable that is missing.
     """
     shape = subjects.y.shape
     x, offset = _fixed_part(fit, frame, subjects)
-    z, same = _random_part(fit, frame, subjects)
+    z, codes = _random_part(fit, frame, subjects)
     scale = fit._record.residual_scale
     exponents = None
     if scale is not None:
@@ -92,7 +121,7 @@ def model_rows(fit: Fitted, frame: Frame, subjects: Subjects) -> ModelRows:
         x.reshape(*shape, -1),
         offset.reshape(shape),
         tuple(own.reshape(*shape, -1) for own in z),
-        same,
+        codes,
         root,
         exponents,
         subjects.covariance_arm,
@@ -116,36 +145,25 @@ def _fixed_part(fit: Fitted, frame: Frame, subjects: Subjects) -> tuple[FloatArr
 
 def _random_part(
     fit: Fitted, frame: Frame, subjects: Subjects
-) -> tuple[list[FloatArray], tuple[BoolArray, ...]]:
-    """Columns of Z by term, and which visits of a subject share their effects."""
+) -> tuple[list[FloatArray], tuple[IntArray, ...]]:
+    """Columns of Z by term, and the levels of its factor by subject and visit."""
     record = fit._record
-    shape = subjects.y.shape
-    together = [_same_level(group.columns, frame, shape) for group in record.groups]
+    levels = [_levels(group.columns, frame, subjects.y.shape) for group in record.groups]
     z = []
     for term in record.terms:
         assert term.spec is not None, "the model has a formula"
         columns = term.spec.build(frame).columns
         z.append(np.stack([_column(own, frame.n_rows) for own in columns], axis=1))
         _check_known(z[-1], "random", subjects)
-    return z, tuple(together[term.group] for term in record.terms)
+    return z, tuple(levels[term.group] for term in record.terms)
 
 
-def _same_level(columns: tuple[str, ...], frame: Frame, shape: tuple[int, ...]) -> BoolArray:
-    """Which visits of a subject have one level of a factor, none of which two subjects share."""
-    factor = grouping_factor(columns, frame)
-    name = ":".join(columns)
-    codes = factor.codes.reshape(shape)
+def _levels(columns: tuple[str, ...], frame: Frame, shape: tuple[int, ...]) -> IntArray:
+    codes = grouping_factor(columns, frame).codes.reshape(shape)
     if (codes < 0).any():
+        name = ":".join(columns)
         raise DataError(f"{name!r} is missing in some rows; random effects need their levels")
-    pairs = np.unique(np.stack([codes, np.indices(shape)[0]], axis=-1).reshape(-1, 2), axis=0)
-    level, counts = np.unique(pairs[:, 0], return_counts=True)
-    if (counts > 1).any():
-        label = factor.levels[int(level[counts > 1][0])]
-        raise ModelError(
-            f"level {label!r} of {name!r} has several subjects, so that what one of them lacks "
-            "depends on the responses of the others; impute takes random effects of subjects alone"
-        )
-    return np.asarray(codes[:, :, None] == codes[:, None, :])
+    return np.asarray(codes, dtype=np.intp)
 
 
 def _weights(fit: Fitted, frame: Frame) -> FloatArray | None:

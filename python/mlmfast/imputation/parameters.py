@@ -47,6 +47,13 @@ class Parameters:
     effects: tuple[FloatArray, ...] = ()
     scale: FloatArray | None = None
 
+    def one(self, k: int) -> Parameters:
+        """The k-th set."""
+        own = slice(k, k + 1)
+        scale = None if self.scale is None else self.scale[own]
+        effects = tuple(g[own] for g in self.effects)
+        return Parameters(self.beta[own], self.covariances[own], effects, scale)
+
 
 def estimated(fit: Fitted) -> Parameters:
     """The estimates themselves."""
