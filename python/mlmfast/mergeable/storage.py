@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def read(path: str | os.PathLike[str]) -> Content:
     return of_table(table, os.fspath(path))
 
 
-def of_bytes(data: bytes, name: str = "the bytes") -> Content:
+def of_bytes(data: bytes | memoryview, name: str = "the bytes") -> Content:
     """Read a reduction from what `to_bytes` gave."""
     pa = _arrow()
     try:
@@ -174,7 +175,7 @@ def of_table(table: Any, name: str) -> Content:
 
 
 def _content(table: Any, meta: dict[str, Any]) -> Content:
-    plan = Plan.from_json(meta["plan"])
+    plan = _plan(json.dumps(meta["plan"]))
     counts = [meta[name] for name in ("n_obs", "n_dropped", "n_withheld")]
     if not all(type(n) is int and n >= 0 for n in counts):
         raise ValueError("a number of rows is not one")
@@ -195,6 +196,12 @@ def _content(table: Any, meta: dict[str, Any]) -> Content:
     return Content(
         plan, rows, n_obs, n_dropped, n_withheld, log_weights, facts, parts, units, unweighted
     )
+
+
+@lru_cache(4)
+def _plan(text: str) -> Plan:
+    """A plan, made once for all parts that were coded by it."""
+    return Plan.from_json(json.loads(text))
 
 
 def _rows(table: Any, meta: dict[str, Any], plan: Plan) -> CondensedRows:
