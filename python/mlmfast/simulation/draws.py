@@ -47,9 +47,7 @@ class ResponseDraws:
     row_order: IntArray | None = None
     level_orders: tuple[IntArray | None, ...] = ()
 
-    def responses(
-        self, replicates: Iterable[ByPart], n: int, stacked: Design | None = None
-    ) -> FloatArray:
+    def responses(self, replicates: ByPart, n: int, stacked: Design | None = None) -> FloatArray:
         """One response a replicate, shape (n_obs, n), the offset included.
 
         Parameters
@@ -86,25 +84,16 @@ class ResponseDraws:
                 self._add_effects(total, t, effects[t][some], root, columns)
         return out.T
 
-    def _fill(
-        self, replicates: Iterable[ByPart], effects: list[FloatArray], noise: FloatArray
-    ) -> None:
+    def _fill(self, replicates: ByPart, effects: list[FloatArray], noise: FloatArray) -> None:
         """Draw the effects (n, n_levels, q) and the noise of unit variance of each replicate."""
+        for t, drawn in enumerate(effects):
+            _fill_rows(drawn, replicates.at(FIRST_TERM + t), self.effects)
         unit_noise = self._noise()
-        normal = standardised("normal", "errors")
-        plain = self.errors is normal and unit_noise is None
-        for i, parts in zip(range(len(noise)), replicates, strict=True):
-            for t, drawn in enumerate(effects):
-                if self.effects is normal:
-                    parts(FIRST_TERM + t).standard_normal(out=drawn[i])
-                else:
-                    drawn[i] = self.effects(parts(FIRST_TERM + t), drawn.shape[1:])
-            if plain:
-                parts(NOISE).standard_normal(out=noise[i])
-            elif unit_noise is None:
-                noise[i] = self.errors(parts(NOISE), noise.shape[1:])
-            else:
-                noise[i] = unit_noise(parts(NOISE))
+        if unit_noise is None:
+            _fill_rows(noise, replicates.at(NOISE), self.errors)
+        else:
+            for own, generator in zip(noise, replicates.at(NOISE), strict=True):
+                own[...] = unit_noise(generator)
 
     @property
     def mean(self) -> FloatArray:
@@ -187,3 +176,13 @@ class ResponseDraws:
         for k in range(len(root)):
             out += drawn[:, :, k] * root[positions, k]
         return out
+
+
+def _fill_rows(out: FloatArray, generators: Iterable[np.random.Generator], draw: Draw) -> None:
+    """Draw what stands at each position of the first axis from a generator of its own."""
+    if draw is standardised("normal", "errors"):
+        for own, generator in zip(out, generators, strict=True):
+            generator.standard_normal(out=own)
+    else:
+        for own, generator in zip(out, generators, strict=True):
+            own[...] = draw(generator, own.shape)
