@@ -88,6 +88,6 @@ def _places(bits: Any) -> tuple[NDArray[np.uint64], NDArray[np.uint32]] | None:
     where = ctypes.c_void_p.from_address(about).value
     if where is None or not first <= where <= last - _STATE or where % 8:
         return None
-    state = np.frombuffer((ctypes.c_uint64 * 4).from_address(where), dtype=np.uint64)
-    halves = (ctypes.c_uint32 * 2).from_address(about + _POINTER)
-    return state, np.frombuffer(halves, dtype=np.uint32)
+    state = (ctypes.c_uint64 * 4).from_address(where)
+    left_over = (ctypes.c_uint32 * 2).from_address(about + _POINTER)
+    return np.ctypeslib.as_array(state), np.ctypeslib.as_array(left_over)
