@@ -10,7 +10,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.batch.rows import DataSets
-from mlmfast.batch.stacked import fit_shape, is_stackable
+from mlmfast.batch.stacked.fits import fit_shape, is_stackable
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.errors import MlmError
 from mlmfast.many_data_sets.alike import alike_parts

@@ -2,7 +2,7 @@
 
 numpy's bit generators take a state as a dict of long integers, which costs as much as a hundred
 normal numbers. They also say where in memory they keep it. Where that looks as it is expected,
-addresses inside the object and the words of a known state in their places, states are written there.
+addresses inside the object and the words of a known state in place, states are written there.
 """
 
 from __future__ import annotations

@@ -161,7 +161,8 @@ def _information(fit: Fitted) -> Information:
             "posterior() is not offered beside an eliminated factor or by the iterative engine; "
             "fit with absorb=False, or use bootstrap()"
         )
-    if source.held_values or record.undetermined is not None or fit.singular:
+    limited = bool(source.held_values) or source.asked is not None
+    if limited or record.undetermined is not None or fit.singular:
         raise ModelError(
             "draws are about covariance parameters that are free, determined by the data and "
             "inside their bounds, which those of this fit are not all; use bootstrap(), or a "

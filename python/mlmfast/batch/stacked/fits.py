@@ -9,7 +9,7 @@ from mlmfast.batch.arrays import effect_names, n_parameters, outcome, stacked_te
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.batch.merge import Layout, merged
 from mlmfast.batch.rows import DataSets, StackedRows
-from mlmfast.batch.stacked_model import StackedModel, stacked_model
+from mlmfast.batch.stacked.model import StackedModel, stacked_model
 from mlmfast.degrees_of_freedom.stacked_bases import stacked_bases
 from mlmfast.fitting.fit import fit_independent
 from mlmfast.fitting.undetermined.search import suspect_fits
