@@ -13,6 +13,7 @@ from mlmfast.clusters.simulate import residual_noise
 from mlmfast.covariance.correlations import correlations, covariance_root
 from mlmfast.design.design import Design
 from mlmfast.simulation.distributions import Draw, standardised
+from mlmfast.simulation.rows.rebuild import RowColumns
 from mlmfast.simulation.streams import ByPart
 from mlmfast.simulation.truth.parameters import Truth
 
@@ -47,7 +48,9 @@ class ResponseDraws:
     row_order: IntArray | None = None
     level_orders: tuple[IntArray | None, ...] = ()
 
-    def responses(self, replicates: ByPart, n: int, stacked: Design | None = None) -> FloatArray:
+    def responses(
+        self, replicates: ByPart, n: int, stacked: RowColumns | None = None
+    ) -> FloatArray:
         """One response a replicate, shape (n_obs, n), the offset included.
 
         Parameters
@@ -55,7 +58,7 @@ class ResponseDraws:
         replicates
             Streams of the n replicates by part.
         stacked
-            The designs of all replicates as one, where covariates differ; what groups rows is the
+            Columns of the rows of all replicates, where covariates differ; what groups rows is the
             same in all.
         """
         design, truth = self.design, self.truth
@@ -67,7 +70,7 @@ class ResponseDraws:
         effects = [np.empty(size) for size in sizes]
         noise = self._noise_buffer(n)
         self._fill(replicates, effects, noise)
-        rows = design if stacked is None else stacked
+        rows = _own_columns(design) if stacked is None else stacked
         mean, sd = self._mean(rows).reshape(-1, design.n_obs), noise_sd(design, truth)
         out = np.empty((n, design.n_obs))
         # Some responses at a time: they stay in the cache.
@@ -76,9 +79,9 @@ class ResponseDraws:
             some = slice(first, first + step)
             total = out[some]
             np.multiply(self._correlated(noise[some]), sd, out=total)
-            total += mean if stacked is None else mean[some]
+            total += mean if len(mean) == 1 else mean[some]
             for t, root in enumerate(roots):
-                columns = rows.random[t].columns
+                columns = rows.z[t]
                 if stacked is not None:
                     columns = tuple(c if c is None else c.reshape(n, -1)[some] for c in columns)
                 self._add_effects(total, t, effects[t][some], root, columns)
@@ -98,13 +101,15 @@ class ResponseDraws:
     @property
     def mean(self) -> FloatArray:
         """X beta and the offset, shape (n_obs,)."""
-        return self._mean(self.design)
+        return self._mean(_own_columns(self.design))
 
-    def _mean(self, design: Design) -> FloatArray:
-        out = np.zeros(design.n_obs)
-        for column, b in zip(design.x, self.truth.beta.tolist(), strict=True):
+    def _mean(self, rows: RowColumns) -> FloatArray:
+        """X beta and the offset over some rows."""
+        lengths = [len(column) for column in (*rows.x, rows.offset) if column is not None]
+        out = np.zeros(max(lengths, default=self.design.n_obs))
+        for column, b in zip(rows.x, self.truth.beta.tolist(), strict=True):
             out += b if column is None else b * column
-        return out if design.offset is None else out + design.offset
+        return out if rows.offset is None else out + rows.offset
 
     def _add_effects(
         self,
@@ -176,6 +181,11 @@ class ResponseDraws:
         for k in range(len(root)):
             out += drawn[:, :, k] * root[positions, k]
         return out
+
+
+def _own_columns(design: Design) -> RowColumns:
+    z = tuple(term.columns for term in design.random)
+    return RowColumns(design.x_names, design.x, z, design.offset)
 
 
 def _fill_rows(out: FloatArray, generators: Iterable[np.random.Generator], draw: Draw) -> None:

@@ -21,7 +21,13 @@ from mlmfast.simulation.distributions import standardised
 from mlmfast.simulation.draws import COVARIATES, MISSING, ResponseDraws
 from mlmfast.simulation.rows.crossing import Crossing
 from mlmfast.simulation.rows.missingness import DropoutRows, Missingness, missing_rows
-from mlmfast.simulation.rows.rebuild import design_of
+from mlmfast.simulation.rows.rebuild import (
+    RowColumns,
+    columns_of,
+    design_of,
+    repeated,
+    variables_of_model,
+)
 from mlmfast.simulation.streams import Parts, Streams
 from mlmfast.simulation.truth.parameters import Truth
 from mlmfast.simulation.truth.residual import truth_of_rows
@@ -206,12 +212,12 @@ class TrueModel:
                 Y[i, missing] = np.nan
         return {**drawn, self.response: Y}
 
-    def stacked(self, drawn: Mapping[str, FloatArray], n: int) -> Design:
-        """The designs of n data sets, one after the other, given their covariates (n, nobs)."""
-        rows = np.tile(np.arange(self.nobs), n)
-        table = self.data.take(rows).reset_index(drop=True)
-        columns = {name: values.ravel() for name, values in drawn.items()}
-        return design_of(self.model, table.assign(**columns))
+    def stacked(self, drawn: Mapping[str, FloatArray], n: int) -> RowColumns:
+        """Columns of n data sets, one after the other, given their covariates (n, nobs)."""
+        read = variables_of_model(self.model)
+        table = {name: repeated(self.data[name], n) for name in read if name not in drawn}
+        table |= {name: drawn[name].ravel() for name in read if name in drawn}
+        return columns_of(self.model, Frame.from_native(pd.DataFrame(table)))
 
     def draw(self, rng: np.random.Generator) -> pd.DataFrame:
         """One data set: the rows with a response, covariates and missing values drawn anew.
