@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlmfast.errors import ModelError
 from mlmfast.model import lmm as lmm_in_memory
-from mlmfast.prepared.fit_model import BY_DEFAULT, check_bounded, method_by
+from mlmfast.prepared.fit_model import BY_DEFAULT, Wishes, check_bounded, method_by
 
 if TYPE_CHECKING:
     from mlmfast.degrees_of_freedom import Ddf
@@ -123,7 +123,19 @@ def lmm(
             "for a reduction, which keeps none; leave one of them out"
         )
     from mlmfast.mergeable.reduce import reduce
+    from mlmfast.mergeable.residual import needs_rows
 
+    if needs_rows(formula, residual, weights):
+        from mlmfast.mergeable.held.fit import fit_held
+        from mlmfast.mergeable.running import How
+        from mlmfast.mergeable.streaming import Asked
+
+        asked = Asked(
+            formula, weights, offset, contrasts, na_action=na_action, residual=residual, held=True
+        )
+        wishes = Wishes(start, hold, bounds)
+        how = How(memory, executor)
+        return fit_held(asked, data, how, method_by(method, REML), options, ddf, wishes)
     reduction = reduce(
         formula,
         data,

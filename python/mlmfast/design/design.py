@@ -10,6 +10,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.data.statistics import KnownStatistics
 from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
+from mlmfast.errors import ModelError
 from mlmfast.handed_out import freeze
 
 if TYPE_CHECKING:
@@ -101,3 +102,17 @@ class Design:
         for j, column in enumerate(self.x):
             out[:, j] = 1.0 if column is None else column
         return out
+
+
+def check_rows_are_here(design: Design) -> None:
+    """Refuse a design whose rows stay elsewhere, in parts.
+
+    Raises
+    ------
+    ModelError
+    """
+    if design.condensed is not None and design.condensed.by_parts:
+        raise ModelError(
+            "the rows of this fit stay in parts, with the workers that hold them, and this would "
+            "read them once more; fit the rows in memory, mlm.lmm(formula, data)"
+        )

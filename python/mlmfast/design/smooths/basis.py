@@ -28,8 +28,15 @@ _DEGREE, _DIFFERENCES = 3, 2
 MARGIN = 1e-3
 
 
-def fit_basis(x: FloatArray, k: int, centred: bool, state: State) -> None:
+def fit_basis(
+    x: FloatArray, k: int, centred: bool, state: State, counts: FloatArray | None = None
+) -> None:
     """Knots and T of a curve over the values x, into its state.
+
+    Parameters
+    ----------
+    counts
+        How many rows have each value; None for one each.
 
     Raises
     ------
@@ -41,7 +48,9 @@ def fit_basis(x: FloatArray, k: int, centred: bool, state: State) -> None:
     _check_distinct(x, k)
     knots = _knots(float(x.min()), float(x.max()), k)
     b = BSpline.design_matrix(x, knots, _DEGREE)
-    constraint: FloatArray = np.asarray(b.mean(axis=0)).ravel()
+    n = float(len(x) if counts is None else counts.sum())
+    weighted = b if counts is None else b.multiply(counts[:, None]).tocsr()
+    constraint: FloatArray = np.asarray(weighted.sum(axis=0)).ravel() / n
     complement = np.eye(k)
     if centred:
         complement = np.linalg.qr(constraint[:, None], mode="complete")[0][:, 1:]
@@ -52,10 +61,11 @@ def fit_basis(x: FloatArray, k: int, centred: bool, state: State) -> None:
     # Signs are free: the largest entry of a column is positive, whatever the library chose.
     largest = np.abs(t).argmax(axis=0)
     t *= np.sign(t[largest, np.arange(t.shape[1])])
-    squares = np.asarray((b.T @ b).todense()) / len(x)
+    squares = np.asarray((b.T @ weighted).todense()) / n
     t /= np.sqrt(np.einsum("ij,ik,kj->", t, squares, t))
     state["knots"], state["map"] = knots.tolist(), t.tolist()
-    state["center"], state["centred"] = float(x.mean()), centred
+    mean = x.mean() if counts is None else x[0] + counts @ (x - x[0]) / n
+    state["center"], state["centred"] = float(mean), centred
 
 
 def straight_part(x: FloatArray, state: State) -> list[FloatArray]:
