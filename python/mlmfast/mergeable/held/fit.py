@@ -212,27 +212,32 @@ def _reduced(
         times = np.unique(np.concatenate([own.times for own in summaries]))
     residual = shown_residual(plan, times)
     make = PartDesign(plan, residual, times is not None)
-    designs = [place.keep(make, own) for own in parts]
-    inside = _inside(place, designs, residual)
+    kept = [place.keep(_designed, make, own) for own in parts]
+    inside = _inside(place, kept, residual)
     design = header(content, residual, counts, dict(zip(groups_of(plan), inside, strict=False)))
-    return _with_parts(place, designs, design)
+    return _with_parts(place, kept, design)
 
 
-def _inside(place: Place, designs: Sequence[Any], residual: ResidualDesign | None) -> list[bool]:
+def _designed(make: PartDesign, rows: PartRows) -> Part:
+    return Part(make(rows))
+
+
+def _inside(place: Place, parts: Sequence[Any], residual: ResidualDesign | None) -> list[bool]:
     """Whether the levels of each factor lie within subjects, in every part."""
     if residual is None:
         return []
-    each = place.fetch([place.keep(_are_inside, own) for own in designs])
+    each = place.fetch([place.keep(_are_inside, own) for own in parts])
     return [all(own) for own in zip(*each, strict=True)]
 
 
-def _are_inside(design: Design) -> list[bool]:
+def _are_inside(part: Part) -> list[bool]:
+    design = part.design
     assert design.residual is not None, "there is a residual structure"
     units = design.residual.units
     return [is_within(f.codes, f.n_levels, units) for f in design.factors]
 
 
-def _with_parts(place: Place, designs: Sequence[Any], design: Design) -> ReducedModel:
+def _with_parts(place: Place, parts: Sequence[Any], design: Design) -> ReducedModel:
     """The reduced model of a header, its sums those of the parts."""
     used = {term.factor for term in design.random}
     levels = tuple(sorted(sorted(used), key=lambda f: design.factors[f].n_levels))
@@ -250,10 +255,10 @@ def _with_parts(place: Place, designs: Sequence[Any], design: Design) -> Reduced
     assert isinstance(fixed, _core.NestedReduction), "nothing crosses"
     own = Coordinates(levels, order, units_of(x), units_of(y)[0], tuple(map(units_of, z)))
     blocks = _blocks(design, order, position)
-    bases = _bases(place, designs, design, own, blocks)
+    bases = _bases(place, parts, design, own, blocks)
     core = (fixed.kept, fixed.x_factor, fixed.ols, fixed.y_scale, bases)
     own = replace(own, core=core)
-    kept = PartsAt(place, [place.keep(Part, one, own) for one in designs])
+    kept = PartsAt(place, [place.keep(Part.within_coordinates, one, own) for one in parts])
     profiled = design.residual is None
     parted = PartedCore(kept, fixed, bases, profiled, design.n_observations)
     nesting = _core.Nesting(1, [], [])
@@ -276,9 +281,13 @@ def _blocks(
     return (*blocks[:-1], replace(blocks[-1], structure=by_theta))
 
 
+def _sums_of_effects(part: Part, coordinates: Coordinates) -> list[FloatArray]:
+    return sums_of_effects(part.design, coordinates)
+
+
 def _bases(
     place: Place,
-    designs: Sequence[Any],
+    parts: Sequence[Any],
     design: Design,
     own: Coordinates,
     blocks: tuple[TermBlock, ...],
@@ -286,8 +295,8 @@ def _bases(
     """By level, the basis in which all parts hold the random effects."""
     grams: list[FloatArray] = []
     if design.random:
-        each = place.fetch([place.keep(sums_of_effects, one, own) for one in designs])
-        grams = [np.sum(parts, axis=0) for parts in zip(*each, strict=True)]
+        each = place.fetch([place.keep(_sums_of_effects, one, own) for one in parts])
+        grams = [np.sum(sums, axis=0) for sums in zip(*each, strict=True)]
     sizes = [0] * len(own.levels)
     for block in blocks[: len(own.order)]:
         sizes[block.level] += block.structure.size

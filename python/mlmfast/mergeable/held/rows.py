@@ -24,6 +24,7 @@ from mlmfast.mergeable.content import (
     nothing,
 )
 from mlmfast.mergeable.row_facts import facts_of_part
+from mlmfast.reduction.parts.part import in_one_piece
 from mlmfast.sources.part import Part
 
 #: A factor's columns of the data, whose combinations are its levels.
@@ -49,6 +50,10 @@ class PartRows:
     keys: Mapping[str, tuple[CodeArray, NDArray[Any]]]
     arms: CodeArray
     places: NDArray[Any]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        own = (self.columns, self.weights, dict(self.keys), self.arms, self.places)
+        return in_one_piece(PartRows, *own)
 
     @property
     def n(self) -> int:

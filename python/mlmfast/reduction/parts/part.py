@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,20 +33,26 @@ class Part:
     design
         The rows.
     coordinates
-        Those of all parts.
+        Those of all parts; None before these are known.
     """
 
     design: Design
-    coordinates: Coordinates
+    coordinates: Coordinates | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"design": self.design, "coordinates": self.coordinates}
+    def __reduce__(self) -> tuple[Any, ...]:
+        return in_one_piece(Part, self.design, self.coordinates)
+
+    def within_coordinates(self, coordinates: Coordinates) -> Part:
+        """The part in the coordinates of all."""
+        return Part(self.design, coordinates)
 
     @cached_property
     def core(self) -> _core.NestedReduction:
         """The rows reduced."""
         design, own = self.design, self.coordinates
+        assert own is not None, "the parts have been looked at"
         assert own.core is not None, "the parts have been looked at"
+        kept, *arrays, bases = own.core
         nesting = nesting_of(design, own.levels)
         y = in_units([design.y], [own.y])
         z = tuple(
@@ -53,7 +60,7 @@ class Part:
         )
         core = reduce_columns(
             design, nesting, own.levels, own.order, self._blocks, z, in_units(design.x, own.x), y,
-            coordinates=own.core,
+            coordinates=(kept, *map(_contiguous, arrays), list(map(_contiguous, bases))),
         )  # fmt: skip
         assert isinstance(core, _core.NestedReduction), "its factors are nested"
         return core
@@ -61,15 +68,22 @@ class Part:
     @cached_property
     def _blocks(self) -> tuple[TermBlock, ...]:
         own = self.coordinates
+        assert own is not None, "the parts have been looked at"
         position = {factor: level for level, factor in enumerate(own.levels)}
         return blocks_of(self.design, own.order, position, nesting_of(self.design, own.levels))
 
     def _given(self, point: Point, derivatives: bool) -> list[FloatArray]:
         """What the core is given at a point."""
         form = self._blocks[-1].form if self._blocks else None
-        if not isinstance(form, Directions) or not form.along_rows:
-            return list(point)
-        return [*point[:-1], form.stacked(point[-1], derivatives)]
+        if not isinstance(form, Directions):
+            return [_contiguous(own) for own in point]
+        last = point[-1]
+        if form.along_rows:
+            last = form.stacked(last, derivatives)
+        elif not derivatives:
+            # Matrices with derivatives by parameters, of which the first is the covariance.
+            last = last[:, :1]
+        return [_contiguous(own) for own in (*point[:-1], last)]
 
     def values(self, points: Sequence[Point]) -> list[Sums]:
         """[X y]'V^-1 [X y] (w, w), lower triangle, and log|V| at each point."""
@@ -83,13 +97,20 @@ class Part:
     ) -> list[Sums]:
         """See `mlmfast._core.Engine.part_derivatives`; ``roots`` are e and C of each point."""
         return [
-            self.core.part_derivatives(self._given(point, True), 0, entries, e, c)
+            self.core.part_derivatives(
+                self._given(point, True),
+                0,
+                entries,
+                _contiguous(e),
+                None if c is None else _contiguous(c),
+            )
             for point, (e, c) in zip(points, roots, strict=True)
         ]
 
     def second(self, point: Point, entries: Entries, weights: FloatArray | None) -> Sums:
         """Second derivatives of X'V^-1 X; see `mlmfast._core.Engine`."""
         given = self._given(point, True)
+        weights = None if weights is None else _contiguous(weights)
         found = self.core.information_second_derivatives(given, 0, entries, weights)
         return None if found is None else [found]
 
@@ -108,6 +129,23 @@ class Part:
         assert form is not None, "there is a residual structure"
         found = form.own_start(self.core, 0, variance)
         return None if found is None else [found]
+
+
+def in_one_piece(make: Any, *arguments: Any) -> tuple[Any, ...]:
+    """How something is pickled so that its arrays come back at addresses that the core reads.
+
+    What sends arrays beside a pickle, as Dask does, may put them anywhere.
+    """
+    return _made, (make, pickle.dumps(arguments, protocol=4))
+
+
+def _made(make: Any, arguments: bytes) -> Any:
+    return make(*pickle.loads(arguments))
+
+
+def _contiguous(array: FloatArray) -> FloatArray:
+    """The array as the core reads it: what was sent may lie at any address, in any order."""
+    return np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED"])
 
 
 def nesting_of(design: Design, levels: tuple[int, ...]) -> _core.Nesting:
