@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlmfast.errors import ModelError
@@ -122,34 +123,21 @@ def lmm(
             f"{', '.join(needing_rows)}= needs the rows in memory, and memory= or executor= asks "
             "for a reduction, which keeps none; leave one of them out"
         )
-    from mlmfast.mergeable.reduce import reduce
-    from mlmfast.mergeable.residual import needs_rows
+    from mlmfast.mergeable.held.choice import stays_in_parts
+    from mlmfast.mergeable.held.fit import fit_held
+    from mlmfast.mergeable.reduction import Reduction
+    from mlmfast.mergeable.running import How
+    from mlmfast.mergeable.streaming import Asked, content_of
 
-    if needs_rows(formula, residual, weights):
-        from mlmfast.mergeable.held.fit import fit_held
-        from mlmfast.mergeable.running import How
-        from mlmfast.mergeable.streaming import Asked
-
-        asked = Asked(
-            formula, weights, offset, contrasts, na_action=na_action, residual=residual, held=True
-        )
-        wishes = Wishes(start, hold, bounds)
-        how = How(memory, executor)
-        return fit_held(asked, data, how, method_by(method, REML), options, ddf, wishes)
-    reduction = reduce(
-        formula,
-        data,
-        residual=residual,
-        weights=weights,
-        offset=offset,
-        contrasts=contrasts,
-        na_action=na_action,
-        memory=memory,
-        executor=executor,
+    asked = Asked(
+        formula, weights, offset, contrasts, na_action=na_action, residual=residual, held=True
     )
-    return reduction.fit(
-        method_by(method, REML), ddf, start=start, options=options, hold=hold, bounds=bounds
-    )
+    how, method = How(memory, executor), method_by(method, REML)
+    wishes, source = Wishes(start, hold, bounds), how.opened(data)
+    if stays_in_parts(asked, source, how):
+        return fit_held(asked, source, how, method, options, ddf, wishes)
+    reduction = Reduction(content_of(replace(asked, held=False), source, how))
+    return reduction.fit(method, ddf, start=start, options=options, hold=hold, bounds=bounds)
 
 
 def _is_read_again(error: MemoryError, data: object) -> bool:

@@ -187,3 +187,19 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_numbers(data, tmp_path):
         after = criterion(theta, np.array([0]))
         np.testing.assert_array_equal(after.value, before.value)
         np.testing.assert_array_equal(after.hessian, before.hessian)
+
+
+def test_a_singular_end_is_that_of_all_rows():
+    # Residuals that are the same at all visits: the residual covariance becomes singular.
+    rng = np.random.default_rng(1)
+    n = 40
+    data = pd.DataFrame({"id": np.repeat(np.arange(n), 3), "visit": np.tile([0, 1, 2], n)})
+    data["site"] = data.id % 5
+    data["y"] = rng.normal(size=n)[data.id] + 1e-3 * rng.normal(size=3 * n)
+    how = {"residual": "cs(visit | id)"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = mlm.lmm("y ~ visit + (1 | site)", data, **how)
+        fit = mlm.lmm("y ~ visit + (1 | site)", in_parts(data, 40), memory="1GB", **how)
+    assert abs(fit.llf - whole.llf) < 1e-7 * abs(whole.llf)
+    assert relative(fit.params, whole.params, 1e-3) < 1e-6

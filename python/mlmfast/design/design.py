@@ -81,6 +81,11 @@ class Design:
         return self.weights is not None if self.condensed is None else self.condensed.weighted
 
     @property
+    def is_in_parts(self) -> bool:
+        """Whether the rows themselves stay elsewhere, in parts."""
+        return self.condensed is not None and self.condensed.by_parts
+
+    @property
     def n_absorbed(self) -> int:
         """Fixed effects that have no column in X."""
         return 0 if self.absorbed is None else self.absorbed.n_levels
@@ -111,7 +116,7 @@ def check_rows_are_here(design: Design) -> None:
     ------
     ModelError
     """
-    if design.condensed is not None and design.condensed.by_parts:
+    if design.is_in_parts:
         raise ModelError(
             "the rows of this fit stay in parts, with the workers that hold them, and this would "
             "read them once more; fit the rows in memory, mlm.lmm(formula, data)"

@@ -32,6 +32,8 @@ _MOST_THREADS = 4
 #: Parts in memory at a time, each as read, as numbers and coded; see `How.part_bytes`.
 _HELD = 40
 _SMALLEST_PART = 1_000_000
+#: Statistics in memory at a time: the fit copies what was merged, and the last merge holds both.
+COPIES = 3
 
 
 @dataclass(frozen=True)
@@ -136,15 +138,15 @@ class _Budget:
     def merge(self, contents: Sequence[Content]) -> Content:
         """`merge_contents`, its result held against the budget."""
         merged = merge_contents(contents)
-        # The fit copies what was merged, and the last merge holds both.
-        if self._n_bytes is not None and 3 * merged.nbytes > self._n_bytes:
+        if self._n_bytes is not None and COPIES * merged.nbytes > self._n_bytes:
             n, rows = merged.n_obs, self._source.n_rows
             whole = "" if rows is None else f" of {rows:,}"
             raise MemoryError(
                 f"the statistics of {n:,}{whole} rows of {self._source.title} take "
                 f"{merged.nbytes / 1e6:,.0f} MB and a fit three times that, more than memory= "
                 f"allows ({self._n_bytes / 1e6:,.0f} MB): there are many clusters of few rows. "
-                "Raise memory=, or reduce by an executor on larger machines"
+                "Raise memory=, or give mlm.lmm executor=, a dask.distributed.Client, whose workers "
+                "keep a part each"
             )
         return merged
 

@@ -23,8 +23,8 @@ from mlmfast.mergeable.content import Content
 from mlmfast.mergeable.held.rows import Group, PartRows
 from mlmfast.mergeable.model import columns_of_places, condensed_design
 
-#: Subjects of each arm among the few that show what a residual covariance is.
-_SHOWN = 2
+#: Fewest subjects of each arm among those that show what a residual covariance is.
+_FEWEST = 2
 
 
 class Numbered(Sequence[str]):
@@ -183,8 +183,10 @@ def random_effects(plan: Plan, raw: list[FloatArray]) -> tuple[RandomEffects, ..
     )
 
 
-def shown_residual(plan: Plan, times: FloatArray | None) -> ResidualDesign | None:
+def shown_residual(plan: Plan, times: FloatArray | None, n_subjects: int) -> ResidualDesign | None:
     """The residual covariance over a few subjects that have every visit, or times.
+
+    Of ``n_subjects`` as many are shown as an unstructured covariance has rows.
 
     Raises
     ------
@@ -198,9 +200,9 @@ def shown_residual(plan: Plan, times: FloatArray | None) -> ResidualDesign | Non
     sizes = [len(plan.levels[n].labels) for n in within.coordinates] if times is None else []
     n = int(np.prod(sizes)) if times is None else len(times)
     n_arms = 1 if within.arm is None else len(plan.levels[within.arm].labels)
-    cell, subject = np.tile(np.arange(n), _SHOWN * n_arms), np.repeat(
-        np.arange(_SHOWN * n_arms), n
-    )  # fmt: skip
+    shown = max(_FEWEST, min(n_subjects // n_arms, n + 1))
+    cell = np.tile(np.arange(n), shown * n_arms)
+    subject = np.repeat(np.arange(shown * n_arms), n)
     columns: dict[str, Any] = {}
     if times is not None:
         columns[within.coordinates[0]] = times[cell]
@@ -209,7 +211,7 @@ def shown_residual(plan: Plan, times: FloatArray | None) -> ResidualDesign | Non
         left, codes = np.divmod(left, size)
         columns[name] = plan.levels[name].taken(codes)
     if within.arm is not None:
-        columns[within.arm] = plan.levels[within.arm].taken(subject // _SHOWN)
+        columns[within.arm] = plan.levels[within.arm].taken(subject // shown)
     for name in within.subject:
         columns[name] = subject
     found = residual_design(within, Frame.from_native(columns))
@@ -254,7 +256,7 @@ def header(
         subject = GroupingFactor(
             own.name, own.codes, _labels(counts[tuple(plan.within.subject)]), own.columns
         )
-        residual = replace(residual, subject=subject)
+        residual = replace(residual, subject=subject, n_units=subject.n_levels)
         factors = factors or [subject]
     design = replace(
         base, factors=tuple(factors), random=random_effects(plan, raw), residual=residual

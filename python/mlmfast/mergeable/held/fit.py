@@ -210,7 +210,8 @@ def _reduced(
     times = None
     if time_of(plan.within) is not None:
         times = np.unique(np.concatenate([own.times for own in summaries]))
-    residual = shown_residual(plan, times)
+    subject = None if plan.within is None else tuple(plan.within.subject)
+    residual = shown_residual(plan, times, 0 if subject is None else counts[subject])
     make = PartDesign(plan, residual, times is not None)
     kept = [place.keep(_designed, make, own) for own in parts]
     inside = _inside(place, kept, residual)
