@@ -38,7 +38,8 @@ def read_tables(data: Any, by: Any, arguments: Mapping[str, Any]) -> Levels | Fr
 def read_source(data: Any, by: Any, formulas: Sequence[str], arguments: Mapping[str, Any]) -> Any:
     """One table as it is; of a source the columns of the models and of ``by``, in memory.
 
-    A list of frames is a source of which they are the parts. What passes once is read once, whatever number of formulas there is.
+    A list of frames is a source of which they are the parts. What passes once is read once,
+    whatever number of formulas there is.
     """
     if isinstance(data, list | tuple) and not data:
         raise DataError("data is an empty sequence of tables")

@@ -145,8 +145,8 @@ class _Budget:
                 f"the statistics of {n:,}{whole} rows of {self._source.title} take "
                 f"{merged.nbytes / 1e6:,.0f} MB and a fit three times that, more than memory= "
                 f"allows ({self._n_bytes / 1e6:,.0f} MB): there are many clusters of few rows. "
-                "Raise memory=, or give mlm.lmm executor=, a dask.distributed.Client, whose workers "
-                "keep a part each"
+                "Raise memory=, or give mlm.lmm a dask.distributed.Client as executor=, whose "
+                "workers keep a part each"
             )
         return merged
 

@@ -1,4 +1,4 @@
-"""Whether rows stay with the workers: where no sums can be kept, or where these would be too many."""
+"""Whether rows stay with the workers: no sums can be kept of them, or too many would be."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from mlmfast.sources.source import Source
 def stays_in_parts(asked: Asked, source: Source, how: How) -> bool:
     """Whether a model is fitted by sums over parts at every step, not by statistics merged once.
 
-    So where its statistics cannot be merged; and, where workers of a cluster can keep the rows, where
-    those of as many clusters as the first part has would take more than memory= allows.
+    So where its statistics cannot be merged; and, where workers of a cluster can keep the rows,
+    where statistics, as many a row as the first part has, would take more than memory= allows.
     """
     if needs_rows(asked.formula, asked.residual, asked.weights):
         return True

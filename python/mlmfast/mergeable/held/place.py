@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from mlmfast.errors import ModelError
 from mlmfast.mergeable.held.rows import PartRows, Reading, Summary
+from mlmfast.reduction.parts.keeper import Keeper
 from mlmfast.sources.checked import Found, checked_parts
 from mlmfast.sources.engines import DaskSource, DaskSplit
 from mlmfast.sources.executors.dask_client import client_here, is_client
@@ -16,14 +17,8 @@ from mlmfast.sources.executors.work import SentPart, splits_of
 from mlmfast.sources.source import Source, Split
 
 
-class Place(Protocol):
-    """Keeps what functions give, and fetches it when it is asked for."""
-
-    def keep(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What a function gives, kept; arguments may be such as are kept here."""
-
-    def fetch(self, kept: Sequence[Any]) -> list[Any]:
-        """What is kept, brought here."""
+class Place(Keeper, Protocol):
+    """Where parts stay, and how pieces of a source come there."""
 
     def splits(self, source: Source, columns: Sequence[str]) -> Iterator[Any]:
         """Pieces of a source as `read_split` takes them."""
@@ -129,21 +124,3 @@ def _first(both: tuple[Any, Any]) -> Any:
 
 def _second(both: tuple[Any, Any]) -> Any:
     return both[1]
-
-
-class PartsAt:
-    """Parts kept at a place, asked all at once; see `PartedCore`."""
-
-    def __init__(self, place: Place, parts: Sequence[Any]) -> None:
-        self._place, self._parts = place, list(parts)
-
-    def each(self, method: str, *arguments: Any, first: bool = False) -> list[Any]:
-        """What every part, or the first alone, answers, in their order."""
-        parts = self._parts[:1] if first else self._parts
-        return self._place.fetch(
-            [self._place.keep(_asked, own, method, arguments) for own in parts]
-        )
-
-
-def _asked(part: Any, method: str, arguments: tuple[Any, ...]) -> Any:
-    return getattr(part, method)(*arguments)
