@@ -12,6 +12,7 @@ import pytest
 
 import mlmfast as mlm
 from mlmfast.errors import DataError, ModelError
+from mlmfast.mergeable.held import choice
 from mlmfast.mergeable.held.fit import fit_held
 from mlmfast.mergeable.running import How
 from mlmfast.mergeable.streaming import Asked
@@ -166,7 +167,8 @@ def test_bad_input_is_told(data):
         mlm.lmm("y ~ x", in_parts(data), residual="sp_pow(t | id)", executor=pool)
 
 
-def test_a_cluster_that_loses_a_worker_gives_the_same_numbers(data, tmp_path):
+@pytest.mark.filterwarnings("ignore")
+def test_a_cluster_that_loses_a_worker_gives_the_same_numbers(data, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
     for k, own in enumerate(in_parts(data, 60)):
         own.to_parquet(tmp_path / f"{k}.parquet")
@@ -183,10 +185,18 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_numbers(data, tmp_path):
         # The parts of a worker that dies are read and reduced again where they are asked for.
         criterion, theta = fit._source.criterion, fit._source.theta
         before = criterion(theta, np.array([0]))
-        os.kill(client.submit(os.getpid, pure=False).result(), signal.SIGKILL)
+        os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
         after = criterion(theta, np.array([0]))
         np.testing.assert_array_equal(after.value, before.value)
         np.testing.assert_array_equal(after.hessian, before.hessian)
+        # Statistics of so many clusters that no memory would hold them stay with the workers too.
+        monkeypatch.setattr(choice, "COPIES", 1e9)
+        many = mlm.lmm("y ~ x + (1 | id)", source, executor=client, memory="1GB")
+        assert many._source.design.is_in_parts
+        assert abs(many.llf - mlm.lmm("y ~ x + (1 | id)", data).llf) < 1e-8
+        frame = pytest.importorskip("dask.dataframe").from_pandas(data, npartitions=3)
+        partitions = mlm.lmm(formula, frame, executor=client, **how)
+        assert abs(partitions.llf - whole.llf) < 1e-10 * abs(whole.llf)
 
 
 def test_a_singular_end_is_that_of_all_rows():

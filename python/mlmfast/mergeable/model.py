@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.data.factor import Factor, cross_factors, translate_codes
 from mlmfast.data.frame import Frame
 from mlmfast.degrees_of_freedom import Ddf
@@ -230,7 +230,8 @@ def _factors(
     for term in plan.parsed.random:
         key = term.group or (term.shared,)
         if key not in factors:
-            codes, labels = np.zeros(len(rows.weights), dtype=np.int32), (EVERY_ROW,)
+            codes: CodeArray = np.zeros(len(rows.weights), dtype=np.int32)
+            labels: tuple[str, ...] = (EVERY_ROW,)
             if cells is not None and term.group:
                 given = {**orders, **{n: own.labels for n, own in plan.levels.items()}}
                 own = cross_factors([_in_order(cells.factor(n), given.get(n)) for n in term.group])

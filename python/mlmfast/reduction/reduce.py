@@ -15,7 +15,6 @@ from mlmfast.data.statistics import KnownStatistics
 from mlmfast.design.design import Design, check_rows_are_here
 from mlmfast.design.factors.grouping import RandomEffects
 from mlmfast.errors import ModelError
-from mlmfast.reduction.absorbed.core import AbsorbedCore
 from mlmfast.reduction.absorbed.reduce import reduce_within, relate_absorbed, within_levels
 from mlmfast.reduction.blocks import TermBlock
 from mlmfast.reduction.engines.choice import relate_factors
@@ -282,7 +281,8 @@ def reduce_residuals(
         columns,
         share=False,
     )
-    assert not isinstance(core, _core.IterativeReduction | AbsorbedCore), "it has its own"
+    assert isinstance(core, _core.Engine), "an absorbed factor has its own"
+    assert not isinstance(core, _core.IterativeReduction), "it has its own"
     scales = zip(core.y_scale, columns, strict=True)
     return core, [float(scale) / column.scale for scale, column in scales]
 

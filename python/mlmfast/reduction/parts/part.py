@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import mlmfast._core as _core
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, in_line
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
 from mlmfast.reduction.blocks import TermBlock
@@ -52,7 +52,8 @@ class Part:
         design, own = self.design, self.coordinates
         assert own is not None, "the parts have been looked at"
         assert own.core is not None, "the parts have been looked at"
-        kept, *arrays, bases = own.core
+        kept, factor, ols, scale, bases = own.core
+        arrays = in_line(factor), in_line(ols), in_line(scale)
         nesting = nesting_of(design, own.levels)
         y = in_units([design.y], [own.y])
         z = tuple(
@@ -60,7 +61,7 @@ class Part:
         )
         core = reduce_columns(
             design, nesting, own.levels, own.order, self._blocks, z, in_units(design.x, own.x), y,
-            coordinates=(kept, *map(_contiguous, arrays), list(map(_contiguous, bases))),
+            coordinates=(kept, *arrays, list(map(in_line, bases))),
         )  # fmt: skip
         assert isinstance(core, _core.NestedReduction), "its factors are nested"
         return core
@@ -76,14 +77,14 @@ class Part:
         """What the core is given at a point."""
         form = self._blocks[-1].form if self._blocks else None
         if not isinstance(form, Directions):
-            return [_contiguous(own) for own in point]
+            return [in_line(own) for own in point]
         last = point[-1]
         if form.along_rows:
             last = form.stacked(last, derivatives)
         elif not derivatives:
             # Matrices with derivatives by parameters, of which the first is the covariance.
             last = last[:, :1]
-        return [_contiguous(own) for own in (*point[:-1], last)]
+        return [in_line(own) for own in (*point[:-1], last)]
 
     def values(self, points: Sequence[Point]) -> list[Sums]:
         """[X y]'V^-1 [X y] (w, w), lower triangle, and log|V| at each point."""
@@ -101,8 +102,8 @@ class Part:
                 self._given(point, True),
                 0,
                 entries,
-                _contiguous(e),
-                None if c is None else _contiguous(c),
+                in_line(e),
+                None if c is None else in_line(c),
             )
             for point, (e, c) in zip(points, roots, strict=True)
         ]
@@ -110,7 +111,7 @@ class Part:
     def second(self, point: Point, entries: Entries, weights: FloatArray | None) -> Sums:
         """Second derivatives of X'V^-1 X; see `mlmfast._core.Engine`."""
         given = self._given(point, True)
-        weights = None if weights is None else _contiguous(weights)
+        weights = None if weights is None else in_line(weights)
         found = self.core.information_second_derivatives(given, 0, entries, weights)
         return None if found is None else [found]
 
@@ -141,11 +142,6 @@ def in_one_piece(make: Any, *arguments: Any) -> tuple[Any, ...]:
 
 def _made(make: Any, arguments: bytes) -> Any:
     return make(*pickle.loads(arguments))
-
-
-def _contiguous(array: FloatArray) -> FloatArray:
-    """The array as the core reads it: what was sent may lie at any address, in any order."""
-    return np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED"])
 
 
 def nesting_of(design: Design, levels: tuple[int, ...]) -> _core.Nesting:
