@@ -11,6 +11,7 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import Ddf, TestBasis, basis_of, ddf_text, method_of
 from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
+from mlmfast.design.design import check_rows_are_here
 from mlmfast.design.factors.frame_by_group import FrameByGroup
 from mlmfast.distributions import two_sided
 from mlmfast.errors import ModelError
@@ -275,6 +276,7 @@ class Fitted:
     @cached_property
     def _effects(self) -> list[ConditionalEffects]:
         source = self._needs_source("random effects", of_sums=True)
+        check_rows_are_here(source.design)
         return conditional_effects(source.model, source.criterion, source.theta, self._record)
 
     @cached_property

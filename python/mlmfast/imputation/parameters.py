@@ -162,7 +162,8 @@ def without_each(fit: Fitted) -> Iterator[Parameters]:
     ModelError
         Where a refit fails.
     """
-    for k, design in enumerate(_clusters(fit).all_but_one()):
+    clusters = _clusters(fit)
+    for k, design in enumerate(map(clusters.of_clusters, clusters.all_but_one())):
         found = refitted(fit, design)
         if found is None:
             raise ModelError(

@@ -12,6 +12,7 @@ from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.confidence_level import check_level
 from mlmfast.data.frame import Frame
 from mlmfast.degrees_of_freedom import Ddf, method_of
+from mlmfast.design.design import check_rows_are_here
 from mlmfast.distributions import quantile, two_sided_normal
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.random_effects import ConditionalEffects
@@ -238,6 +239,8 @@ def predict(
     # A new observation varies with its random effects, whether they are predicted or not.
     # Without random terms the levels of the residual structure's subjects tell nothing.
     groups = bool(ranef) and bool(fit._record.terms)
+    if groups and fit._source is not None:
+        check_rows_are_here(fit._source.design)
     needs = Needs(z=ranef or interval == "prediction", groups=groups)
     of_rows: str | FloatArray | None = None
     if newdata is not None and interval == "prediction":
