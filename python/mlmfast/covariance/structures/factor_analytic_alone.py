@@ -8,10 +8,14 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.structures.loadings import LoadingsAlone
 from mlmfast.covariance.structures.unstructured import Unstructured
 from mlmfast.eigen import eigen
 from mlmfast.running.cached import cached_property
+
+#: Diagonal loading, over the largest, below which a factor has no derivatives by the covariances.
+_SINGULAR = 1e-7
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,47 @@ class FactorAnalyticAlone(LoadingsAlone):
             return self._whole.theta(matrix)
         return super().theta(matrix)
 
+    def natural_jet(self, theta: FloatArray) -> Jet:
+        plain = super().natural_jet(theta)
+        if self._whole is None:
+            return plain
+        # Local coordinates are those of `us`: loadings by these through the entries of G.
+        diagonal = np.abs(np.diagonal(self.factor(theta), axis1=1, axis2=2))
+        regular = diagonal.min(axis=1) > _SINGULAR * diagonal.max(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            signs = np.where(np.diagonal(self.factor(theta), axis1=1, axis2=2) < 0, -1.0, 1.0)
+            found = _cholesky(self._whole.entry_jet(theta), self.size) * signs[:, self.loadings[1]]
+        return Jet(
+            plain.value,
+            np.where(regular[:, None, None], found.first, plain.first),
+            np.where(regular[:, None, None, None], found.second, plain.second),
+        )
+
     @cached_property
     def _whole(self) -> Unstructured | None:
         """The same matrices where q = K, whose steps stay well conditioned near singular ones."""
         return Unstructured(self.size) if self.n_factors == self.size else None
+
+
+def _cholesky(entries: Jet, size: int) -> Jet:
+    """The elements of L by rows, with derivatives, from those of L L' by rows."""
+    out: list[Jet] = []
+
+    def at(row: int, column: int) -> Jet:
+        return out[row * (row + 1) // 2 + column]
+
+    for row in range(size):
+        for column in range(row + 1):
+            place = row * (row + 1) // 2 + column
+            rest = entries[slice(place, place + 1)]
+            for k in range(column):
+                mine = at(row, k)
+                rest = rest - mine * (mine if row == column else at(column, k))
+            if row == column:
+                root = np.sqrt(rest.value)
+                out.append(rest.through(root, 0.5 / root, -0.25 / root**3))
+            else:
+                pivot = at(column, column)
+                inverse = 1.0 / pivot.value
+                out.append(rest * pivot.through(inverse, -(inverse**2), 2.0 * inverse**3))
+    return concatenate(out)
