@@ -14,7 +14,7 @@ def residual_of(keyword, subject="subject"):
     """`keyword(visit | subject)`, by the time of the visit where the structure needs numbers."""
     coordinate = "time" if STRUCTURES[keyword].needs == "coordinates" else "visit"
     # The logarithm of a distance must be positive.
-    coordinate = "week" if keyword == "sp_linl" else coordinate
+    coordinate = "week" if keyword.startswith("sp_linl") else coordinate
     return f"{keyword}({coordinate} | {subject})"
 
 

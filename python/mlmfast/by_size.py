@@ -72,6 +72,12 @@ def lmm(
     >>> fit.residual_parameters.round(3).to_dict()
     {'Variance': 953.206, 'AR(1)': 0.791, 'exp(Days)': 0.087}
 
+    Those of a constant and a power of the days, c + Days^p (nlme's varConstPower):
+
+    >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", data, residual_scale="constpower(Days)")
+    >>> fit.residual_parameters.tail(2).round(2).to_dict()
+    {'constpower(Days) constant': 197.53, 'constpower(Days) power': 2.47}
+
     Subjects related by a known matrix, here all by one half:
 
     >>> import numpy as np

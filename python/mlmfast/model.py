@@ -51,13 +51,15 @@ class LMM(PreparedModel):
         Independent residuals of one variance by default. Structures that go by the order of the
         visits count numbers, dates and times in units of their greatest common step, and levels
         one by one, those that a categorical declares and no row has too; ``factor(visit)`` counts
-        any column level by level. ``"sp_exp(time | subject, nugget)"`` adds an error of each row.
+        any column level by level. ``"sp_exp(time | subject, nugget)"`` adds an error of each row,
+        and takes subjects that have several rows at one point.
     residual_scale
         What residual standard deviations are multiplied by, on top of ``residual``: a factor
         (``"sex"``, nlme's varIdent: ratios to its first level), ``"power(x)"`` (varPower,
-        |x|^delta), ``"exp(x)"`` (varExp, exp(delta x)), ``"power(x | sex)"`` for a delta by level,
-        or a product such as ``"sex * exp(x)"``. `sigma` is then that at scale 1: of the first
-        level, where the covariate is 1 (power) or 0 (exp).
+        |x|^delta), ``"exp(x)"`` (varExp, exp(delta x)), ``"constpower(x)"`` (varConstPower,
+        c + |x|^p, where x may be 0), ``"power(x | sex)"`` for parameters by level, or a product
+        such as ``"sex * exp(x)"``. `sigma` is then that at scale 1: of the first level, where the
+        covariate is 1 (power) or 0 (exp).
     lin
         Known matrices A_1, ..., A_q of ``residual="lin(visit | subject)"``, R = sum theta_k A_k: a
         list of arrays in the order of the visits' levels, or of data frames with the visits as

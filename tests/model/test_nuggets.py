@@ -4,13 +4,19 @@ nlme 3.1.162, R 4.2.2: ``gls(y ~ x, d, correlation = corExp(form = ~ t | id, nug
 range and nugget are those of ``coef(fit$modelStruct$corStruct, unconstrained = FALSE)``.
 """
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import mlmfast as mlm
-from mlmfast.errors import FormulaError
+from mlmfast.errors import DataError, FormulaError
 from tests.dense import log_likelihood, marginal_covariance
+from tests.fits import lmm
+
+REFERENCE = Path(__file__).parents[1] / "reference"
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +187,111 @@ def test_profiles_that_end_at_no_range_and_at_no_nugget_are_silent():
     limits = fit.profile(["SP(EXP)", "Nugget"]).conf_int()
     assert (limits["lower"] <= fit.residual_parameters.loc[limits.index]).all()
     assert limits.loc["SP(EXP)", "lower"] > 1.0
+
+
+# -- rows at one place ----------------------------------------------------------------------------
+
+PLACES = json.loads((REFERENCE / "rows_at_one_place.json").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def met():
+    """72 rows of 9 subjects, up to three of one at a place."""
+    return pd.DataFrame(PLACES["data"])
+
+
+def by_place(data, variance, correlation, nugget):
+    """V by its definition, from the correlation at a distance."""
+    at, id = data[["t", "u"]].to_numpy(dtype=float), data["id"].to_numpy()
+    gap = np.sqrt(((at[:, None] - at[None]) ** 2).sum(axis=2))
+    shared = np.where(id[:, None] == id, variance * correlation(gap), 0.0)
+    return shared + nugget * np.eye(len(data))
+
+
+@pytest.mark.parametrize("method", ["REML", "ML"])
+def test_rows_at_one_place_as_glmmtmb_has_them(met, method):
+    told = PLACES[method.lower()]
+    fit = mlm.lmm("y ~ x", met, residual="sp_exp(t, u | id, nugget)", method=method)
+    assert fit.converged
+    assert fit.llf == pytest.approx(told["llf"], abs=1e-7)
+    found = fit.residual_parameters[["Variance", "Nugget"]]
+    assert found.to_numpy() == pytest.approx([told["variance"], told["nugget"]], rel=1e-5)
+    assert fit.params.to_numpy() == pytest.approx(told["beta"], rel=1e-5)
+
+
+KERNELS = {
+    "sp_exp": lambda d, r: np.exp(-d / r),
+    "sp_gau": lambda d, r: np.exp(-((d / r) ** 2)),
+    "sp_sph": lambda d, r: np.where(d < r, 1 - 1.5 * d / r + 0.5 * (d / r) ** 3, 0.0),
+    "sp_ratio": lambda d, r: 1 / (1 + (d / r) ** 2),
+    "sp_pow": lambda d, r: r**d,
+    "sp_matern": lambda d, r: (1 + d / r) * np.exp(-d / r),
+}
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_their_likelihood_by_its_definition(met, kind):
+    fit = mlm.lmm("y ~ x", met, residual=f"{kind}(t, u | id, nugget)")
+    variance, reach, nugget = fit.residual_parameters
+    V = by_place(met, variance, lambda d: KERNELS[kind](d, reach), nugget)
+    X = np.column_stack([np.ones(len(met)), met["x"]])
+    assert log_likelihood(met.y.to_numpy(), X, V, "REML") == pytest.approx(fit.llf, abs=1e-8)
+    assert fit.R(1).to_numpy() == pytest.approx(V[:8, :8], rel=1e-10, abs=1e-12)
+    information = X.T @ np.linalg.solve(V, X)
+    assert fit.bse.to_numpy() == pytest.approx(np.sqrt(np.diag(np.linalg.inv(information))))
+
+
+def test_one_place_beside_other_parts_of_a_model(met):
+    """Random effects, arms, a scale; rates of their own for each coordinate."""
+    data = met.assign(arm=np.where(met["id"] < 5, "a", "b"))
+    for formula, residual, scale in (
+        ("y ~ x + (1 | id)", "sp_exp(t, u | id, nugget)", None),
+        ("y ~ x", "sp_powa(t, u | id, nugget)", None),
+        ("y ~ x", "sp_exp(t, u | arm / id, nugget)", None),
+        ("y ~ x", "sp_exp(t, u | id, nugget)", "arm"),
+    ):
+        fit = lmm(formula, data, residual=residual, residual_scale=scale)
+        V, X = fit.V(None).to_numpy(), np.column_stack([np.ones(len(met)), met["x"]])
+        assert log_likelihood(met.y.to_numpy(), X, V, "REML") == pytest.approx(fit.llf, abs=1e-7)
+
+
+def test_another_row_at_a_place_shares_what_is_no_nugget(met):
+    """The best predictor from all rows, by its definition."""
+    fit = mlm.lmm("y ~ x", met, residual="sp_exp(t, u | id, nugget)")
+    variance, reach, nugget = fit.residual_parameters
+    new = met[met.duplicated(["id", "t", "u"])].head(1)
+    both = pd.concat([met, new], ignore_index=True)
+    V = by_place(both, variance, lambda d: np.exp(-d / reach), nugget)
+    rest = met["y"] - fit.predict(met)
+    expected = fit.predict(new).iloc[0] + V[-1, :-1] @ np.linalg.solve(V[:-1, :-1], rest)
+    assert np.asarray(fit.predict(new, conditional=True))[0] == pytest.approx(expected)
+
+
+def test_without_a_nugget_rows_at_one_place_are_refused(met):
+    with pytest.raises(DataError, match=r"a nugget, tell the rows apart: sp_exp\(t, u \|"):
+        mlm.LMM("y ~ x", met, residual="sp_exp(t, u | id)")
+    with pytest.raises(DataError, match=r"sp_pow\(t \| id, nugget\)\. Or remove or average"):
+        mlm.LMM("y ~ x", met, residual="sp_pow(t | id)")
+    with pytest.raises(DataError, match="; remove or average the rows"):
+        mlm.LMM("y ~ x", met, residual="ar1(t | id)")
+
+
+def test_a_nugget_beside_the_logarithm_of_distance():
+    rng = np.random.default_rng(2)
+    t = np.array([2.0, 5.0, 9.0, 14.0, 20.0, 27.0])
+    gap = np.abs(t[:, None] - t[None])
+    R = 2.0 * np.maximum(1 - 0.25 * np.log(np.where(gap > 0, gap, 1.0)), 0.0) + 0.5 * np.eye(6)
+    y = rng.normal(size=(40, 6)) @ np.linalg.cholesky(R).T
+    data = pd.DataFrame({"y": y.ravel(), "t": np.tile(t, 40), "id": np.repeat(np.arange(40), 6)})
+    fit = mlm.lmm("y ~ 1", data, residual="sp_linl(t | id, nugget)")
+    assert fit.converged
+    variance, rho, nugget = fit.residual_parameters
+    shared = np.maximum(1 - rho * np.log(np.where(gap > 0, gap, 1.0)), 0.0)
+    V = np.kron(np.eye(40), variance * shared + nugget * np.eye(6))
+    value = log_likelihood(data["y"].to_numpy(), np.ones((240, 1)), V, "REML")
+    assert value == pytest.approx(fit.llf, abs=1e-8)
+    assert fit.llf > mlm.lmm("y ~ 1", data, residual="sp_linl(t | id)").llf
+    step = mlm.from_sas(
+        "proc mixed; class id; model y = ; repeated / type=sp(linl)(t) local sub=id;"
+    )
+    assert step(data).fit.llf == fit.llf

@@ -57,6 +57,16 @@ def test_weights_and_slopes_are_those_of_lme4_by_hand(weighted):
     assert_allclose(effects.to_numpy().T.ravel(), found["b"], rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("weights", ["(w, v)", "c(w, v)", "cbind(w, v)"])
+def test_lists_of_weights_in_other_words(weights):
+    data = DATA.assign(v=1 - DATA["w"])
+    fits = [
+        mlm.LMM(f"z ~ x + (1 | mm(a, b, weights={text}))", data).fit()
+        for text in ("[w, v]", weights)
+    ]
+    assert fits[0].llf == fits[1].llf
+
+
 def test_members_are_levels_of_a_factor(equal):
     assert equal.n_groups == {"mm(a, b)": 12, "id": 40}
     assert equal.ranef["mm(a, b)"].index.tolist() == LABELS
@@ -122,6 +132,7 @@ def test_responses_are_drawn(equal):
         ("(1 | mm(a, a))", FormulaError, "two or more different columns"),
         ("(1 | mm(a, log(b)))", FormulaError, "two or more different columns"),
         ("(1 | mm(a, b, weights=[w]))", FormulaError, "for each of 2 columns"),
+        ("(1 | mm(a, b, weights=(w, v, w)))", FormulaError, "for each of 2 columns"),
         ("(1 | mm(a, b, weights=w))", FormulaError, "for each of 2 columns"),
         ("(1 | mm(a, b, scale=TRUE))", FormulaError, "takes columns and weights="),
         ("(x | mm(a, b))", FormulaError, "has a term of its own"),

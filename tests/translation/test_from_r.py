@@ -73,6 +73,8 @@ ROWS = {
         'residual="ar1(t | g)", residual_scale="sex"',
     "gls(y ~ x, weights = varComb(varIdent(form = ~ 1 | s), varExp(form = ~ x)))":
         'residual_scale="s * exp(x)"',
+    "gls(y ~ x, weights = varConstPower(form = ~ x))": 'residual_scale="constpower(x)"',
+    "gls(y ~ x, weights = varConstPower(1, 0.5, ~ x | s))": 'residual_scale="constpower(x | s)"',
     "gls(y ~ x, weights = varPower(form = ~ x | s))": 'residual_scale="power(x | s)"',
     "gls(y ~ x, weights = varFixed(~ x))": 'assign(weight_=1 / data["x"])',
     "gls(y ~ x, correlation = corAR1(form = ~ 1 | g))": "cumcount() + 1",

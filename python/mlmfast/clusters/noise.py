@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from mlmfast.arrays import FloatArray, block_diagonal
+from mlmfast.covariance.log_scale import log_scales
 from mlmfast.design.design import Design
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
@@ -71,6 +72,5 @@ def _sd_at_scale_1(design: Design, record: ResidualParameters) -> FloatArray:
 
 def row_scales(design: ScaleDesign, record: ScaleRecord) -> FloatArray:
     """What the residual standard deviation of each row is multiplied by, shape (n,)."""
-    ratio = np.array(record.is_ratio)
-    gamma = np.where(ratio, np.log(np.where(ratio, record.parameters, 1.0)), record.parameters)
-    return np.asarray(np.exp(design.exponents @ gamma)[design.codes])
+    values = log_scales(design.log_scale.kinds, design.exponents, record.parameters)
+    return np.asarray(np.exp(values)[design.codes])

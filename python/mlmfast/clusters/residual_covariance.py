@@ -46,7 +46,9 @@ def _scattered(
     assert design.points is not None
     assert isinstance(design.structure, Spatial)
     points = design.points[rows]
-    distances = design.structure.separations(points[:, :, None, :], points[:, None, :, :])
+    distances = design.structure.separations_of_rows(
+        points[:, :, None, :], points[:, None, :, :], rows[:, :, None] == rows[:, None, :]
+    )
     m, n = rows.shape
     flat = distances.reshape(m * n * n, *distances.shape[3:])
     arms = design.arm_of_rows[rows]

@@ -77,6 +77,8 @@ class CovarianceStructure(ABC):
     #: Does one long series tell every parameter?
     from_one_series: ClassVar[bool] = False
     #: Is it one for random effects too, and which field does a number set there?
+    #: Whether rows at one place have errors of their own, so that a subject may have several.
+    takes_rows_at_one_place: ClassVar[bool] = False
     for_random_effects: ClassVar[bool] = True
     #: Is it one for residuals, whose covariance must not be singular?
     for_residuals: ClassVar[bool] = True

@@ -1,6 +1,6 @@
 """A residual covariance with standard deviations that differ from row to row: R = D C D.
 
-C is any covariance over visits (or points), D = diag(exp(d_i'gamma)) the residual scale.
+C is any covariance over visits (or points), D the residual scale, by columns d of each row.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, floor_eigenvalues
+from mlmfast.covariance.log_scale import LogScale
 from mlmfast.covariance.scaled_correlation import symmetric
 from mlmfast.covariance.units import entry_values, scale_powers
 from mlmfast.errors import ModelError
@@ -20,13 +21,10 @@ from mlmfast.running.cached import cached_property
 
 @dataclass(frozen=True, eq=False)
 class ScaledCovariance(CovarianceStructure):
-    """R[p, q] = C[v_p, v_q] exp((d_p + d_q)'gamma) over positions p of visit v_p and scale d_p.
+    """R[p, q] = C[v_p, v_q] s(d_p) s(d_q) over positions p of visit v_p and scale columns d_p.
 
-    theta = (theta of C for each arm, gamma by centred and scaled columns d). Every derivative
-    follows from those of C, since the logarithm of the scale is linear in gamma.
-
-    References: Pinheiro and Bates (2000), Mixed-Effects Models in S and S-PLUS, section 5.2
-    (varIdent, varPower, varExp).
+    theta = (theta of C for each arm, that of the scale, see `LogScale`). Every derivative follows
+    from those of C and of log s.
 
     Parameters
     ----------
@@ -36,10 +34,8 @@ class ScaledCovariance(CovarianceStructure):
         arm * (visits) + visit of each position.
     exponents : shape (size, m)
         d of each position.
-    center, spread : shape (m,)
-        Centre and scale of the columns d within theta.
-    scale_names, is_ratio
-        Names of gamma on the natural scale; whether that is exp(gamma).
+    scale
+        log s by d.
     pairs
         Entries that rows of one unit have.
     arm_names
@@ -49,10 +45,7 @@ class ScaledCovariance(CovarianceStructure):
     arms: tuple[CovarianceStructure, ...]
     places: IntArray
     exponents: FloatArray
-    center: FloatArray
-    spread: FloatArray
-    scale_names: tuple[str, ...]
-    is_ratio: tuple[bool, ...]
+    scale: LogScale
     pairs: tuple[tuple[int, int], ...]
     arm_names: tuple[str, ...] = ("",)
 
@@ -89,18 +82,12 @@ class ScaledCovariance(CovarianceStructure):
     @cached_property
     def columns(self) -> FloatArray:
         """Centred and scaled d, shape (size, m)."""
-        return np.asarray((self.exponents - self.center) / self.spread)
-
-    @cached_property
-    def _sums(self) -> FloatArray:
-        """d_p + d_q of each entry."""
-        rows, columns = self._rows
-        return np.asarray(self.columns[rows] + self.columns[columns])
+        return self.scale.columns(self.exponents)
 
     @property
     def n_scale(self) -> int:
         """Number m of scale parameters."""
-        return len(self.scale_names)
+        return self.scale.size
 
     @property
     def n_theta(self) -> int:
@@ -150,62 +137,55 @@ class ScaledCovariance(CovarianceStructure):
         prefixes = [f"{arm}: " for arm in self.arm_names] if len(self.arms) > 1 else [""]
         pairs = zip(prefixes, self.arms, strict=True)
         names = (prefix + name for prefix, arm in pairs for name in arm.parameter_names)
-        return (*names, *self.scale_names)
+        return (*names, *self.scale.names)
 
     def natural(self, theta: FloatArray) -> FloatArray:
-        gamma = self.gamma(theta)
-        scale = np.where(self.is_ratio, np.exp(gamma), gamma)
+        scale = self.scale.natural(theta[:, self.n_base :])
         return np.concatenate([self._natural_base(theta), scale], axis=1)
 
     def natural_jacobian(self, theta: FloatArray) -> FloatArray:
         n, first = len(theta), self.n_base
         out = np.zeros((n, self.n_theta, self.n_theta))
         factor = self._reference_factor(theta)
+        slope = -2.0 * self.scale.reference(theta[:, first:])[1]
         for structure, s in zip(self.arms, self.slices, strict=True):
             power = scale_powers(structure, theta[:, s])
             growth = factor[:, None] ** power
             out[:, s, s] = growth[:, :, None] * structure.natural_jacobian(theta[:, s])
             moved = growth * structure.natural(theta[:, s]) * power
-            out[:, s, first:] = moved[:, :, None] * (-2.0 * self.center / self.spread)
-        gamma = self.gamma(theta)
-        slope = np.where(self.is_ratio, np.exp(gamma), 1.0) / self.spread
-        index = np.arange(first, self.n_theta)
-        out[:, index, index] = slope
+            out[:, s, first:] = moved[:, :, None] * slope[:, None]
+        out[:, first:, first:] = self.scale.natural_derivatives(theta[:, first:])[0]
         return out
 
     def natural_hessian(self, theta: FloatArray) -> FloatArray:
         n, first = len(theta), self.n_base
         out = np.zeros((n, *(self.n_theta,) * 3))
         factor = self._reference_factor(theta)
-        slope = -2.0 * self.center / self.spread
+        _, slope, bend = (-2.0 * part for part in self.scale.reference(theta[:, first:]))
+        square = slope[:, :, None] * slope[:, None]
         for structure, s in zip(self.arms, self.slices, strict=True):
             power = scale_powers(structure, theta[:, s])
             growth = factor[:, None] ** power
             out[:, s, s, s] = growth[:, :, None, None] * structure.natural_hessian(theta[:, s])
             side = (growth * power)[:, :, None] * structure.natural_jacobian(theta[:, s])
-            out[:, s, s, first:] = side[:, :, :, None] * slope
+            out[:, s, s, first:] = side[:, :, :, None] * slope[:, None, None]
             out[:, s, first:, s] = np.moveaxis(out[:, s, s, first:], 2, 3)
-            twice = growth * power**2 * structure.natural(theta[:, s])
-            out[:, s, first:, first:] = twice[:, :, None, None] * np.outer(slope, slope)
-        index = np.arange(first, self.n_theta)
-        bend = np.where(self.is_ratio, np.exp(self.gamma(theta)), 0.0) / self.spread**2
-        out[:, index, index, index] = bend
+            moved = growth * power * structure.natural(theta[:, s])
+            twice = (power * moved)[:, :, None, None] * square[:, None]
+            out[:, s, first:, first:] = twice + moved[:, :, None, None] * bend[:, None]
+        out[:, first:, first:, first:] = self.scale.natural_derivatives(theta[:, first:])[1]
         return out
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)
-        scale = values[:, self.n_base :]
-        ratio = np.array(self.is_ratio, dtype=np.bool_)
-        if not np.isfinite(scale).all() or (scale[:, ratio] <= 0).any():
-            raise ModelError("a ratio of residual standard deviations must be positive")
-        gamma = np.where(ratio, np.log(np.where(ratio, scale, 1.0)), scale)
-        factor = np.exp(2.0 * gamma @ self.center)
+        scale = self.scale.from_natural(values[:, self.n_base :])
+        factor = np.exp(2.0 * self.scale.reference(scale)[0])
         parts = []
         for structure, s in zip(self.arms, self.slices, strict=True):
             # The powers do not depend on where they are read off.
             power = scale_powers(structure, structure.from_natural(values[:, s]))
             parts.append(structure.from_natural(values[:, s] * factor[:, None] ** power))
-        return np.concatenate([*parts, gamma * self.spread], axis=1)
+        return np.concatenate([*parts, scale], axis=1)
 
     def _check_natural(self, values: FloatArray) -> FloatArray:
         values = np.asarray(values, dtype=np.float64)
@@ -224,10 +204,6 @@ class ScaledCovariance(CovarianceStructure):
         ]
         return np.concatenate([*parts, np.zeros((len(theta), self.n_scale))], axis=1)
 
-    def gamma(self, theta: FloatArray) -> FloatArray:
-        """Scale parameters by the columns as they are, shape (n_fits, m)."""
-        return np.asarray(theta[:, self.n_base :] / self.spread)
-
     def reference(self, theta: FloatArray) -> list[FloatArray]:
         """C of each arm at scale 1, (n_fits, K, K)."""
         factor = self._reference_factor(theta)[:, None, None]
@@ -235,8 +211,8 @@ class ScaledCovariance(CovarianceStructure):
         return [factor * structure.matrix(theta[:, s]) for structure, s in pairs]
 
     def _reference_factor(self, theta: FloatArray) -> FloatArray:
-        """Variance at d = 0 over that at the centre of d."""
-        return np.asarray(np.exp(-2.0 * self.gamma(theta) @ self.center))
+        """Variance at s = 1 over that at the centre of d."""
+        return np.asarray(np.exp(-2.0 * self.scale.reference(theta[:, self.n_base :])[0]))
 
     def _natural_base(self, theta: FloatArray) -> FloatArray:
         factor = self._reference_factor(theta)[:, None]
@@ -251,15 +227,20 @@ class ScaledCovariance(CovarianceStructure):
             entry_values(structure, theta[:, s])
             for structure, s in zip(self.arms, self.slices, strict=True)
         ]
-        growth = np.exp(theta[:, self.n_base :] @ self._sums.T)
-        return np.asarray(np.concatenate(base, axis=1)[:, self._behind] * growth)
+        return np.asarray(np.concatenate(base, axis=1)[:, self._behind] * self._growth(theta))
+
+    def _growth(self, theta: FloatArray) -> FloatArray:
+        """s(d_p) s(d_q) of each entry."""
+        rows, columns = self._rows
+        log_scale = self.scale.values(self.columns, theta[:, self.n_base :])
+        return np.asarray(np.exp(log_scale[:, rows] + log_scale[:, columns]))
 
     def _derivatives(
         self, theta: FloatArray, weight: FloatArray | None, how: str
     ) -> tuple[FloatArray, FloatArray]:
         """Jacobian, and second derivatives of weight'entries (0 without weight)."""
         n, first = len(theta), self.n_base
-        growth = np.exp(theta[:, first:] @ self._sums.T)
+        growth, (slopes, bends) = self._growth(theta), self._of_entries(theta)
         values = self._values(theta)
         if weight is None:
             weight = np.zeros_like(values)
@@ -278,18 +259,27 @@ class ScaledCovariance(CovarianceStructure):
                 if how == "curvature":
                     curvature[:, s, s] = structure.curvature(theta[:, s], folded[:, e])
         by_base = base[:, self._behind] * growth[:, :, None]
-        jacobian = np.concatenate([by_base, values[:, :, None] * self._sums], axis=2)
-        weighted = weight[:, :, None] * self._sums
+        jacobian = np.concatenate([by_base, values[:, :, None] * slopes], axis=2)
+        weighted = weight[:, :, None] * slopes
         curvature[:, first:, :first] = weighted.mT @ by_base
         curvature[:, :first, first:] = curvature[:, first:, :first].mT
-        curvature[:, first:, first:] = (weighted * values[:, :, None]).mT @ self._sums
+        curvature[:, first:, first:] = (weighted * values[:, :, None]).mT @ slopes
+        if bends is not None:
+            curvature[:, first:, first:] += np.einsum("ae,aeij->aij", weight * values, bends)
         return jacobian, curvature
+
+    def _of_entries(self, theta: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+        """Derivatives of log s(d_p) + log s(d_q) of each entry."""
+        rows, columns = self._rows
+        slopes, bends = self.scale.derivatives(self.columns, theta[:, self.n_base :])
+        slopes = slopes[:, rows] + slopes[:, columns]
+        return slopes, None if bends is None else bends[:, rows] + bends[:, columns]
 
     def _moments(self, matrix: FloatArray) -> FloatArray:
         """theta near one covariance of positions: scales from variances, then C from the rest."""
         log_sd = 0.5 * np.log(np.maximum(np.diag(matrix), 1e-300))
         gamma = self._scale_moments(log_sd)
-        scale = np.exp(self.columns @ gamma)
+        scale = np.exp(self.scale.values(self.columns, gamma[None])[0])
         scaled = matrix / np.outer(scale, scale)
         k = self.arms[0].size
         total = np.zeros((k * len(self.arms),) * 2)
@@ -308,12 +298,10 @@ class ScaledCovariance(CovarianceStructure):
         return np.concatenate([*parts, gamma])
 
     def _scale_moments(self, log_sd: FloatArray) -> FloatArray:
-        """gamma by least squares of log standard deviations on d, given the visit."""
+        """The scale's theta by log standard deviations, given the visit."""
         k = self.arms[0].size * len(self.arms)
         dummies = (self.places[:, None] == np.arange(k)).astype(np.float64)
-        whole = np.concatenate([dummies, self.columns], axis=1)
-        solution, *_ = np.linalg.lstsq(whole, log_sd, rcond=1e-8)
-        return np.asarray(np.clip(solution[k:], -1.5, 1.5))
+        return self.scale.near(dummies, self.columns, log_sd)
 
 
 def positive(matrix: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Multiple membership, `(1 | mm(a, b, weights = c(wa, wb)))`: a row belongs to several levels."""
+"""Multiple membership, `(1 | mm(a, b, weights=(wa, wb)))`: a row belongs to several levels."""
 
 from __future__ import annotations
 
@@ -47,6 +47,8 @@ def read_members(call: Call) -> Members:
     >>> from mlmfast.formula.syntax import parse
     >>> read_members(parse("mm(a, b, weights=[w, 0.5])")).name
     'mm(a, b)'
+    >>> read_members(parse("mm(a, b, weights=(u, v))")).weights == (Name("u"), Name("v"))
+    True
     """
     text = deparse(call)
     columns = tuple(node for node in call.arguments if isinstance(node, Name))

@@ -193,6 +193,11 @@ class _Parser:
             return Unary(token.text, self.expression(_UNARY[token.text]))
         if token.kind == "operator" and token.text == "(":
             inner = self.expression(0)
+            if self._is(","):
+                # A list in Python's words.
+                self._advance()
+                more, keywords = self._arguments(token, ")")
+                return Call("c", (inner, *more), keywords)
             self._close(token)
             return Paren(inner)
         if token.kind == "operator" and token.text == "[":

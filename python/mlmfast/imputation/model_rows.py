@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.covariance.log_scale import log_scales
 from mlmfast.data.finite import check_weights
 from mlmfast.design.columns.expressions import evaluate_numeric
 from mlmfast.design.model_frame import grouping_factor
+from mlmfast.design.residual.scale import kinds_of, parse_scale
 from mlmfast.errors import DataError, ModelError
 from mlmfast.imputation.parameters import Parameters
 from mlmfast.prediction.given_observed.noise import scale_exponents
@@ -19,6 +21,33 @@ if TYPE_CHECKING:
     from mlmfast.data.frame import Frame
     from mlmfast.fitted.fitted import Fitted
     from mlmfast.imputation.subjects import Subjects
+
+
+@dataclass(frozen=True, eq=False)
+class ScaleRows:
+    """What the residual scale takes from the rows of n subjects at J visits.
+
+    Attributes
+    ----------
+    text : as it was written
+    kinds : of its k parameters
+    columns : shape (n, J, k)
+    """
+
+    text: str
+    kinds: tuple[str, ...]
+    columns: FloatArray
+
+    def standard_deviations(self, i: int, parameters: FloatArray) -> FloatArray:
+        """Of a subject's visits, (m, J), for m sets of parameters."""
+        own = self.columns[i]
+        found = np.exp(np.stack([log_scales(self.kinds, own, natural) for natural in parameters]))
+        if not np.isfinite(found).all():
+            raise DataError(
+                f"residual_scale={self.text!r} gives a visit an infinite standard deviation: its "
+                "power is negative, and its covariate 0 there"
+            )
+        return np.asarray(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +60,7 @@ class ModelRows:
     z : by random-effects term, (n, J, q)
     codes : by term, (n, J), the level of its factor
     root_weights : shape (n, J), or None without weights
-    exponents : shape (n, J, k), columns of the residual scale; None without one
+    scale : the residual scale; None without one
     arm : shape (n,), arm of the residual covariance
     """
 
@@ -40,7 +69,7 @@ class ModelRows:
     z: tuple[FloatArray, ...]
     codes: tuple[IntArray, ...]
     root_weights: FloatArray | None
-    exponents: FloatArray | None
+    scale: ScaleRows | None
     arm: IntArray
 
     def distribution(self, i: int, parameters: Parameters) -> tuple[FloatArray, FloatArray]:
@@ -79,9 +108,9 @@ class ModelRows:
     def _residual(self, i: int, parameters: Parameters) -> FloatArray:
         """R of a subject, (m, J, J)."""
         V = parameters.covariances[:, self.arm[i]]
-        if self.exponents is not None:
+        if self.scale is not None:
             assert parameters.scale is not None, "the model has a scale"
-            sd = np.exp(parameters.scale @ self.exponents[i].T)
+            sd = self.scale.standard_deviations(i, parameters.scale)
             V = sd[:, :, None] * V * sd[:, None, :]
         if self.root_weights is not None:
             V = V / np.outer(self.root_weights[i], self.root_weights[i])
@@ -90,8 +119,8 @@ class ModelRows:
     def covaries_as(self, other: ModelRows, i: int) -> bool:
         """Whether a subject's covariance is the same by both, whatever the parameters."""
         pairs = [*zip(self.z, other.z, strict=True)]
-        if self.exponents is not None and other.exponents is not None:
-            pairs.append((self.exponents, other.exponents))
+        if self.scale is not None and other.scale is not None:
+            pairs.append((self.scale.columns, other.scale.columns))
         equal = all(np.array_equal(own[i], others[i]) for own, others in pairs)
         return equal and self.arm[i] == other.arm[i]
 
@@ -111,10 +140,6 @@ def model_rows(fit: Fitted, frame: Frame, subjects: Subjects) -> ModelRows:
     shape = subjects.y.shape
     x, offset = _fixed_part(fit, frame, subjects)
     z, codes = _random_part(fit, frame, subjects)
-    scale = fit._record.residual_scale
-    exponents = None
-    if scale is not None:
-        exponents = scale_exponents(scale.text, scale.levels, frame).reshape(*shape, -1)
     weights = _weights(fit, frame)
     root = None if weights is None else np.sqrt(weights).reshape(shape)
     return ModelRows(
@@ -123,9 +148,17 @@ def model_rows(fit: Fitted, frame: Frame, subjects: Subjects) -> ModelRows:
         tuple(own.reshape(*shape, -1) for own in z),
         codes,
         root,
-        exponents,
+        _scale_rows(fit, frame, shape),
         subjects.covariance_arm,
     )
+
+
+def _scale_rows(fit: Fitted, frame: Frame, shape: tuple[int, ...]) -> ScaleRows | None:
+    scale = fit._record.residual_scale
+    if scale is None:
+        return None
+    columns = scale_exponents(scale.text, scale.levels, frame).reshape(*shape, -1)
+    return ScaleRows(scale.text, kinds_of(parse_scale(scale.text), scale.levels), columns)
 
 
 def _fixed_part(fit: Fitted, frame: Frame, subjects: Subjects) -> tuple[FloatArray, FloatArray]:

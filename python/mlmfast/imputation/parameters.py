@@ -38,8 +38,7 @@ class Parameters:
     beta : shape (m, rank), coefficients of the columns kept.
     covariances : shape (m, n_arms, n_visits, n_visits), of residuals at weight 1 and scale 1.
     effects : G of each random-effects term, (m, q, q).
-    scale : shape (m, k), logarithms of the ratios of the residual scale, and its exponents; None
-        without one.
+    scale : shape (m, k), parameters of the residual scale, as reported; None without one.
     """
 
     beta: FloatArray
@@ -59,7 +58,7 @@ def estimated(fit: Fitted) -> Parameters:
     """The estimates themselves."""
     record = fit._record
     assert record.residual is not None, "the caller looked"
-    scale = None if record.residual_scale is None else record.residual_scale.logarithms[None]
+    scale = None if record.residual_scale is None else record.residual_scale.parameters[None]
     effects = tuple(term.covariance[None] for term in record.terms)
     return Parameters(record.beta[None], record.residual.covariances[None], effects, scale)
 
@@ -78,7 +77,7 @@ def _at(
         scale = scale_record(model, criterion, own[None])
         assert residual is not None, "it has a structure"
         matrices.append(residual.covariances)
-        scales += [] if scale is None else [scale.logarithms]
+        scales += [] if scale is None else [scale.parameters]
     return Parameters(beta, np.array(matrices), effects, np.array(scales) if scales else None)
 
 

@@ -70,13 +70,15 @@ def scale_sentence(scale: ScaleRecord) -> str:
     >>> scale_sentence(fit._record.residual_scale)
     'times exp(delta Days)'
     """
-    words = {"levels": "a ratio for each level of {by}", "power": "|{x}|^delta"}
+    words = {"levels": "a ratio for each level of {by}", "power": "|{x}|^delta",
+             "constpower": "(c + |{x}|^p)"}  # fmt: skip
     parts = []
     for factor in parse_scale(scale.text).factors:
         text = words.get(factor.kind, "exp(delta {x})")
         text = text.format(x=factor.column, by=":".join(factor.by))
         if factor.column and factor.by:
-            text += f" (a delta for each level of {':'.join(factor.by)})"
+            what = "c and p" if factor.kind == "constpower" else "a delta"
+            text += f" ({what} for each level of {':'.join(factor.by)})"
         parts.append(text)
     return f"times {' times '.join(parts)}"
 

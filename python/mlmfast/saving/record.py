@@ -13,7 +13,7 @@ from mlmfast.catalogue.entry import Notice
 from mlmfast.covariance import STRUCTURES
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
-from mlmfast.design.residual.scale import parse_scale
+from mlmfast.design.residual.scale import is_positive, parse_scale
 from mlmfast.fitted.certificates.certificate import Certificate
 from mlmfast.fitted.certificates.monte_carlo import MonteCarloError
 from mlmfast.fitted.record import FitRecord, GroupRecord, TermRecord
@@ -213,13 +213,12 @@ def _scale(data: Any) -> ScaleRecord | None:
         return None
     text, names = typed(data["text"], str), texts(data["names"])
     levels = tuple(texts(item) for item in typed(data["levels"], list))
-    factors = parse_scale(text).factors
-    counts = [len(own) - (f.kind == "levels") for f, own in zip(factors, levels, strict=True)]
+    positive = is_positive(parse_scale(text), levels)
     is_ratio = tuple(typed(item, bool) for item in typed(data["is_ratio"], list))
     parameters = array(data["parameters"], (len(names),))
-    if not len(is_ratio) == len(names) == sum(counts) or any(
-        p <= 0 for p in parameters[np.array(is_ratio)]
-    ):
+    # A constant that the fit took to 0 in rounding is 0.
+    low = np.where(is_ratio, parameters <= 0, parameters < 0)
+    if not len(is_ratio) == len(names) == len(positive) or low[np.array(positive)].any():
         raise ValueError(f"the parameters of the residual scale {text!r} do not fit it")
     return ScaleRecord(text, names, is_ratio, parameters, levels)
 

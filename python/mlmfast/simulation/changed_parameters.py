@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.design.residual.scale import is_positive, parse_scale
 from mlmfast.errors import ModelError
 from mlmfast.simulation.true_model import AnyModel, TrueModel
 from mlmfast.simulation.truth.parameters import check_member, covariance_matrix, number, position
@@ -114,7 +115,8 @@ def _set(design: AnyModel, where: tuple[Any, ...], value: float, name: str) -> A
     if where[0] == "scale":
         assert truth.residual_scale is not None, "it has the name"
         scale = truth.residual_scale.parameters.copy()
-        scale[where[1]] = number(value, name, positive=truth.residual_scale.is_ratio[where[1]])
+        positive = is_positive(parse_scale(truth.residual_scale.text), truth.residual_scale.levels)
+        scale[where[1]] = number(value, name, positive=positive[where[1]])
         record = replace(truth.residual_scale, parameters=scale)
         return replace(design, truth=replace(truth, residual_scale=record))
     if where[0] == "sigma":

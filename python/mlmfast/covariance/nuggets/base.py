@@ -35,6 +35,7 @@ class WithNugget(Spatial):
     contained_in: ClassVar[tuple[str, ...]] = ()
     for_random_effects: ClassVar[bool] = False
     contains_residual: ClassVar[bool] = True
+    takes_rows_at_one_place: ClassVar[bool] = True
     compared: ClassVar[Literal["always", "several columns", "never"]] = "never"
     minimum_size: ClassVar[int] = 3
 

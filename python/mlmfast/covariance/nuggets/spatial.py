@@ -16,6 +16,7 @@ from mlmfast.covariance.nuggets.base import WithNugget
 from mlmfast.covariance.spatial.exponential_decay import ExponentialDecay
 from mlmfast.covariance.spatial.gaussian import SpatialGaussian
 from mlmfast.covariance.spatial.linear_decay import SpatialLinear
+from mlmfast.covariance.spatial.linear_logarithm import SpatialLinearLogarithm
 from mlmfast.covariance.spatial.matern import SpatialMatern
 from mlmfast.covariance.spatial.power import ByPower
 from mlmfast.covariance.spatial.power_anisotropic import SpatialPowerAnisotropic
@@ -148,6 +149,25 @@ class SpatialLinearNugget(WithNugget, SpatialLinear):
     parameters: ClassVar[str] = "those of sp_lin, and the variance of the nugget"
     use: ClassVar[str] = "as sp_lin, with measurement error beside"
     range_name: ClassVar[str] = "SP(LIN)"
+
+
+@dataclass(frozen=True, eq=False)
+class SpatialLinearLogarithmNugget(WithNugget, SpatialLinearLogarithm):
+    """`sp_linl` with a nugget.
+
+    Examples
+    --------
+    >>> SpatialLinearLogarithmNugget.keyword
+    'sp_linl_nugget'
+    """
+
+    keyword: ClassVar[str] = "sp_linl_nugget"
+    space: ClassVar[str] = "sp_linl_nugget"
+    label: ClassVar[str] = "spatial linear in the logarithm of distance with a nugget"
+    formula: ClassVar[str] = "variance (1 - rho log d_ij) 1(rho log d_ij < 1) + nugget 1(i = j)"
+    parameters: ClassVar[str] = "those of sp_linl, and the variance of the nugget"
+    use: ClassVar[str] = "as sp_linl, with measurement error beside"
+    range_name: ClassVar[str] = "SP(LINL)"
 
 
 @dataclass(frozen=True, eq=False)

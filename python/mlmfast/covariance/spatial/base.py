@@ -9,12 +9,15 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import MARGIN, ScaledCorrelation
 from mlmfast.errors import DataError
 from mlmfast.handed_out import frozen
 from mlmfast.running.cached import cached_property
+
+#: Distance of two rows at one place, so small that they differ by a nugget alone.
+ONE_PLACE = 1e-300
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +75,17 @@ class Spatial(ScaledCorrelation):
         gap = first - second
         return np.asarray(np.sqrt((gap * gap).sum(axis=-1)))
 
+    @classmethod
+    def separations_of_rows(
+        cls, first: FloatArray, second: FloatArray, same: BoolArray
+    ) -> FloatArray:
+        """Distances between rows: 0 for a row and itself (``same``) alone."""
+        out = cls.separations(first, second)
+        along = out.reshape(*same.shape, -1)
+        met = (along == 0).all(axis=-1) & ~same
+        along[..., 0] = np.where(met, ONE_PLACE, along[..., 0])
+        return along.reshape(out.shape)
+
     def at_distances(
         self, theta: FloatArray, distances: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -100,11 +114,11 @@ class Spatial(ScaledCorrelation):
 
         Parameters
         ----------
-        distances : any shape; those of 0 do not count
+        distances : any shape; those of 0, and of rows at one place, do not count
         """
         points = self.coordinates
         gaps = np.sqrt(((points[:, None] - points[None]) ** 2).sum(axis=2))
-        within = distances[distances > 0]
+        within = distances[distances > ONE_PLACE]
         typical = float(np.median(within)) if within.size else float(np.median(gaps[gaps > 0]))
         return self.theta(np.exp(-3.0 * gaps / typical)[None])
 

@@ -30,7 +30,7 @@ class SpatialLinearLogarithm(SpatialLinear):
 
     keyword: ClassVar[str] = "sp_linl"
     space: ClassVar[str] = "sp_linl"
-    contained_in: ClassVar[tuple[str, ...]] = ()
+    contained_in: ClassVar[tuple[str, ...]] = ("sp_linl_nugget",)
     label: ClassVar[str] = "spatial linear in the logarithm of distance"
     formula: ClassVar[str] = "sigma^2 (1 - rho log d_ij) 1(rho log d_ij < 1)"
     use: ClassVar[str] = "as sp_lin, with correlations that fall ever more slowly"

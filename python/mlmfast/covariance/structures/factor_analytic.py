@@ -7,11 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.covariance.base import CovarianceStructure, lower_entries
+from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.covariance.structures.loadings import Loadings
 from mlmfast.covariance.structures.unstructured import product_curvature, product_jacobian
-from mlmfast.errors import ModelError
-from mlmfast.running.cached import cached_property
 
 #: Principal-factor iterations of a start, and the smallest share of a variance left specific.
 _ITERATIONS, _SPECIFIC = 200, 1e-3
@@ -20,7 +18,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class FactorAnalytic(CovarianceStructure):
+class FactorAnalytic(Loadings):
     """R = Lambda Lambda' + diag(psi), Lambda K x k with zeros above the diagonal.
 
     theta = (Lambda by rows, sqrt psi): a specific variance of 0 (a Heywood case) is then a point
@@ -53,31 +51,15 @@ class FactorAnalytic(CovarianceStructure):
     use: ClassVar[str] = "many levels with few common causes: between diag and us"
     sas: ClassVar[str | None] = "FA(q)"
     glmmtmb: ClassVar[str | None] = "rr + diag"
-    holds_sums: ClassVar[bool] = False
-    option: ClassVar[str | None] = "order"
-    option_names: ClassVar[tuple[str, ...]] = ("order", "k", "q")
-    exchangeable: ClassVar[bool] = True
-    scales: ClassVar[bool] = True
-    random_option: ClassVar[str | None] = "order"
     contains_residual: ClassVar[bool] = True
-    variances_by_level: ClassVar[bool] = False
-    contained_in: ClassVar[tuple[str, ...]] = ("us",)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.order <= self.size:
-            raise ModelError(
-                f"fa({self.order}) over {self.size} levels: the number of factors must lie "
-                f"between 1 and {self.size}"
-            )
-
-    @cached_property
-    def entries(self) -> tuple[tuple[int, int], ...]:
-        return lower_entries(self.size)
+    @property
+    def n_factors(self) -> int:
+        return self.order
 
     @property
     def n_theta(self) -> int:
-        return self.size + len(self._loadings[0])
+        return self.size + len(self.loadings[0])
 
     def matrix(self, theta: FloatArray) -> FloatArray:
         factor, specific = self._parts(theta)
@@ -88,19 +70,19 @@ class FactorAnalytic(CovarianceStructure):
 
     def jacobian(self, theta: FloatArray) -> FloatArray:
         factor, specific = self._parts(theta)
-        rows, columns = self._places
+        rows, columns = self.places
         out = np.zeros((len(theta), len(rows), self.n_theta))
-        out[:, :, : -self.size] = product_jacobian(factor, self._loadings, self._places)
+        out[:, :, : -self.size] = product_jacobian(factor, self.loadings, self.places)
         diagonal = np.flatnonzero(rows == columns)
         out[:, diagonal, np.arange(-self.size, 0)] = 2.0 * specific
         return out
 
     def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
-        rows, columns = self._places
-        s = np.zeros((len(theta), self.size, self.size))
-        s[:, rows, columns] = weight
+        rows, columns = self.places
         out = np.zeros((len(theta), self.n_theta, self.n_theta))
-        out[:, : -self.size, : -self.size] = product_curvature(s, self._loadings)
+        out[:, : -self.size, : -self.size] = product_curvature(
+            self.weights_of_entries(weight), self.loadings
+        )
         last = np.arange(-self.size, 0)
         out[:, last, last] = 2.0 * weight[:, rows == columns]
         return out
@@ -113,24 +95,20 @@ class FactorAnalytic(CovarianceStructure):
         sd = np.sqrt(variances)
         correlation = matrix / (sd[:, :, None] * sd[:, None, :])
         loadings, specific = _principal_factors(correlation, self.order)
-        # A rotation to zeros above the diagonal, positive on it.
-        factor = np.asarray(np.linalg.qr((sd[:, :, None] * loadings).mT, mode="r")).mT
-        signs = np.where(np.diagonal(factor, axis1=1, axis2=2) < 0, -1.0, 1.0)
-        rows, columns = self._loadings
-        elements = (factor * signs[:, None, :])[:, rows, columns]
+        elements = self.rotated(sd[:, :, None] * loadings)
         return np.concatenate([elements, np.sqrt(specific) * sd], axis=1)
 
     def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
         if factor.shape[1] == 1:
             return theta * factor
-        return np.asarray(theta * np.concatenate([factor[:, self._loadings[0]], factor], axis=1))
+        return np.asarray(theta * np.concatenate([factor[:, self.loadings[0]], factor], axis=1))
 
     def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:
         out = theta.copy()
         factor, specific = self._parts(theta)
         out[:, -self.size :] = np.where(specific**2 <= small, 0.0, specific)
         absent = (factor**2).sum(axis=1) <= small
-        out[:, : -self.size][absent[:, self._loadings[1]]] = 0.0
+        out[:, : -self.size][absent[:, self.loadings[1]]] = 0.0
         return out, np.asarray(np.linalg.eigvalsh(self.matrix(out))[:, 0] <= 1e-3 * small)
 
     def off_zero(self, theta: FloatArray) -> FloatArray:
@@ -148,7 +126,7 @@ class FactorAnalytic(CovarianceStructure):
     @property
     def parameter_names(self) -> tuple[str, ...]:
         specific = (f"Var({a + 1})" for a in range(self.size))
-        return (*specific, *(f"FA({a + 1},{b + 1})" for a, b in zip(*self._loadings, strict=True)))
+        return (*specific, *self.loading_names)
 
     def natural(self, theta: FloatArray) -> FloatArray:
         return np.concatenate([theta[:, -self.size :] ** 2, theta[:, : -self.size]], axis=1)
@@ -175,22 +153,8 @@ class FactorAnalytic(CovarianceStructure):
             raise self._outside(values[outside][0])
         return np.concatenate([loadings, np.sqrt(specific)], axis=1)
 
-    @cached_property
-    def _loadings(self) -> tuple[IntArray, IntArray]:
-        """Rows and columns of the free loadings."""
-        rows, columns = np.tril_indices(self.size, 0, self.order)
-        return rows, columns
-
-    @cached_property
-    def _places(self) -> tuple[IntArray, IntArray]:
-        rows, columns = np.tril_indices(self.size)
-        return rows, columns
-
     def _parts(self, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
-        rows, columns = self._loadings
-        factor = np.zeros((len(theta), self.size, self.order))
-        factor[:, rows, columns] = theta[:, : -self.size]
-        return factor, theta[:, -self.size :]
+        return self.factor(theta[:, : -self.size]), theta[:, -self.size :]
 
 
 def _principal_factors(correlation: FloatArray, order: int) -> tuple[FloatArray, FloatArray]:

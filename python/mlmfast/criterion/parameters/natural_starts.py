@@ -70,7 +70,9 @@ def _theta(
         try:
             with np.errstate(all="ignore"):
                 found = structure.from_natural(natural)
-                reached = structure.natural(found)[0, places]
+                # Where the iteration would stay: loadings have the sign of their diagonal there.
+                stays = structure.move(found, np.zeros_like(found))
+                reached = structure.natural(stays)[0, places]
         except ModelError:
             continue
         if np.isfinite(found).all() and np.allclose(reached, wanted, rtol=1e-6, atol=1e-12):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlmfast.arrays import CodeArray
-from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.covariance.structures.direct_product import DirectProduct
 from mlmfast.data.factor import Factor
 from mlmfast.data.frame import Frame
@@ -125,9 +125,18 @@ def met_twice(formula: ResidualFormula, subject: str, visit: str) -> DataError:
         if formula.arm is not None
         else f"after the bar stands what tells subjects apart, here {subjects!r}"
     )
+    keyword, columns = formula.calls[0].keyword, ", ".join(formula.coordinates)
+    with_own = STRUCTURES.get(f"{keyword}_nugget")
+    advice = "remove or average the rows"
+    if with_own is not None and with_own.takes_rows_at_one_place and len(formula.calls) == 1:
+        bar = f"{formula.arm} / {subjects}" if formula.arm is not None else subjects
+        advice = (
+            f"errors of their own, a nugget, tell the rows apart: {keyword}({columns} | {bar}, "
+            "nugget). Or remove or average the rows"
+        )
     return DataError(
-        f"subject {subject!r} has several rows at {', '.join(formula.coordinates)} = {visit!r}; "
-        f"residual={formula.text!r} needs at most one ({order}); remove or average the rows"
+        f"subject {subject!r} has several rows at {columns} = {visit!r}; "
+        f"residual={formula.text!r} needs at most one ({order}); {advice}"
     )
 
 

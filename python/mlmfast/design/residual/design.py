@@ -198,7 +198,7 @@ class ResidualDesign:
             # Units bring their own; here only parameters and their names matter.
             size = self.structure.size * len(self.arms)
             places = np.arange(size)
-            exponents = np.tile(self.scale.center, (size, 1))
+            exponents = np.tile(self.scale.log_scale.middle, (size, 1))
             together = self.structure.entries if len(self.arms) == 1 else ((0, 0),)
         else:
             places, rows = np.divmod(pairs[0], len(self.scale.exponents))
@@ -209,10 +209,7 @@ class ResidualDesign:
             (self.structure,) * len(self.arms),
             places.astype(np.intp),
             exponents,
-            self.scale.center,
-            self.scale.spread,
-            self.scale.names,
-            self.scale.is_ratio,
+            self.scale.log_scale,
             together,
             self.arms,
         )
@@ -220,7 +217,7 @@ class ResidualDesign:
     def unit_exponents(self) -> FloatArray:
         """Centred and scaled scale columns by unit and position, (n_units, order, m)."""
         assert self.scale is not None
-        columns = (self.scale.exponents - self.scale.center) / self.scale.spread
+        columns = self.scale.log_scale.columns(self.scale.exponents)
         out = np.zeros((self.n_units, self.order, columns.shape[1]))
         out[self.units, self.positions] = columns[self.scale.codes]
         return out

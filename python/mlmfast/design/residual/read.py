@@ -59,7 +59,7 @@ def residual_design(
         visits_of_rows(call, kind, frame) for call, kind in zip(formula.calls, kinds, strict=True)
     ]
     check_met_together(formula, kinds, subjects, axes, frame)
-    if len(axes) == 1 and axes[0].points is not None and len(axes[0].labels) > LARGEST_ORDER:
+    if len(axes) == 1 and _is_scattered(kinds[0], subjects, axes[0]):
         return _scattered(formula, kinds[0], frame, subjects, axes[0])
     visits, labels = axes[0].codes, axes[0].labels
     for axis in axes[1:]:
@@ -121,6 +121,15 @@ def _product(
     return structure
 
 
+def _is_scattered(kind: type[CovarianceStructure], subjects: Factor, of_rows: Visits) -> bool:
+    """Whether subjects have distances of their own: many points, or rows at one point."""
+    if of_rows.points is None or len(of_rows.labels) < kind.minimum_size:
+        return False
+    cells = subjects.codes.astype(np.int64) * len(of_rows.labels) + of_rows.codes
+    together = kind.takes_rows_at_one_place and len(np.unique(cells)) < len(cells)
+    return together or len(of_rows.labels) > LARGEST_ORDER
+
+
 def _scattered(
     formula: ResidualFormula,
     kind: type[CovarianceStructure],
@@ -128,10 +137,12 @@ def _scattered(
     subjects: Factor,
     of_rows: Visits,
 ) -> ResidualDesign:
-    """Distances of its own for each subject: too many distinct points for one template."""
+    """Distances of its own for each subject: no template of all points."""
     codes, points = of_rows.codes, of_rows.points
     assert points is not None, "the caller looked"
-    units, n_units = units_of_rows(formula, subjects, codes, of_rows.labels, kind.independent)
+    units, n_units = subjects.codes, subjects.n_levels
+    if not kind.takes_rows_at_one_place:
+        units, n_units = units_of_rows(formula, subjects, codes, of_rows.labels, kind.independent)
     arms, arm_codes = _arms_of_rows(formula, frame, subjects)
     order = np.argsort(units, kind="stable")
     sizes = np.bincount(units, minlength=n_units)

@@ -1,7 +1,8 @@
-"""Residual standard deviations that differ from row to row: ``residual_scale="g"``, ``"power(x)"``.
+"""Residual standard deviations that differ from row to row: ``residual_scale="power(x)"``.
 
-Every scale is log-linear: log s_i = d_i'gamma, with d_i the indicators of a factor's levels, log|x|
-or x. Products of scales add up their columns.
+A scale goes by columns d: the indicators of a factor's levels, log|x| or x, of which log s is
+linear, and for ``constpower(x)`` an indicator and log|x| (`LogScale`). Products have the columns of
+all factors.
 """
 
 from __future__ import annotations
@@ -11,7 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlmfast.arrays import BoolArray, CodeArray, FloatArray
+from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.covariance.log_scale import (
+    CONSTANT,
+    POSITIVE,
+    POWER,
+    RATIO,
+    SLOPE,
+    LogScale,
+    must_be_positive,
+)
 from mlmfast.data.factor import cross_factors
 from mlmfast.data.finite import check_finite, row_of_table
 from mlmfast.errors import DataError, FormulaError, ModelError
@@ -23,21 +33,25 @@ if TYPE_CHECKING:
 
 #: Distinct rows of scale columns that are kept apart; beyond, each row of the data has its own.
 MOST_DISTINCT = 64
-_FUNCTIONS = ("power", "exp")
+#: The scale c + |x|^p, beside |x|^delta and exp(delta x).
+CONSTANT_AND_POWER = "constpower"
+_FUNCTIONS = ("power", "exp", CONSTANT_AND_POWER)
+#: Values of |x| that tell a constant and a power from the variance.
+_FEWEST_VALUES = 3
 
 
 @dataclass(frozen=True)
 class ScaleFactor:
-    """One factor of a scale: ratios by level ("levels"), |x|^delta ("power"), exp(delta x) ("exp").
+    """One factor of a scale: ratios by level, |x|^delta, exp(delta x) or c + |x|^p.
 
     Attributes
     ----------
     kind
-        "levels", "power" or "exp".
+        "levels", "power", "exp" or "constpower".
     column
         The covariate; empty for levels.
     by
-        Columns whose combinations are the levels, or have a delta each; empty for one delta.
+        Columns whose combinations are the levels, or have parameters each; empty for one set.
     """
 
     kind: str
@@ -61,7 +75,7 @@ class ScaleFormula:
 
 @dataclass(frozen=True)
 class ScaleDesign:
-    """The residual scale of a design: s of row i is exp(exponents[codes[i]] gamma).
+    """The residual scale of a design: that of row i goes by d = exponents[codes[i]].
 
     Attributes
     ----------
@@ -70,12 +84,9 @@ class ScaleDesign:
     codes : shape (n,), int32
         Row of `exponents` for each row of the data.
     exponents : shape (n_distinct, m)
-    center, spread : shape (m,)
-        Centre and scale of the columns in the iteration.
-    names
-        Names of the m parameters: ratios of standard deviations to the first level's, or deltas.
-    is_ratio : shape (m,)
-        Whether the parameter reported is exp(gamma) rather than gamma.
+    log_scale
+        log s by d, with the m parameters: ratios of standard deviations to the first level's,
+        deltas, constants and powers.
     levels
         Labels of the levels of each factor of the formula; one empty label without levels.
     """
@@ -83,11 +94,18 @@ class ScaleDesign:
     formula: ScaleFormula
     codes: CodeArray
     exponents: FloatArray
-    center: FloatArray
-    spread: FloatArray
-    names: tuple[str, ...]
-    is_ratio: tuple[bool, ...]
+    log_scale: LogScale
     levels: tuple[tuple[str, ...], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the parameters."""
+        return self.log_scale.names
+
+    @property
+    def is_ratio(self) -> tuple[bool, ...]:
+        """Whether each parameter is a ratio of standard deviations."""
+        return self.log_scale.is_ratio
 
 
 def parse_scale(text: str) -> ScaleFormula:
@@ -96,7 +114,7 @@ def parse_scale(text: str) -> ScaleFormula:
     Raises
     ------
     FormulaError
-        Where it is not a factor, ``power(x)``, ``exp(x)``, or a product of such.
+        Where it is not a factor, ``power(x)``, ``exp(x)``, ``constpower(x)``, or a product of such.
 
     Examples
     --------
@@ -107,7 +125,15 @@ def parse_scale(text: str) -> ScaleFormula:
         raise FormulaError(
             f"residual_scale is text such as 'sex' or 'power(x)', not {type(text).__name__}"
         )
-    return ScaleFormula(tuple(_factors(parse(text), text)), text)
+    factors = tuple(_factors(parse(text), text))
+    twice = next(
+        (f for f in factors if f.kind == CONSTANT_AND_POWER and factors.count(f) > 1), None
+    )
+    if twice is not None:
+        raise FormulaError(
+            f"residual_scale={text!r} takes {CONSTANT_AND_POWER}({twice.column}) twice"
+        )
+    return ScaleFormula(factors, text)
 
 
 def _factors(node: Node, text: str) -> list[ScaleFactor]:
@@ -140,8 +166,8 @@ def _names(node: Node, text: str) -> tuple[str, ...]:
     if not isinstance(node, Name):
         raise FormulaError(
             f"{deparse(node)} in residual_scale={text!r} is no residual scale; write a factor "
-            "(residual_scale='sex'), 'power(x)', 'exp(x)', one delta a level ('power(x | sex)'), "
-            "or a product ('sex * power(x)')"
+            "(residual_scale='sex'), 'power(x)', 'exp(x)', 'constpower(x)', one delta a level "
+            "('power(x | sex)'), or a product ('sex * power(x)')"
         )
     return (node.name,)
 
@@ -167,22 +193,58 @@ def scale_design(formula: ScaleFormula, frame: Frame) -> ScaleDesign:
     rows[codes] = np.arange(frame.n_rows)
     exponents = np.concatenate([part.table[part.codes[rows]] for part in parts], axis=1)
     share = np.bincount(codes, minlength=n_distinct) / frame.n_rows
-    ratio = np.concatenate([part.is_ratio for part in parts])
-    center = np.where(ratio, 0.0, share @ exponents)
-    spread = np.sqrt(share @ (exponents - center) ** 2)
-    spread = np.where(ratio | ~(spread > 0), 1.0, spread)
-    _check_identified(formula, (exponents - center) / spread, np.sqrt(share))
+    kinds = tuple(kind for part in parts for kind in part.kinds)
+    center, spread = _center(exponents, kinds, share)
     names = tuple(name for part in parts for name in part.names)
-    return ScaleDesign(
-        formula,
-        codes.astype(np.int32),
-        exponents,
-        center,
-        spread,
-        names,
-        tuple(ratio.tolist()),
-        tuple(part.labels for part in parts),
+    log_scale = LogScale(names, kinds, center, spread)
+    _check_identified(formula, _told_apart(log_scale, exponents), np.sqrt(share))
+    labels = tuple(part.labels for part in parts)
+    return ScaleDesign(formula, codes.astype(np.int32), exponents, log_scale, labels)
+
+
+def _center(
+    exponents: FloatArray, kinds: tuple[str, ...], share: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Centre and spread of the columns, of those of constants and powers as `LogScale` says."""
+    center, spread = np.zeros(len(kinds)), np.ones(len(kinds))
+    for k, kind in enumerate(kinds):
+        weights, values = share, exponents[:, k]
+        if kind == RATIO:
+            continue
+        if kind in {POWER, POSITIVE}:
+            weights = share * exponents[:, k - 1] * np.isfinite(values)
+            values, weights = np.where(np.isfinite(values), values, 0.0), weights / weights.sum()
+        center[k] = weights @ values
+        if kind != CONSTANT:
+            width = float(np.sqrt(weights @ (values - center[k]) ** 2))
+            spread[k] = width if width > 0 else 1.0
+    return center, spread
+
+
+def parameter_kinds(factor: ScaleFactor, n_levels: int) -> tuple[str, ...]:
+    """Kinds of the parameters of one factor, as `LogScale` has them.
+
+    Examples
+    --------
+    >>> parameter_kinds(ScaleFactor("levels", "", ("sex",)), 2)
+    ('ratio',)
+    """
+    if factor.kind == "levels":
+        return (RATIO,) * (n_levels - 1)
+    return (
+        (CONSTANT, POWER) * n_levels if factor.kind == CONSTANT_AND_POWER else (SLOPE,) * n_levels
     )
+
+
+def kinds_of(formula: ScaleFormula, levels: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    """Kinds of all parameters of a scale."""
+    pairs = zip(formula.factors, levels, strict=True)
+    return tuple(kind for factor, own in pairs for kind in parameter_kinds(factor, len(own)))
+
+
+def is_positive(formula: ScaleFormula, levels: tuple[tuple[str, ...], ...]) -> tuple[bool, ...]:
+    """Whether each parameter of a scale must be positive, whatever the data."""
+    return must_be_positive(kinds_of(formula, levels))
 
 
 def scale_columns_of(
@@ -191,8 +253,15 @@ def scale_columns_of(
     """Columns d of one factor for the rows of a frame, whose levels are known as codes."""
     if factor.kind == "levels":
         return np.eye(n_levels)[codes, 1:]
-    values = _covariate(factor, formula, frame)
-    return np.asarray(values[:, None] * np.eye(n_levels)[codes])
+    return _by_level(factor, _covariate(factor, formula, frame), np.eye(n_levels)[codes])
+
+
+def _by_level(factor: ScaleFactor, values: FloatArray, levels: FloatArray) -> FloatArray:
+    """Columns of values for the level of each row, 0 for the others."""
+    own = np.where(levels > 0, values[:, None], 0.0)
+    if factor.kind != CONSTANT_AND_POWER:
+        return own
+    return np.stack([levels, own], axis=2).reshape(len(own), -1)
 
 
 @dataclass(frozen=True)
@@ -202,7 +271,7 @@ class _Columns:
     codes: CodeArray
     table: FloatArray
     names: tuple[str, ...]
-    is_ratio: BoolArray
+    kinds: tuple[str, ...]
     labels: tuple[str, ...]
 
 
@@ -211,16 +280,23 @@ def _columns(factor: ScaleFactor, formula: ScaleFormula, frame: Frame) -> _Colum
     if factor.kind == "levels":
         table = np.eye(len(labels))[:, 1:]
         names = tuple(f"SD({label})/SD({labels[0]})" for label in labels[1:])
-        return _Columns(codes, table, names, np.ones(len(names), dtype=np.bool_), labels)
+        return _Columns(codes, table, names, parameter_kinds(factor, len(labels)), labels)
     values = _covariate(factor, formula, frame)
     distinct, inverse = np.unique(values, return_inverse=True)
     combined = inverse.astype(np.int64) * len(labels) + codes
     kept, combined_codes = np.unique(combined, return_inverse=True)
-    table = distinct[kept // len(labels)][:, None] * np.eye(len(labels))[kept % len(labels)]
+    table = _by_level(
+        factor, distinct[kept // len(labels)], np.eye(len(labels))[kept % len(labels)]
+    )
     written = f"{factor.kind}({factor.column})"
     names = tuple(f"{written}: {label}" for label in labels) if factor.by else (written,)
-    is_ratio = np.zeros(len(names), dtype=np.bool_)
-    return _Columns(combined_codes.astype(np.int32), table, names, is_ratio, labels)
+    kinds = parameter_kinds(factor, len(labels))
+    if factor.kind == CONSTANT_AND_POWER:
+        names = tuple(f"{name} {part}" for name in names for part in ("constant", "power"))
+        # Where some x is 0, |x|^p is a scale for positive p alone.
+        zero = np.repeat(np.isneginf(table).any(axis=0)[1::2], 2)
+        kinds = tuple(POSITIVE if z and k == POWER else k for z, k in zip(zero, kinds, strict=True))
+    return _Columns(combined_codes.astype(np.int32), table, names, kinds, labels)
 
 
 def _levels(
@@ -258,15 +334,36 @@ def _covariate(factor: ScaleFactor, formula: ScaleFormula, frame: Frame) -> Floa
     check_finite(name, values, frame.rows_used)
     if factor.kind == "exp":
         return values
+    if factor.kind == CONSTANT_AND_POWER:
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(np.abs(values)))
     zeros = np.flatnonzero(values == 0.0)
     if zeros.size:
         first = row_of_table(int(zeros[0]), frame.rows_used)
         raise DataError(
             f"power({name}) in residual_scale={formula.text!r} gives rows with {name} = 0 a "
             f"standard deviation of 0 or infinity ({zeros.size} such rows; the first is row "
-            f"{first}, counting from 0); shift the covariate, or write exp({name})"
+            f"{first}, counting from 0); write constpower({name}), whose constant is theirs, or "
+            f"exp({name})"
         )
     return np.log(np.abs(values))
+
+
+def _told_apart(scale: LogScale, exponents: FloatArray) -> FloatArray:
+    """Columns that depend on each other where the parameters cannot be told apart.
+
+    A constant and a power bend log s over log|x|: beside log|x| itself there is its square.
+    """
+    out = scale.columns(exponents)
+    for k, kind in enumerate(scale.kinds):
+        if kind == CONSTANT:
+            mine, w = out[:, k] > 0, out[:, k + 1]
+            lowest = w[mine & np.isfinite(w)].min(initial=0.0) - 1.0
+            w = np.where(mine, np.maximum(w, lowest), 0.0)
+            n_values = len(np.unique(w[mine]))
+            out[:, k] = w**2 if n_values >= _FEWEST_VALUES else w
+            out[:, k + 1] = w
+    return out
 
 
 def _check_identified(formula: ScaleFormula, columns: FloatArray, weights: FloatArray) -> None:
@@ -276,5 +373,5 @@ def _check_identified(formula: ScaleFormula, columns: FloatArray, weights: Float
         raise ModelError(
             f"residual_scale={formula.text!r}: its parameters cannot be told apart, or from the "
             "residual variance; use covariates that vary (within levels, where each level has its "
-            "own delta), and each factor once"
+            "own delta), three values of |x| at least for constpower, and each factor once"
         )

@@ -323,19 +323,19 @@ def name_vanishing_scale(model: ReducedModel, criterion: Criterion, theta: Float
         return []
     structure, s = structure_of(criterion.terms[-1]), criterion.theta_slices[-1]
     assert isinstance(structure, ScaledCovariance), "there is a residual scale"
-    gamma = structure.gamma(theta[:1, s])[0]
+    scale, own = structure.scale, slice(s.start + structure.n_base, s.stop)
+    # Ratios are exp of theta.
+    ratio, gamma = np.array(scale.is_ratio), theta[0, own] / scale.spread
     # At the end itself the slope is lost in rounding.
     before = theta[:1].copy()
     limit = -np.log(_BEFORE)
-    before[0, s.start + structure.n_base : s.stop] = (
-        np.where(structure.is_ratio, np.clip(gamma, -limit, limit), gamma) * structure.spread
-    )
+    before[0, own] = np.where(ratio, np.clip(gamma, -limit, limit), gamma) * scale.spread
     at = criterion(before, np.zeros(1, dtype=np.intp))
-    slope = at.gradient[0, s][structure.n_base :] * structure.spread
-    falls = np.array(structure.is_ratio) & (np.abs(gamma) > -np.log(_VANISHED))
+    slope = at.gradient[0, s][structure.n_base :] * scale.spread
+    falls = ratio & (np.abs(gamma) > -np.log(_VANISHED))
     falls &= -np.sign(gamma) * slope > 0.5 * _OF_EACH
     return [
-        f"the likelihood has no maximum: it grows without bound as {structure.scale_names[k]} of "
+        f"the likelihood has no maximum: it grows without bound as {scale.names[k]} of "
         f"residual_scale={residual.scale.formula.text!r} goes to {'0' if gamma[k] < 0 else '1/0'}, "
         "where rows are fitted exactly; leave the scale out, or the fixed effects that fit them"
         for k in np.flatnonzero(falls)

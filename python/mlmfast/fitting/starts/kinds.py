@@ -103,9 +103,7 @@ def other_starts(
     starts = [*_of_residual(split)]
     if effects:
         starts += [*_of_both(split), _effects_from_moments(criterion, fit, split)]
-    scale = _without_scale(criterion, theta)
-    if scale is not None:
-        starts.append(scale)
+    starts += _of_scale(criterion, theta)
     starts += [*_each_correlation(residual, theta), *_at_random(residual, theta)]
     both = [*residual, *effects]
     two = without_two_variances(residual, theta)
@@ -243,14 +241,18 @@ def _correlations_of(stretch: Stretch) -> slice:
     return slice(stretch.theta.start + structure.n_scales, end)
 
 
-def _without_scale(criterion: Criterion, theta: FloatArray) -> FloatArray | None:
-    """Every residual scale 1."""
+def _of_scale(criterion: Criterion, theta: FloatArray) -> list[FloatArray]:
+    """Hardly a residual scale; one whose powers beside a constant fall."""
     structure = structure_of(criterion.terms[-1])
     if not isinstance(structure, ScaledCovariance):
-        return None
-    out = theta.copy()
-    out[criterion.theta_slices[-1].start + structure.n_base :] = 0.0
-    return out
+        return []
+    starts = []
+    for scale in (structure.scale.start(), structure.scale.downwards()):
+        if scale is not None:
+            out = theta.copy()
+            out[criterion.theta_slices[-1].start + structure.n_base :] = scale
+            starts.append(out)
+    return starts
 
 
 def _unchanged(_: Stretch, matrix: FloatArray) -> FloatArray:

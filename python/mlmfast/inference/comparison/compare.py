@@ -11,6 +11,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.design.design import Design
+from mlmfast.design.residual.scale import CONSTANT_AND_POWER
 from mlmfast.display.frame_cells import table_of
 from mlmfast.display.html import tables_html
 from mlmfast.display.printed_frame import PrintedFrame
@@ -175,7 +176,19 @@ def _notes(fits: Sequence[Fitted], labels: Sequence[str], table: pd.DataFrame) -
                 "under the null hypothesis, so the p-value is too large (at most twice what it "
                 "should be where that is all that differs)"
             )
+        if _constants(large) > _constants(small):
+            notes.append(
+                f"{second} has a constant beside the power of its residual scale that {first} has "
+                "not: it lies on the boundary under the null hypothesis, or is not determined "
+                "where there is no power either, so the p-value is approximate"
+            )
     return notes
+
+
+def _constants(fit: Fitted) -> int:
+    """Constants beside powers in the residual scale."""
+    scale = fit._record.residual_scale
+    return 0 if scale is None else scale.text.count(CONSTANT_AND_POWER)
 
 
 def _has_nugget(fit: Fitted) -> bool:

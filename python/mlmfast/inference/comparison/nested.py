@@ -9,6 +9,7 @@ import numpy as np
 
 from mlmfast.covariance import STRUCTURES
 from mlmfast.design.columns.model_matrix import INTERCEPT
+from mlmfast.design.residual.scale import CONSTANT_AND_POWER
 from mlmfast.formula.residual_formula import ResidualFormula, parse_residual
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ def are_nested(small: Fitted, large: Fitted) -> bool:
     """Whether the model of ``small`` is known to be a special case of that of ``large``."""
     mine, its = small._record, large._record
     scales = ["" if r.residual_scale is None else r.residual_scale.text for r in (mine, its)]
-    # Ratios of 1 and exponents of 0 are no scale at all.
-    if not _fixed_are_nested(small, large) or scales[0] not in {"", scales[1]}:
+    # Ratios of 1 and exponents of 0 are no scale at all, and constants of 0 leave a power.
+    powers = scales[1].replace(CONSTANT_AND_POWER, "power")
+    if not _fixed_are_nested(small, large) or scales[0] not in {"", scales[1], powers}:
         return False
     own = _residual_call(mine)
     left = [

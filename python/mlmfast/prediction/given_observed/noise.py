@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.covariance.log_scale import log_scales
 from mlmfast.data.factor import cross_factors
 from mlmfast.data.frame import Frame
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
-from mlmfast.design.residual.scale import parse_scale, scale_columns_of
+from mlmfast.design.residual.scale import kinds_of, parse_scale, scale_columns_of
 from mlmfast.errors import DataError
 from mlmfast.fitted.record import FitRecord
 from mlmfast.formula.residual_formula import parse_residual, takes_coordinates
@@ -46,8 +47,16 @@ def _by_visit(residual: ResidualRecord, frame: Frame) -> FloatArray:
 
 
 def _squared_scale(scale: ScaleRecord, frame: Frame) -> FloatArray:
-    exponents = scale_exponents(scale.text, scale.levels, frame)
-    return np.asarray(np.exp(2.0 * (exponents @ scale.logarithms)))
+    kinds = kinds_of(parse_scale(scale.text), scale.levels)
+    columns = scale_exponents(scale.text, scale.levels, frame)
+    squared = np.exp(2.0 * log_scales(kinds, columns, scale.parameters))
+    if not np.isfinite(squared).all():
+        row = int(np.flatnonzero(~np.isfinite(squared))[0])
+        raise DataError(
+            f"newdata: residual_scale={scale.text!r} gives row {row}, counting from 0, an infinite "
+            "standard deviation: its power is negative, and its covariate 0 there"
+        )
+    return np.asarray(squared)
 
 
 def scale_exponents(text: str, levels: tuple[tuple[str, ...], ...], frame: Frame) -> FloatArray:

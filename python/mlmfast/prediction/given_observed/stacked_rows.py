@@ -158,7 +158,11 @@ def _stacked_residual(
     if distinguishes_rows(residual):
         keys = np.column_stack([stacked.units, placed.keys])
         _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-        same = first[inverse.ravel()][n_old:]
+        inverse = inverse.ravel()
+        same = first[inverse][n_old:]
+        # One of several rows at a place is none of them, but another one there.
+        n_there = np.bincount(inverse[:n_old], minlength=len(first))
+        same[n_there[inverse[n_old:]] > 1] = -1
     return stacked, same
 
 

@@ -120,6 +120,8 @@ def distances_within(
 ) -> FloatArray:
     """Distances between the rows of each unit, (n_units, size, size), units by code.
 
+    Rows at one place are `ONE_PLACE` apart; 0 is a row's own, and where a unit has fewer rows.
+
     Examples
     --------
     >>> from mlmfast.covariance import STRUCTURES
@@ -130,7 +132,8 @@ def distances_within(
     """
     placed = np.full((n_units, size, points.shape[1]), np.nan)
     placed[units, positions] = points
-    distances = structure.separations(placed[:, :, None, :], placed[:, None, :, :])
+    same = np.broadcast_to(np.eye(size, dtype=np.bool_), (n_units, size, size))
+    distances = structure.separations_of_rows(placed[:, :, None, :], placed[:, None, :, :], same)
     return np.asarray(np.nan_to_num(distances, nan=0.0))
 
 

@@ -39,19 +39,24 @@ class ScaledUnits(Directions):
 
     def stacked(self, theta: FloatArray, derivatives: bool) -> FloatArray:
         """See `Directions`; one matrix for each unit."""
-        first, m = self.structure.n_base, self.structure.n_scale
-        sums = self.exponents[:, :, None, :] + self.exponents[:, None, :, :]
-        growth = np.exp(sums @ theta[0, first:])
+        first, m, scale = self.structure.n_base, self.structure.n_scale, self.structure.scale
+        flat, shape = self.exponents.reshape(-1, m), self.exponents.shape[:2]
+        log_scale = scale.values(flat, theta[:1, first:])[0].reshape(shape)
+        growth = np.exp(_of_pairs(log_scale))
         base = self._base(theta[:, :first], derivatives)
         parts = [base[0] * growth]
         if derivatives:
             n = first
-            by_scale = np.moveaxis(sums, 3, 0)
+            slopes, bends = scale.derivatives(flat, theta[:1, first:])
+            by_scale = [_of_pairs(slopes[0, :, j].reshape(shape)) for j in range(m)]
             gradients = [g * growth for g in base[1 : n + 1]]
             gradients += [parts[0] * by_scale[j] for j in range(m)]
             second = [b * growth for b in base[n + 1 :]]
             for j in range(m):
                 second += [gradients[i] * by_scale[j] for i in range(n + j + 1)]
+                for i in range(j + 1 if bends is not None else 0):
+                    bend = _of_pairs(bends[0, :, i, j].reshape(shape))
+                    second[i - j - 1] = second[i - j - 1] + parts[0] * bend
             parts = [*parts, *gradients, *second]
         return np.ascontiguousarray(np.stack(parts)[None])
 
@@ -92,22 +97,27 @@ class ScaledUnits(Directions):
         return out
 
     def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray | None:
-        """C by the distances between points, every scale 1; None for visits."""
+        """C by the distances between points, hardly a scale; None for visits."""
         if self.own is None:
             return None
         base = self.own.own_start(core, fit, variance)
         assert base is not None, "points have a start of their own"
-        return np.concatenate([base, np.zeros(self.structure.n_scale)])
+        return np.concatenate([base, self.structure.scale.start()])
 
     def theta_near(self, covariance: FloatArray) -> FloatArray:
-        """C from a covariance of all visits, every scale 1."""
-        gamma = np.zeros(self.structure.n_scale)
+        """C from a covariance of all visits, hardly a scale."""
+        gamma = self.structure.scale.start()
         k = self.structure.arms[0].size
         parts = [
             structure.theta(covariance[None, a * k : (a + 1) * k, a * k : (a + 1) * k])[0]
             for a, structure in enumerate(self.structure.arms)
         ]
         return np.concatenate([*parts, gamma])[None]
+
+
+def _of_pairs(values: FloatArray) -> FloatArray:
+    """Sums of two rows of a unit, (n_units, size, size)."""
+    return np.asarray(values[:, :, None] + values[:, None, :])
 
 
 def template_derivatives(

@@ -160,8 +160,8 @@ def _scale(
             f"{', '.join(map(repr, lacking))}"
         )
     found = np.array([number(left.pop(name), name) for name in scale.names])
-    if (found[np.array(scale.is_ratio, dtype=np.bool_)] <= 0).any():
-        raise ModelError("a ratio of standard deviations among residual_parameters is not positive")
+    # Refuses what is no scale.
+    scale.log_scale.from_natural(found[None])
     return ScaleRecord(scale.formula.text, scale.names, scale.is_ratio, found, scale.levels), left
 
 

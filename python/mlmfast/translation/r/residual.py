@@ -208,15 +208,16 @@ def _variances(node: Node) -> tuple[list[str], str | None, list[Preparation]]:
 
 
 def _scale(call: Call) -> str:
-    words = {"varIdent": "", "varPower": "power", "varExp": "exp"}
+    words = {"varIdent": "", "varPower": "power", "varExp": "exp", "varConstPower": "constpower"}
     if call.function not in words:
         known = ", ".join([*words, "varFixed", "varComb"])
         raise FormulaError(f"{call.function}() has no counterpart; there are {known}")
-    given = matched(call, ("value", "form", "fixed"))
+    first = ("const", "power") if call.function == "varConstPower" else ("value",)
+    given = matched(call, (*first, "form", "fixed"))
     if given.node("fixed") is not None:
         raise FormulaError(f"{deparse(call)}: give the value held as hold={{name: value}}")
     form = given.node("form")
-    value = given.node("value")
+    value = given.node(first[0])
     if form is None and value is not None and not is_number(value):
         form = value
     if form is None:

@@ -1,0 +1,137 @@
+"""Loadings on common factors, Lambda K x k with zeros above the diagonal: `fa`, `fa0`, `rr`."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.covariance.base import CovarianceStructure, lower_entries
+from mlmfast.covariance.structures.unstructured import product_curvature, product_jacobian
+from mlmfast.errors import ModelError
+from mlmfast.running.cached import cached_property
+
+
+@dataclass(frozen=True)
+class Loadings(CovarianceStructure):
+    """A covariance of which Lambda Lambda' is a part; loadings stand by rows in theta."""
+
+    holds_sums: ClassVar[bool] = False
+    option: ClassVar[str | None] = "order"
+    option_names: ClassVar[tuple[str, ...]] = ("order", "k", "q")
+    random_option: ClassVar[str | None] = "order"
+    exchangeable: ClassVar[bool] = True
+    scales: ClassVar[bool] = True
+    variances_by_level: ClassVar[bool] = False
+    contained_in: ClassVar[tuple[str, ...]] = ("us",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.n_factors <= self.size:
+            raise ModelError(
+                f"{self.keyword}({self.n_factors}) over {self.size} levels: the number of factors "
+                f"must lie between 1 and {self.size}"
+            )
+
+    @property
+    @abstractmethod
+    def n_factors(self) -> int:
+        """Number k of factors."""
+
+    @cached_property
+    def entries(self) -> tuple[tuple[int, int], ...]:
+        return lower_entries(self.size)
+
+    @property
+    def loading_names(self) -> tuple[str, ...]:
+        """PROC MIXED's names of the loadings."""
+        return tuple(f"FA({a + 1},{b + 1})" for a, b in zip(*self.loadings, strict=True))
+
+    @cached_property
+    def loadings(self) -> tuple[IntArray, IntArray]:
+        """Rows and columns of the free loadings."""
+        rows, columns = np.tril_indices(self.size, 0, self.n_factors)
+        return rows, columns
+
+    @cached_property
+    def places(self) -> tuple[IntArray, IntArray]:
+        """Rows and columns of the entries."""
+        rows, columns = np.tril_indices(self.size)
+        return rows, columns
+
+    def factor(self, loadings: FloatArray) -> FloatArray:
+        """Lambda (n_fits, K, k) of the loadings by rows."""
+        rows, columns = self.loadings
+        out = np.zeros((len(loadings), self.size, self.n_factors))
+        out[:, rows, columns] = loadings
+        return out
+
+    def signed(self, factor: FloatArray) -> FloatArray:
+        """The loadings by rows, with columns whose diagonal is not negative."""
+        rows, columns = self.loadings
+        signs = np.where(np.diagonal(factor, axis1=1, axis2=2) < 0, -1.0, 1.0)
+        return np.asarray((factor * signs[:, None, :])[:, rows, columns])
+
+    def rotated(self, root: FloatArray) -> FloatArray:
+        """The loadings by rows of root root', root (n_fits, K, k)."""
+        return self.signed(np.asarray(np.linalg.qr(root.mT, mode="r")).mT)
+
+    def weights_of_entries(self, weight: FloatArray) -> FloatArray:
+        """Weights of the entries as matrices, (n_fits, K, K), 0 above the diagonal."""
+        out = np.zeros((len(weight), self.size, self.size))
+        out[:, self.places[0], self.places[1]] = weight
+        return out
+
+
+@dataclass(frozen=True)
+class LoadingsAlone(Loadings):
+    """G = Lambda Lambda': of rank k; theta is Lambda by rows, the natural parameters too."""
+
+    @property
+    def n_theta(self) -> int:
+        return len(self.loadings[0])
+
+    def matrix(self, theta: FloatArray) -> FloatArray:
+        factor = self.factor(theta)
+        return np.asarray(factor @ factor.mT)
+
+    def jacobian(self, theta: FloatArray) -> FloatArray:
+        return product_jacobian(self.factor(theta), self.loadings, self.places)
+
+    def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
+        return product_curvature(self.weights_of_entries(weight), self.loadings)
+
+    def theta(self, matrix: FloatArray) -> FloatArray:
+        # The nearest matrix of the rank.
+        values, vectors = np.linalg.eigh(matrix)
+        scale = np.sqrt(np.maximum(values[:, None, -self.n_factors :], 0.0))
+        return self.rotated(vectors[:, :, -self.n_factors :] * scale)
+
+    def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
+        return np.asarray(theta * (factor if factor.shape[1] == 1 else factor[:, self.loadings[0]]))
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        return self.loading_names
+
+    def powers(self, theta: FloatArray) -> FloatArray | None:
+        return np.full_like(theta, 0.5)
+
+    def natural(self, theta: FloatArray) -> FloatArray:
+        return theta.copy()
+
+    def natural_jacobian(self, theta: FloatArray) -> FloatArray:
+        return np.repeat(np.eye(self.n_theta)[None], len(theta), axis=0)
+
+    def natural_hessian(self, theta: FloatArray) -> FloatArray:
+        return np.zeros((len(theta), *(self.n_theta,) * 3))
+
+    def from_natural(self, values: FloatArray) -> FloatArray:
+        values = self._check_natural(values)
+        finite = np.isfinite(values).all(axis=1)
+        if not finite.all():
+            raise self._outside(values[~finite][0])
+        return values.copy()
