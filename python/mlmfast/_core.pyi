@@ -67,6 +67,10 @@ _Chain: TypeAlias = tuple[
     int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]
 ]
 _Entry: TypeAlias = tuple[int, int, int]
+#: Columns of X that are kept, R, Q'y, scale of y; by level, the basis of Z.
+_Coordinates: TypeAlias = tuple[
+    Sequence[int], FloatArray, FloatArray, FloatArray, Sequence[FloatArray]
+]
 #: By level, its terms as (columns, how they may be changed).
 _Terms: TypeAlias = Sequence[Sequence[tuple[int, str]]]
 #: Row offsets, columns and values of a symmetric matrix.
@@ -222,6 +226,15 @@ class Engine:
         entries: Sequence[_Entry],
         weights: FloatArray,
     ) -> FloatArray: ...
+    def part_values(self, g: Sequence[FloatArray], fit: int) -> list[FloatArray] | None: ...
+    def part_derivatives(
+        self,
+        g: Sequence[FloatArray],
+        fit: int,
+        entries: Sequence[_Entry],
+        e: FloatArray,
+        c: FloatArray | None,
+    ) -> list[FloatArray] | None: ...
     def conditional(
         self, g: Sequence[FloatArray], fit: int, beta: FloatArray
     ) -> list[tuple[FloatArray, FloatArray]] | None: ...
@@ -253,6 +266,7 @@ class NestedReduction(Engine):
         responses: tuple[FloatArray, FloatArray, FloatArray] | None = None,
         n_obs: int | None = None,
         counts: NDArray[np.int64] | None = None,
+        coordinates: _Coordinates | None = None,
     ) -> NestedReduction: ...
     def ordinary_steps(
         self,

@@ -40,6 +40,8 @@ _MOST_THREADS = 4
 #: Parts in memory at a time, each as read, as numbers and coded; see `How.part_bytes`.
 _HELD = 40
 _SMALLEST_PART = 1_000_000
+#: Statistics in memory at a time: the fit copies what was merged, and the last merge holds both.
+COPIES = 3
 
 
 @dataclass(frozen=True)
@@ -149,13 +151,14 @@ class _Budget:
                 f"the statistics of {n:,}{of_all} rows of {self._source.title} take "
                 f"{held(found) / 1e6:,.0f} MB and a fit three times that, more than memory= "
                 f"allows ({self._n_bytes / 1e6:,.0f} MB): there are many clusters of few rows. "
-                "Raise memory=, or reduce by an executor on larger machines"
+                "Raise memory=, or give mlm.lmm a dask.distributed.Client as executor=, whose "
+                "workers keep a part each"
             )
         return found
 
     def _outgrown(self, found: Gathered) -> bool:
         # The fit copies what was merged, and the last merge holds both.
-        return self._n_bytes is not None and 3 * held(found) > self._n_bytes
+        return self._n_bytes is not None and COPIES * held(found) > self._n_bytes
 
 
 # -- the first pass ------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ def to_table(content: Content) -> Any:
         "unweighted": _without_keys(content.unweighted),
         "facts": content.facts.to_json(),
         "parts": dict(content.parts),
+        "orders": {name: list(own) for name, own in content.orders.items()},
     }
     table = pa.table(columns)
     return table.replace_schema_metadata({_META: json.dumps(meta).encode()})
@@ -103,6 +104,8 @@ def write(content: Content, path: str | os.PathLike[str]) -> None:
     """Write an Arrow IPC file; under another name first, so that no half of it is ever read."""
     pa = _arrow()
     table, target = to_table(content), Path(path)
+    if target.exists() and not target.is_file():
+        raise DataError(f"{target} is no file that a reduction could be written to; give another")
     half = target.with_name(target.name + ".part")
     try:
         with pa.OSFile(str(half), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
@@ -185,6 +188,7 @@ def _content(table: Any, meta: dict[str, Any]) -> Content:
     parts = {str(mark): str(own) for mark, own in meta["parts"].items()}
     rows = None if meta["origin"] is None else _rows(table, meta, plan)
     units = None if meta["units"] is None else _units(table, meta, plan)
+    orders = {str(k): tuple(map(str, own)) for k, own in meta.get("orders", {}).items()}
     n_obs, n_dropped, n_withheld = counts
     unweighted = None if rows is None else _of_one_cell(meta.get("unweighted"), rows.origin)
     held = 0 if rows is None else int(rows.counts.sum())
@@ -194,7 +198,17 @@ def _content(table: Any, meta: dict[str, Any]) -> Content:
         raise ValueError("the number of rows is not that of the cells")
     facts = Facts.from_json(meta["facts"])
     return Content(
-        plan, rows, n_obs, n_dropped, n_withheld, log_weights, facts, parts, units, unweighted
+        plan,
+        rows,
+        n_obs,
+        n_dropped,
+        n_withheld,
+        log_weights,
+        facts,
+        parts,
+        units,
+        unweighted,
+        orders,
     )
 
 

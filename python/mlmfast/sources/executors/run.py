@@ -72,7 +72,7 @@ def run(
         executor = client_here()
     runner = _runner_of(executor)
     own = source.splits(columns)
-    work = replace(work, columns=source.chosen(columns), kinds=_kinds(source, columns, own))
+    work = replace(work, columns=source.chosen(columns), kinds=kinds_of_first(source, columns, own))
     kept = None if folder is None else KeptPartials(folder, work, own, source.title)
     total = None if own is None else len(own)
     with ProgressBar(f"reducing {source.title}, parts", total, progress) as bar:
@@ -104,7 +104,7 @@ def run_parts(
         return run_futures(threads, checked, enumerate(sent), lambda *_: None, ahead=1)
 
 
-def _kinds(
+def kinds_of_first(
     source: Source, columns: Sequence[str], splits: Sequence[Split] | None
 ) -> dict[str, Found]:
     """Kinds of the columns in the first part, where workers read by themselves."""
