@@ -130,7 +130,13 @@ def test_codes_are_those_of_numpy():
         expected = np.bincount(codes + 1, minlength=n_codes + 1)[1:]
         np.testing.assert_array_equal(count_codes(codes, n_codes), expected)
         table = rng.permutation(n_codes).astype(np.int32)
-        np.testing.assert_array_equal(translate_codes(codes, table), np.append(table, -1)[codes])
+        for own in (table, np.arange(n_codes, dtype=np.int32)):
+            # One byte beside where they should lie, as a network leaves them.
+            beside = np.frombuffer(b"0" + codes.tobytes(), dtype=np.int32, offset=1)
+            found = translate_codes(beside, own)
+            assert found.flags.aligned
+            np.testing.assert_array_equal(found, np.append(own, -1)[codes])
+            np.testing.assert_array_equal(count_codes(beside, n_codes), expected)
     for numbers in (np.sort(codes), codes, np.sort(codes)[::-1]):
         distinct, found = code_integers(numbers.astype(np.int64))
         known, expected = np.unique(numbers, return_inverse=True)
