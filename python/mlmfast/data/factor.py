@@ -24,6 +24,8 @@ LevelValues = NDArray[np.generic]
 # A table of this many entries per row is still cheaper than hashing the rows.
 _DIRECT_ADDRESS_RATIO = 4
 _DIRECT_ADDRESS_MINIMUM = 1 << 16
+#: How arrays lie that the core reads; those that came over a network may lie at odd addresses.
+_PLAIN = ("C", "A")
 #: Runs of equal values a row below which they are worth a look.
 _RUNS = 0.5
 
@@ -91,9 +93,9 @@ class Factor:
 def translate_codes(codes: NDArray[np.integer], translation: CodeArray) -> CodeArray:
     """Replace each code by its entry in `translation`; -1 stays -1."""
     if not len(translation) or (translation == np.arange(len(translation))).all():
-        return codes.astype(np.int32, copy=False)
-    own = np.ascontiguousarray(codes, dtype=np.int32)
-    return _core.translate_codes(own, np.ascontiguousarray(translation, dtype=np.int32))
+        return np.require(codes, np.int32, _PLAIN)
+    table = np.require(translation, np.int32, _PLAIN)
+    return _core.translate_codes(np.require(codes, np.int32, _PLAIN), table)
 
 
 def count_codes(codes: CodeArray, n_codes: int) -> NDArray[np.int64]:
@@ -104,7 +106,7 @@ def count_codes(codes: CodeArray, n_codes: int) -> NDArray[np.int64]:
     >>> count_codes(np.array([0, 2, -1, 2], dtype=np.int32), 3)
     array([1, 0, 2])
     """
-    return _core.count_codes(np.ascontiguousarray(codes, dtype=np.int32), n_codes)[1:]
+    return _core.count_codes(np.require(codes, np.int32, _PLAIN), n_codes)[1:]
 
 
 def drop_unused_levels(factor: Factor) -> Factor:
@@ -160,7 +162,7 @@ def code_integers(
         return values, np.array([], dtype=np.int32)
     if values.dtype == np.int64:
         # Sorted rows, as files of clusters are: each value is one run.
-        runs = _core.code_runs(np.ascontiguousarray(values, dtype=np.int64))
+        runs = _core.code_runs(np.require(values, np.int64, _PLAIN))
         if runs is not None:
             return values[runs[1]], runs[0]
     another: BoolArray = values[1:] != values[:-1]

@@ -110,7 +110,7 @@ def facts_of_part(plan: Plan, frame: Frame, offset: float) -> Facts:
     known = frame.statistics.of(list(numbers.values()))
     means = {name: own.mean for name, own in zip(numbers, known, strict=True)}
     squares = {
-        name: _core.squares_about(np.ascontiguousarray(values), means[name])
+        name: _core.squares_about(np.require(values, np.float64, ("C", "A")), means[name])
         for name, values in numbers.items()
     }
     codes = [frame.factor(name).recode(labels)[0] for name, (labels, _) in levels.items()]

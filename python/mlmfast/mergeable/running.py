@@ -24,10 +24,10 @@ from mlmfast.mergeable.gathered import (
     gathered,
     held,
     merge_packed,
-    pack,
-    unpack,
+    to_packed,
     whole,
 )
+from mlmfast.mergeable.storage import of_bytes
 from mlmfast.running.memory_budget import memory_budget
 from mlmfast.sources.executors.run import run, run_parts
 from mlmfast.sources.executors.work import Work
@@ -108,10 +108,10 @@ def reduced(task: Task, source: Source, parts: Iterator[Part], how: How) -> Cont
             found: Gathered | None = run_parts(work, source, parts, threads, how.progress)
         return nothing(task.plan) if found is None else whole(found)
     sent = (json.dumps(task.plan.to_json()), task.na_action, task.assumed)
-    version = f"{_core.__version__} packed {task.plan.digest} {sent}"
-    work = Work(sent, _reduce_sent, gathered, version, pack, merge_packed)
+    version = f"{_core.__version__} {task.plan.digest} {sent}"
+    work = Work(sent, _reduce_sent, gathered, version, to_packed, merge_packed)
     packed = run(work, source, names, how.executor, folder=how.resume, progress=how.progress)
-    return nothing(task.plan) if packed is None else whole(unpack(packed))
+    return nothing(task.plan) if packed is None else of_bytes(packed)
 
 
 def _threads() -> int:

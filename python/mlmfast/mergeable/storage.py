@@ -135,7 +135,7 @@ def read(path: str | os.PathLike[str]) -> Content:
     return of_table(table, os.fspath(path))
 
 
-def of_bytes(data: bytes | memoryview, name: str = "the bytes") -> Content:
+def of_bytes(data: bytes, name: str = "the bytes") -> Content:
     """Read a reduction from what `to_bytes` gave."""
     pa = _arrow()
     try:
