@@ -23,9 +23,11 @@ __all__ = [
     "NotNested",
     "__version__",
     "code_numbers",
+    "code_runs",
     "code_texts",
     "column_statistics",
     "compress_rows",
+    "count_codes",
     "innovations",
     "led_derivatives",
     "memory_left",
@@ -34,9 +36,11 @@ __all__ = [
     "require_room",
     "run_chain",
     "scoring_steps",
+    "squares_about",
     "stacked_statistics",
     "symmetric_eigen",
     "test_bases",
+    "translate_codes",
     "unstructured_chart",
     "unstructured_matrices",
     "unstructured_move",
@@ -50,6 +54,8 @@ __version__: str
 #: Contiguous memory, offset and stride of a column's values in it.
 _Values: TypeAlias = tuple[FloatArray, int, int]
 _Column: TypeAlias = tuple[_Values | None, float, float]
+#: A code for each row, and the value that each code stands for.
+_Coded: TypeAlias = tuple[CodeArray, FloatArray]
 #: Step by row, classes of ends and of steps, combinations, whether series close, share of an end,
 #: weights of every class, whether iterations walk along the rows.
 _Series: TypeAlias = tuple[
@@ -88,7 +94,7 @@ def stacked_statistics(columns: FloatArray) -> FloatArray: ...
 def compress_rows(
     codes: CodeArray,
     n_cells: int,
-    columns: Sequence[_Column],
+    columns: Sequence[_Column | _Coded],
     weights: FloatArray | None = None,
 ) -> tuple[NDArray[np.int64], FloatArray, FloatArray]: ...
 def merge_rows(
@@ -107,6 +113,10 @@ def code_texts(
 def code_numbers(
     numbers: NDArray[np.int64], most: int
 ) -> tuple[CodeArray, NDArray[np.uint32]] | None: ...
+def code_runs(numbers: NDArray[np.int64]) -> tuple[CodeArray, NDArray[np.uint32]] | None: ...
+def translate_codes(codes: CodeArray, table: CodeArray) -> CodeArray: ...
+def count_codes(codes: CodeArray, n_codes: int) -> NDArray[np.int64]: ...
+def squares_about(values: FloatArray, center: float) -> float: ...
 def symmetric_eigen(matrices: FloatArray) -> tuple[FloatArray, FloatArray]: ...
 def newton_steps(
     gradient: FloatArray, hessian: FloatArray, expected: FloatArray, floor: float

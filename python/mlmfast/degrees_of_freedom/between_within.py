@@ -57,7 +57,8 @@ class BetweenWithin(DegreesOfFreedom):
 def subjects(design: Design) -> tuple[CodeArray, int]:
     """Codes of the subjects, those of ``residual=`` or the outermost grouping factor's levels."""
     check_rows_are_here(design)
-    if design.residual is not None:
+    # A scale of single rows leaves them independent: its units are no subjects.
+    if design.residual is not None and design.residual.formula is not None:
         subject = design.residual.subject
         if design.condensed is not None:
             return subject.codes, subject.n_levels

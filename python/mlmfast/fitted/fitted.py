@@ -17,6 +17,7 @@ from mlmfast.distributions import two_sided
 from mlmfast.errors import ModelError
 from mlmfast.fitted.certificates.certificate import Certificate
 from mlmfast.fitted.certificates.monte_carlo import MonteCarloError
+from mlmfast.fitted.level_errors import LevelErrors
 from mlmfast.fitted.marginal_slopes import MarginalSlopes
 from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitted.random_effects import ByLevel, ConditionalEffects, conditional_effects
@@ -117,6 +118,7 @@ class Fitted:
         #: What a loaded fit knows of rows that it does not hold.
         self._row_facts: RowFacts | None = None
         self._marginal_slopes: MarginalSlopes | None = None
+        self._level_errors: LevelErrors | None = None
         self._shares: dict[str, dict[str, tuple[float, float]]] = {}
         self._held: dict[str, float] = {}
         if effects is not None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlmfast.arrays import CodeArray
+from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.data.columns.joined_factors import common_order
 from mlmfast.data.factor import code_integers
 from mlmfast.data.frame import Frame
@@ -36,6 +36,9 @@ from mlmfast.mergeable.condensed.units import (
     merge_units,
 )
 from mlmfast.mergeable.row_facts import Facts, facts_of_part
+
+#: The combination of levels of each row, and by combination the columns that go by it.
+LevelTable: TypeAlias = tuple[CodeArray, FloatArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,21 +114,23 @@ def reduce_part(
     check_levels(plan.levels, rows.frame, assumed)
     by_levels = factor_columns(plan)
     coded = code_rows(plan, rows, frozenset() if by_levels is None else by_levels.terms)
+    with told_of(part.name):
+        table = _table(plan, coded.frame, by_levels)
     facts = facts_of_part(plan, coded.frame, coded.offset_mean)
     empty = replace(nothing(plan), n_obs=rows.frame.n_rows, n_dropped=rows.n_dropped, facts=facts)
     if plan.within is not None:
         with told_of(part.name):
-            units = _units(plan, plan.within, coded, by_levels)
+            units = _units(plan, plan.within, coded, table)
         mark = _mark(part.name, part.first_row, *_arrays_of_units(units))
         return replace(empty, units=units, parts={mark: part.name})
     keys = {name: grouping_key(rows.frame, name) for name in plan.grouping}
-    condensed = condense(keys, coded.whole, plan.origin, coded.weights)
+    condensed = condense(keys, coded.columns, plan.origin, coded.weights, table)
     mark = fingerprint(condensed, part.name, part.first_row)
     orders = _declared_orders(rows.frame, plan.grouping)
     own = replace(empty, rows=condensed, parts={mark: part.name}, orders=orders)
     if coded.weights is None:
         return own
-    unweighted = condense({}, coded.whole, plan.origin, None)
+    unweighted = condense({}, coded.columns, plan.origin, None, table)
     return replace(own, log_weights=float(np.log(coded.weights).sum()), unweighted=unweighted)
 
 
@@ -163,7 +168,7 @@ def grouping_key(frame: Frame, name: str) -> tuple[CodeArray, NDArray[Any]]:
 
 
 def _units(
-    plan: Plan, within: ResidualFormula, coded: CodedRows, by_levels: FactorColumns | None
+    plan: Plan, within: ResidualFormula, coded: CodedRows, table: LevelTable | None
 ) -> CondensedUnits:
     frame = coded.frame
     positions: CodeArray = np.zeros(frame.n_rows, dtype=np.int32)
@@ -174,12 +179,15 @@ def _units(
     if within.arm is not None:
         arms = codes_of(plan, frame, within.arm)
     subjects = {name: grouping_key(frame, name) for name in within.subject}
-    table = None
-    if by_levels is not None:
-        codes = [codes_of(plan, frame, name) for name in by_levels.names]
-        table = by_levels.cells(codes), by_levels.values
     rows = SubjectRows(subjects, arms, positions, coded.columns, plan.origin, table)
     return condense_units(rows)
+
+
+def _table(plan: Plan, frame: Frame, by_levels: FactorColumns | None) -> LevelTable | None:
+    if by_levels is None:
+        return None
+    codes = [codes_of(plan, frame, name) for name in by_levels.names]
+    return by_levels.cells(codes), by_levels.values
 
 
 def codes_of(plan: Plan, frame: Frame, name: str) -> CodeArray:

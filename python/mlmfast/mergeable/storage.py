@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def read(path: str | os.PathLike[str]) -> Content:
     return of_table(table, os.fspath(path))
 
 
-def of_bytes(data: bytes, name: str = "the bytes") -> Content:
+def of_bytes(data: bytes | memoryview, name: str = "the bytes") -> Content:
     """Read a reduction from what `to_bytes` gave."""
     pa = _arrow()
     try:
@@ -177,7 +178,7 @@ def of_table(table: Any, name: str) -> Content:
 
 
 def _content(table: Any, meta: dict[str, Any]) -> Content:
-    plan = Plan.from_json(meta["plan"])
+    plan = _plan(json.dumps(meta["plan"]))
     counts = [meta[name] for name in ("n_obs", "n_dropped", "n_withheld")]
     if not all(type(n) is int and n >= 0 for n in counts):
         raise ValueError("a number of rows is not one")
@@ -209,6 +210,12 @@ def _content(table: Any, meta: dict[str, Any]) -> Content:
         unweighted,
         orders,
     )
+
+
+@lru_cache(4)
+def _plan(text: str) -> Plan:
+    """A plan, made once for all parts that were coded by it."""
+    return Plan.from_json(json.loads(text))
 
 
 def _rows(table: Any, meta: dict[str, Any], plan: Plan) -> CondensedRows:

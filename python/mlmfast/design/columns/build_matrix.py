@@ -22,6 +22,7 @@ from mlmfast.design.columns.model_matrix import (
     ModelMatrixSpec,
     _assemble,
     _numeric_columns,
+    constant,
     contrast_flags,
 )
 from mlmfast.design.columns.model_size import check_size
@@ -109,7 +110,7 @@ def _of_numbers(
     if 8.0 * n_rows * (len(structure.terms) + 1) >= RESERVE:
         check_size(structure, values, n_rows, None)
     spec = ModelMatrixSpec(rhs, dict.fromkeys(structure.variable_names, NumericVariable(1)), states)
-    columns = [np.ones(n_rows)] if structure.intercept else []
+    columns = [constant(n_rows)] if structure.intercept else []
     columns += [reduce(mul, [values[k] for k in term]) for term in structure.terms]
     names = (INTERCEPT, *structure.labels) if structure.intercept else structure.labels
     return ModelMatrix(columns, names, tuple(range(len(names))), names, spec)

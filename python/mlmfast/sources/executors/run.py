@@ -100,7 +100,8 @@ def run_parts(
     with told_of("reducing", source, progress) as seen:
         sent: Iterator[Split] = (SentPart("", part) for part in seen(parts))
         checked = replace(work, columns=None)
-        return run_futures(threads, checked, enumerate(sent), lambda *_: None)
+        # The next part is read meanwhile: those that waited would only fill the memory.
+        return run_futures(threads, checked, enumerate(sent), lambda *_: None, ahead=1)
 
 
 def kinds_of_first(
@@ -131,7 +132,7 @@ def _runner_of(executor: Any) -> Runner:
 def _run_here(
     work: Work, splits: Iterator[tuple[int, Split]], done: Callable[[int, Any], None]
 ) -> bytes | None:
-    tree: InOrder[bytes] = InOrder(work.merge)
+    tree: InOrder[bytes] = InOrder(work.merge_splits)
     for position, split in splits:
         found = reduce_split(work, split)
         done(position, lambda found=found: found)
