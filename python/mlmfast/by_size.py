@@ -53,7 +53,11 @@ def lmm(
         memory; where they would not fit, the rows are reduced (`mlmfast.reduce`), and the fit has
         what needs no rows.
     memory, executor
-        As `mlmfast.reduce` takes them; with either, rows are reduced in any case.
+        As `mlmfast.reduce` takes them; with either, rows are reduced in any case. Where nothing is
+        shared by clusters, so that no sums can be kept (residuals along series, residual structures
+        beside random effects or weights), the workers of a Dask client keep the rows, or this
+        process does, and are asked for sums at every step; ``docs/LARGE_DATA.md`` says what such a
+        fit has.
     na_values
         Fields of text files that are missing values, beside empty ones and NA, such as ``["."]``.
 

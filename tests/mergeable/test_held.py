@@ -170,9 +170,9 @@ def test_bad_input_is_told(data):
 @pytest.mark.filterwarnings("ignore")
 def test_a_cluster_that_loses_a_worker_gives_the_same_numbers(data, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
-    for k, own in enumerate(in_parts(data, 60)):
+    for k, own in enumerate(in_parts(data, 100)):
         own.to_parquet(tmp_path / f"{k}.parquet")
-    source, formula = str(tmp_path / "*.parquet"), "y ~ x + t"
+    source, formula = str(tmp_path / "*.parquet"), "y ~ t"
     cluster = distributed.LocalCluster(
         2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
     )
@@ -194,9 +194,9 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_numbers(data, tmp_path, mo
         many = mlm.lmm("y ~ x + (1 | id)", source, executor=client, memory="1GB")
         assert many._source.design.is_in_parts
         assert abs(many.llf - mlm.lmm("y ~ x + (1 | id)", data).llf) < 1e-8
-        frame = pytest.importorskip("dask.dataframe").from_pandas(data, npartitions=3)
-        partitions = mlm.lmm(formula, frame, executor=client, **how)
-        assert abs(partitions.llf - whole.llf) < 1e-10 * abs(whole.llf)
+        frame = pytest.importorskip("dask.dataframe").from_pandas(data, npartitions=2)
+        partitions = mlm.lmm("y ~ t + (1 | id)", frame, executor=client, memory="1GB")
+        assert abs(partitions.llf - mlm.lmm("y ~ t + (1 | id)", data).llf) < 1e-8
 
 
 def test_a_singular_end_is_that_of_all_rows():

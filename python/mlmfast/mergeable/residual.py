@@ -57,7 +57,8 @@ def check_reducible(
     if within is not None and other is not None:
         raise ModelError(
             f"residual={within.text!r} beside {other}: then no two subjects have one covariance, "
-            "and there are no sums to keep; fit the rows, mlm.lmm(formula, data, residual=...)"
+            "and there are no sums to keep; fit the rows, mlm.lmm(formula, data, residual=...), in "
+            "memory or, with executor=, where the workers of a Dask client keep them"
         )
 
 
@@ -128,7 +129,8 @@ def unit_rows(plan: Plan, found: CondensedUnits) -> UnitRows:
     if residual.along is not None or residual.by_unit:
         raise ModelError(
             f"{residual.text} goes along the rows of each subject, over too many visits to be "
-            "summed by pattern; fit the rows, mlm.lmm(formula, data, residual=...)"
+            "summed by pattern; fit the rows, mlm.lmm(formula, data, residual=...), in memory or, "
+            "along series, where the workers of a Dask client keep them (executor=)"
         )
     counts = [_counts(own.n_subjects, len(own.weights)) for _, own in patterns]
     labels = _labels(plan.within, units)

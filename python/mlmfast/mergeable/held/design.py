@@ -15,9 +15,10 @@ from mlmfast.design.checks import check_columns, check_identified
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
 from mlmfast.design.residual.design import ResidualDesign
-from mlmfast.design.residual.read import residual_design, units_of_rows
+from mlmfast.design.residual.read import LARGEST_TEMPLATE, residual_design, units_of_rows
 from mlmfast.design.residual.series import Series, series_of
 from mlmfast.errors import DataError, ModelError
+from mlmfast.formula.residual_formula import ResidualFormula
 from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.content import Content
 from mlmfast.mergeable.held.rows import Group, PartRows
@@ -199,6 +200,8 @@ def shown_residual(plan: Plan, times: FloatArray | None, n_subjects: int) -> Res
         return None
     sizes = [len(plan.levels[n].labels) for n in within.coordinates] if times is None else []
     n = int(np.prod(sizes)) if times is None else len(times)
+    if times is None and n > LARGEST_TEMPLATE:
+        raise _not_summed(within)
     n_arms = 1 if within.arm is None else len(plan.levels[within.arm].labels)
     shown = max(_FEWEST, min(n_subjects // n_arms, n + 1))
     cell = np.tile(np.arange(n), shown * n_arms)
@@ -216,12 +219,15 @@ def shown_residual(plan: Plan, times: FloatArray | None, n_subjects: int) -> Res
         columns[name] = subject
     found = residual_design(within, Frame.from_native(columns))
     if found.chain is not None or (found.points is not None and found.series is None):
-        raise ModelError(
-            f"residual={within.text!r}: covariances over points in space, and over very many "
-            "visits, are not summed over parts; fit the rows in memory, "
-            "mlm.lmm(formula, data, residual=...)"
-        )
+        raise _not_summed(within)
     return found
+
+
+def _not_summed(within: ResidualFormula) -> ModelError:
+    return ModelError(
+        f"residual={within.text!r}: covariances over points in space, and over very many visits, "
+        "are not summed over parts; fit the rows in memory, mlm.lmm(formula, data, residual=...)"
+    )
 
 
 def header(
