@@ -6,6 +6,7 @@ pub mod bundle;
 pub mod cell_rows;
 pub mod columns;
 pub mod compress;
+mod four_units;
 pub mod labels;
 pub mod level_rows;
 pub mod nesting;
