@@ -186,7 +186,6 @@ impl Lane for Four {
 
     #[inline(always)]
     fn is_between(self, least: f64, most: f64) -> bool {
-        let [a, b, c, d] = self.0.map(|value| (value > least) & (value < most));
-        a & b & c & d
+        self.0.map(|value| value > least && value < most) == [true; LANES]
     }
 }
