@@ -189,7 +189,7 @@ pub fn solve_row_upper(r: &[f64], n: usize, x: &mut [f64]) {
 }
 
 /// Sums of squares below this lie near the underflow threshold.
-const SMALLEST_SQUARE: f64 = 1e-280;
+pub(crate) const SMALLEST_SQUARE: f64 = 1e-280;
 
 /// A Householder reflector I - tau v v' with `v[0]` = 1 that maps (alpha, x) to (beta, 0).
 ///

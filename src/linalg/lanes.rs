@@ -24,6 +24,9 @@ pub trait Lane:
     /// The same number in every lane.
     fn splat(value: f64) -> Self;
 
+    /// A number by lane.
+    fn from_lanes(number: impl Fn(usize) -> f64) -> Self;
+
     /// The number in a lane.
     fn lane(&self, lane: usize) -> f64;
 
@@ -40,6 +43,9 @@ pub trait Lane:
 
     /// Is every lane positive and finite? Not where one is NaN.
     fn is_positive(self) -> bool;
+
+    /// Is every lane above one number and below another? Not where one is NaN.
+    fn is_between(self, least: f64, most: f64) -> bool;
 }
 
 impl Lane for f64 {
@@ -48,6 +54,11 @@ impl Lane for f64 {
     #[inline(always)]
     fn splat(value: f64) -> Self {
         value
+    }
+
+    #[inline(always)]
+    fn from_lanes(number: impl Fn(usize) -> f64) -> Self {
+        number(0)
     }
 
     #[inline(always)]
@@ -73,6 +84,11 @@ impl Lane for f64 {
     #[inline(always)]
     fn is_positive(self) -> bool {
         self > 0.0 && self.is_finite()
+    }
+
+    #[inline(always)]
+    fn is_between(self, least: f64, most: f64) -> bool {
+        self > least && self < most
     }
 }
 
@@ -133,6 +149,11 @@ impl Lane for Four {
     }
 
     #[inline(always)]
+    fn from_lanes(number: impl Fn(usize) -> f64) -> Self {
+        Self([number(0), number(1), number(2), number(3)])
+    }
+
+    #[inline(always)]
     fn lane(&self, lane: usize) -> f64 {
         self.0[lane]
     }
@@ -160,6 +181,11 @@ impl Lane for Four {
 
     #[inline(always)]
     fn is_positive(self) -> bool {
-        self.0.map(|value| value > 0.0 && value.is_finite()) == [true; LANES]
+        self.is_between(0.0, f64::INFINITY)
+    }
+
+    #[inline(always)]
+    fn is_between(self, least: f64, most: f64) -> bool {
+        self.0.map(|value| value > least && value < most) == [true; LANES]
     }
 }

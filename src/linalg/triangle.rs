@@ -1,5 +1,7 @@
 //! A triangular factor that rows are added to: the QR update of one level's columns.
 
+use std::ops::Range;
+
 use super::dense::{axpy, dot, householder, vectorised};
 use crate::running::memory::zeros;
 
@@ -61,6 +63,25 @@ impl Triangle {
             for c in 0..self.width() {
                 self.buffer[c * BLOCK_ROWS + at..c * BLOCK_ROWS + at + take]
                     .copy_from_slice(&columns[c * stride + row..c * stride + row + take]);
+            }
+            self.n_buffered += take;
+            row += take;
+            if self.n_buffered == BLOCK_ROWS {
+                self.rotate_in();
+            }
+        }
+    }
+
+    /// Adds some rows, the value of column c in row i from `value(c, i)`.
+    pub fn push_each(&mut self, rows: Range<usize>, value: impl Fn(usize, usize) -> f64) {
+        let mut row = rows.start;
+        while row < rows.end {
+            let take = (BLOCK_ROWS - self.n_buffered).min(rows.end - row);
+            let at = self.n_buffered;
+            for (c, column) in self.buffer.chunks_exact_mut(BLOCK_ROWS).enumerate() {
+                for (i, out) in column[at..at + take].iter_mut().enumerate() {
+                    *out = value(c, row + i);
+                }
             }
             self.n_buffered += take;
             row += take;

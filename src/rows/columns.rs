@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::series_columns::SeriesColumns;
-use crate::linalg::dense::vectorised;
+use crate::linalg::dense::{Kernel, vectorised};
 
 /// Values of a column that stand `stride` apart in memory, the first at `offset`.
 #[derive(Clone, Copy, Debug)]
@@ -39,33 +39,67 @@ pub const STATISTICS_ROWS: usize = 4096;
 /// One pass; the squares serve to choose a scale, for which few digits are enough.
 #[must_use]
 pub fn statistics(values: Values, rows: Range<usize>, origin: f64) -> [f64; 4] {
-    let mut lanes = [[0.0; 4], [0.0; 4], [f64::INFINITY; 4], [f64::NEG_INFINITY; 4]];
-    let mut visit = |lane: usize, value: f64| {
-        let shifted = value - origin;
-        lanes[0][lane] += shifted;
-        lanes[1][lane] += shifted * shifted;
-        lanes[2][lane] = if value < lanes[2][lane] { value } else { lanes[2][lane] };
-        lanes[3][lane] = if value > lanes[3][lane] { value } else { lanes[3][lane] };
-    };
-    if values.stride == 1 {
-        let chunks = values.data[values.offset..][rows].chunks_exact(4);
-        let rest = chunks.remainder();
-        for chunk in chunks {
-            for (lane, &value) in chunk.iter().enumerate() {
-                visit(lane, value);
+    vectorised(Statistics { values, rows, origin })
+}
+
+struct Statistics<'a> {
+    values: Values<'a>,
+    rows: Range<usize>,
+    origin: f64,
+}
+
+impl Kernel for Statistics<'_> {
+    type Output = [f64; 4];
+
+    #[inline(always)]
+    fn call(self) -> [f64; 4] {
+        let Self { values, rows, origin } = self;
+        let mut sums = [[0.0; 4], [0.0; 4], [f64::INFINITY; 4], [f64::NEG_INFINITY; 4]];
+        let n = rows.len();
+        if values.stride == 1 {
+            let chunks = values.data[values.offset..][rows].chunks_exact(4);
+            let rest = chunks.remainder();
+            for chunk in chunks {
+                visit(&mut sums, [chunk[0], chunk[1], chunk[2], chunk[3]], 4, origin);
             }
+            let mut last = [0.0; 4];
+            last[..rest.len()].copy_from_slice(rest);
+            visit(&mut sums, last, rest.len(), origin);
+        } else if n > 0 {
+            let step = values.stride;
+            let data = &values.data[values.offset + rows.start * step..];
+            let mut row = 0;
+            while row + 4 <= n {
+                let four = &data[row * step..(row + 3) * step + 1];
+                let four = [four[0], four[step], four[2 * step], four[3 * step]];
+                visit(&mut sums, four, 4, origin);
+                row += 4;
+            }
+            let mut last = [0.0; 4];
+            for (k, to) in last[..n - row].iter_mut().enumerate() {
+                *to = data[(row + k) * step];
+            }
+            visit(&mut sums, last, n - row, origin);
         }
-        // As below: the same bits wherever a column lies in memory.
-        rest.iter().enumerate().for_each(|(lane, &value)| visit(lane, value));
-    } else {
-        rows.for_each(|row| visit(row % 4, values.row(row)));
+        [
+            sums[0].iter().sum(),
+            sums[1].iter().sum(),
+            sums[2].iter().copied().fold(f64::INFINITY, f64::min),
+            sums[3].iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        ]
     }
-    [
-        lanes[0].iter().sum(),
-        lanes[1].iter().sum(),
-        lanes[2].iter().copied().fold(f64::INFINITY, f64::min),
-        lanes[3].iter().copied().fold(f64::NEG_INFINITY, f64::max),
-    ]
+}
+
+/// Adds the first `n` of four values to the sums of their places in four.
+#[inline(always)]
+fn visit(sums: &mut [[f64; 4]; 4], values: [f64; 4], n: usize, origin: f64) {
+    for (lane, value) in values.into_iter().enumerate().take(n) {
+        let shifted = value - origin;
+        sums[0][lane] += shifted;
+        sums[1][lane] += shifted * shifted;
+        sums[2][lane] = if value < sums[2][lane] { value } else { sums[2][lane] };
+        sums[3][lane] = if value > sums[3][lane] { value } else { sums[3][lane] };
+    }
 }
 
 /// Partial sums that are formed side by side.

@@ -4,10 +4,12 @@ use std::ops::Range;
 
 use super::bundle::Bundle;
 use super::columns::{Column, RowColumns};
+use super::four_units::FourUnits;
 use super::level_rows::{LevelRows, RotatedRows};
 use super::nesting::Nesting;
 use super::series_columns::SeriesColumns;
 use crate::linalg::dense::{axpy, dot, householder, vectorised};
+use crate::linalg::lanes::{LANES, Lane};
 use crate::linalg::triangle::Triangle;
 use crate::rows::nesting::chunks;
 use crate::running::memory::{append, grow, lengthen, zeros};
@@ -107,6 +109,7 @@ struct Chunk<'a> {
     /// By level, columns of that level first: the order in which they are eliminated.
     order: Vec<Column<'a>>,
     scratch: Vec<f64>,
+    four: FourUnits,
     /// Rows met so far of the current unit of each level.
     open: Vec<Triangle>,
     out: RotatedRows,
@@ -128,6 +131,7 @@ impl<'a> Chunk<'a> {
             columns,
             order,
             scratch: Vec::new(),
+            four: FourUnits::new(),
             open: like.levels.iter().map(|l| Triangle::new(l.n_columns, n_fits)).collect(),
             out: RotatedRows {
                 levels: like.levels.iter().map(empty).collect(),
@@ -145,10 +149,59 @@ impl<'a> Chunk<'a> {
         } else if self.columns.series.is_some() && self.nesting.levels.len() == 1 {
             self.bundle_series(0, items);
         } else {
-            items.for_each(|unit| self.rotate_unit(0, unit));
+            self.rotate_units(0, items);
         }
         self.total_from_blocks();
         self.out
+    }
+
+    /// Rotates units of a level, four of as many rows side by side.
+    fn rotate_units(&mut self, level: usize, units: Range<usize>) {
+        let nesting = self.nesting;
+        let innermost = level + 1 == nesting.levels.len();
+        let side_by_side = innermost && self.columns.visits.is_none();
+        let children = |unit: usize| nesting.levels[level].children(unit);
+        let mut unit = units.start;
+        while unit < units.end {
+            let four = side_by_side
+                && unit + LANES <= units.end
+                && children(unit).len() <= TALL_UNIT
+                && FourUnits::fits(children, unit, self.order.len());
+            if four {
+                self.rotate_four(level, children(unit));
+                unit += LANES;
+            } else {
+                self.rotate_unit(level, unit);
+                unit += 1;
+            }
+        }
+    }
+
+    /// `rotate_short_unit` of the unit of `rows` and of three of as many after it.
+    fn rotate_four(&mut self, level: usize, rows: Range<usize>) {
+        let n = rows.len();
+        let LevelRows { q, n_columns, .. } = self.out.levels[level];
+        self.four.gather(self.nesting, self.columns, &self.order, rows.start, n);
+        self.four.reflect(q);
+        let (numbers, width) = (&self.four.numbers, self.order.len());
+        let kept = &mut self.out.levels[level];
+        grow(&mut kept.design, LANES * q * n_columns);
+        grow(&mut kept.response, LANES * q * (width - n_columns));
+        for lane in 0..LANES {
+            for i in 0..q {
+                let value = |c: usize| {
+                    if i < n && c >= i { numbers[c * n + i].lane(lane) } else { 0.0 }
+                };
+                kept.design.extend((0..n_columns).map(value));
+                kept.response.extend((n_columns..width).map(value));
+            }
+        }
+        if n > q {
+            let parent = self.open[..level].last_mut().unwrap_or(&mut self.out.remainder);
+            for lane in 0..LANES {
+                parent.push_each(q..n, |c, i| numbers[(q + c) * n + i].lane(lane));
+            }
+        }
     }
 
     fn rotate_unit(&mut self, level: usize, unit: usize) {
@@ -169,7 +222,7 @@ impl<'a> Chunk<'a> {
         } else if self.columns.series.is_some() && level + 2 == self.nesting.levels.len() {
             self.bundle_series(level + 1, children);
         } else {
-            children.for_each(|child| self.rotate_unit(level + 1, child));
+            self.rotate_units(level + 1, children);
         }
         self.close_unit(level);
     }
@@ -349,7 +402,7 @@ impl<'a> Chunk<'a> {
 
 /// Triangularises the first `q` of the columns (`n` rows each) by reflections of all of them.
 #[inline(always)]
-fn reflect(columns: &mut [f64], n: usize, q: usize) {
+pub(super) fn reflect(columns: &mut [f64], n: usize, q: usize) {
     for j in 0..q {
         let (head, tail) = columns.split_at_mut((j + 1) * n);
         let (alpha, v) = head[j * n + j..].split_at_mut(1);

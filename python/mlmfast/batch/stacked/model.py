@@ -230,7 +230,11 @@ def stacked_model(
         term = design.random[t]
         own = z.get(t, np.ones((1, design.n_obs, 1)))
         constant = tuple(column is None for column in term.columns)
-        columns_z.append(StackedColumns.of(own, constant, n_fits, any(constant)))
+        # Slopes of all fixed effects have their columns, often in the very same array.
+        same = constant == ones and _is_same_memory(own, x)
+        columns_z.append(
+            columns_x if same else StackedColumns.of(own, constant, n_fits, any(constant))
+        )
         regular &= columns_z[-1].finite
         terms[block.level].append((block.structure.size, basis_of_term(term)))
     keep = np.flatnonzero(regular)
@@ -240,6 +244,12 @@ def stacked_model(
     model, left = _reduced(like, columns_x.rows(keep), columns_y.rows(keep), parts, terms)
     regular[keep[~left]] = False
     return model, regular
+
+
+def _is_same_memory(one: FloatArray, other: FloatArray) -> bool:
+    """Whether arrays are the same numbers because they lie in the same place."""
+    alike = one.shape == other.shape and one.strides == other.strides
+    return alike and one.__array_interface__["data"] == other.__array_interface__["data"]
 
 
 def _reduced(

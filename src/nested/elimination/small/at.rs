@@ -8,12 +8,16 @@ use crate::criterion::asked::Request;
 use crate::criterion::engine::Engine;
 use crate::criterion::solution::Shape;
 use crate::linalg::dense::NotPositiveDefinite;
+use crate::linalg::lanes::Lane;
 use crate::nested::patterns::Pattern;
 use crate::nested::reduction::Reduction;
 use crate::running::threads;
 
 /// Floating-point operations below which one fit stays in the calling thread.
 const PARALLEL_WORK: usize = 3_000_000;
+
+/// Numbers that stay in the second-level cache from the values to the derivatives.
+const MOST_KEPT: usize = 32_768;
 
 /// What could not be done side by side, or at all.
 pub(super) struct Failed;
@@ -70,16 +74,24 @@ impl<'a> At<'a> {
         })
     }
 
-    /// What `task` finds of each chunk, in order; side by side where there is much to do.
+    /// What `task` finds of each chunk, by its number, in order; side by side where there is much to do.
     pub(super) fn by_chunk<T: Send>(
         &self,
         work: usize,
-        task: impl Fn(Range<usize>) -> Result<T, NotPositiveDefinite> + Sync + Send,
+        task: impl Fn(usize, Range<usize>) -> Result<T, NotPositiveDefinite> + Sync + Send,
     ) -> Result<Vec<T>, NotPositiveDefinite> {
+        let numbered = self.chunks.iter().cloned().enumerate();
+        let task = |(k, chunk)| task(k, chunk);
         if self.chunks.len() > 1 && self.units.patterns.len() * work > PARALLEL_WORK {
-            return threads::map(self.chunks.iter().cloned(), task).into_iter().collect();
+            return threads::map(numbered, task).into_iter().collect();
         }
-        self.chunks.iter().cloned().map(task).collect()
+        numbered.map(task).collect()
+    }
+
+    /// Is there room for H and U of every block between the values and the derivatives?
+    pub(super) fn keeps<V: Lane>(&self) -> bool {
+        let n_blocks: usize = self.units.patterns.iter().map(|pattern| pattern.n_blocks).sum();
+        n_blocks * V::COUNT * self.q * (self.q + self.w) <= MOST_KEPT
     }
 }
 

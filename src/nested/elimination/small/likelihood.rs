@@ -1,11 +1,14 @@
 //! The likelihood and its derivatives of a fit in each lane, from the sums over units.
 
+use std::ops::Range;
+
 use super::at::{At, Failed};
 use super::matrices::{Matrix, lower_factor, square};
-use super::sums::{Derivatives, Values, derivatives, second, values};
+use super::sums::{Derivatives, Kept, Values, derivatives, second, values};
 use crate::criterion::solution::Shape;
 use crate::linalg::dense::{Kernel, NotPositiveDefinite, vectorised};
 use crate::linalg::lanes::Lane;
+use crate::running::memory::buffer;
 
 /// [`crate::criterion::asked::Asked::Criteria`].
 pub(super) fn criteria<V: Lane, const Q: usize, const W: usize, const N: usize>(
@@ -13,9 +16,9 @@ pub(super) fn criteria<V: Lane, const Q: usize, const W: usize, const N: usize>(
     slots: &mut [&mut [f64]],
 ) -> Result<(), Failed> {
     let g = square::<V, Q>(&at.g);
-    let (solved, logdet) = solve::<V, Q, W>(at, &g)?;
+    let (solved, logdet, kept) = solve::<V, Q, W>(at, &g, at.keeps::<V>())?;
     let (psi, e) = solved.weights(at.reml);
-    let by = differentiate::<V, Q, W, N>(at, &g, &psi, &e)?;
+    let by = differentiate::<V, Q, W, N>(at, &g, (&psi, &e), &kept)?;
     let (shape, reml) = (at.shape, at.reml);
     vectorised(End { by: &by, solved: &solved, e: &e, logdet: Some((logdet, shape)), reml, slots });
     Ok(())
@@ -27,9 +30,9 @@ pub(super) fn likelihood<V: Lane, const Q: usize, const W: usize, const N: usize
     slots: &mut [&mut [f64]],
 ) -> Result<(), Failed> {
     let g = square::<V, Q>(&at.g);
-    let (solved, _) = solve::<V, Q, W>(at, &g)?;
+    let (solved, _, kept) = solve::<V, Q, W>(at, &g, at.keeps::<V>())?;
     let (psi, e) = solved.weights(at.reml);
-    let by = differentiate::<V, Q, W, N>(at, &g, &psi, &e)?;
+    let by = differentiate::<V, Q, W, N>(at, &g, (&psi, &e), &kept)?;
     vectorised(End { by: &by, solved: &solved, e: &e, logdet: None, reml: at.reml, slots });
     Ok(())
 }
@@ -39,7 +42,7 @@ pub(super) fn solutions<V: Lane, const Q: usize, const W: usize, const N: usize>
     at: &At<'_>,
     slots: &mut [&mut [f64]],
 ) -> Result<(), Failed> {
-    let (solved, logdet) = solve::<V, Q, W>(at, &square::<V, Q>(&at.g))?;
+    let (solved, logdet, _) = solve::<V, Q, W>(at, &square::<V, Q>(&at.g), false)?;
     for i in 0..W - 1 {
         put(slots, 0, W - 1, i, solved.beta[i]);
     }
@@ -57,7 +60,7 @@ pub(super) fn second_sums<V: Lane, const Q: usize, const W: usize, const N: usiz
 ) -> Result<(), Failed> {
     let (g, weights) = (square::<V, Q>(&at.g), square::<V, N>(&at.weights));
     let mut sum = [[V::splat(0.0); W]; W];
-    let one = |chunk| second::<V, Q, W, N>(&at.units, chunk, &g, &weights);
+    let one = |_, chunk| second::<V, Q, W, N>(&at.units, chunk, &g, &weights);
     for part in at.by_chunk(Q * W * W, one)? {
         for i in 0..W {
             for j in 0..W {
@@ -92,19 +95,33 @@ fn put_square<V: Lane, const W: usize>(
     }
 }
 
-/// Generalised least squares, and log|V|.
+/// H and U of the blocks of each chunk.
+type KeptChunks<V, const Q: usize, const W: usize> = Vec<Vec<Kept<V, Q, W>>>;
+
+/// Generalised least squares, log|V|, and what derivatives go on from where it is kept.
 fn solve<V: Lane, const Q: usize, const W: usize>(
     at: &At<'_>,
     g: &Matrix<V, Q, Q>,
-) -> Result<(Solved<V, W>, V), NotPositiveDefinite> {
+    keeps: bool,
+) -> Result<(Solved<V, W>, V, KeptChunks<V, Q, W>), NotPositiveDefinite> {
     let mut sums = Values { logdet: V::splat(0.0), gram: [[V::splat(0.0); W]; W] };
-    let one = |chunk| values::<V, Q, W>(&at.units, chunk, g);
-    for part in at.by_chunk(Q * W * W, one)? {
+    let one = |_, chunk: Range<usize>| {
+        let n_blocks = |item: usize| at.units.patterns[item].n_blocks;
+        let n = if keeps { chunk.clone().map(n_blocks).sum() } else { 0 };
+        let mut kept = buffer(n);
+        let found = values::<V, Q, W>(&at.units, chunk, g, keeps.then_some(&mut kept))?;
+        Ok((found, kept))
+    };
+    let mut all = Vec::new();
+    for (part, kept) in at.by_chunk(Q * W * W, one)? {
         sums.logdet += part.logdet;
         for i in 0..W {
             for j in 0..=i {
                 sums.gram[i][j] += part.gram[i][j];
             }
+        }
+        if keeps {
+            all.push(kept);
         }
     }
     let rest = square::<V, W>(&at.remainder);
@@ -113,17 +130,20 @@ fn solve<V: Lane, const Q: usize, const W: usize>(
             sums.gram[i][j] += rest[i][j];
         }
     }
-    Ok((vectorised(SolvedOf { gram: &sums.gram })?, sums.logdet))
+    Ok((vectorised(SolvedOf { gram: &sums.gram })?, sums.logdet, all))
 }
 
 fn differentiate<V: Lane, const Q: usize, const W: usize, const N: usize>(
     at: &At<'_>,
     g: &Matrix<V, Q, Q>,
-    psi: &Matrix<V, W, W>,
-    e: &[V; W],
+    weights: (&Matrix<V, W, W>, &[V; W]),
+    kept: &KeptChunks<V, Q, W>,
 ) -> Result<Derivatives<V, Q, W, N>, NotPositiveDefinite> {
     let mut by = Derivatives::<V, Q, W, N>::zero();
-    let one = |chunk| derivatives::<V, Q, W, N>(&at.units, chunk, g, psi, e);
+    let one = |k: usize, chunk| {
+        let known = kept.get(k).map(|kept| &kept[..]);
+        derivatives::<V, Q, W, N>(&at.units, chunk, g, weights, known)
+    };
     for part in at.by_chunk(Q * W * (W + N * W), one)? {
         by.add(&part);
     }

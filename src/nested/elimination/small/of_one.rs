@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::state::Elimination;
 use super::matrices::square;
-use super::sizes::{is_lower, is_small, with_sizes};
+use super::sizes::{is_lower, is_small_padded, padded, with_sizes};
 use super::sums::{derivatives, values};
 use super::units::Units;
 use crate::criterion::sums::Sums;
@@ -14,7 +14,7 @@ use crate::linalg::lanes::Lane;
 impl Elimination<'_> {
     /// Is there one level of random effects whose sizes have code of their own?
     pub(crate) fn is_small(&self) -> bool {
-        is_small(self.reduction)
+        is_small_padded(self.reduction)
     }
 
     /// The same, where all entries of G are free.
@@ -28,8 +28,8 @@ impl Elimination<'_> {
         items: Range<usize>,
         sums: &mut Sums,
     ) -> Result<(), NotPositiveDefinite> {
-        let (q, w) = (self.reduction.levels[0].q, self.width[0]);
-        with_sizes!(q, w, f64, own_values, (self, items, sums))
+        let (q, w) = (self.reduction.levels[0].q, padded(self.width[0]));
+        with_sizes!(q, w, f64, own_values, (self, items, sums); 1, 2, 3, 4, 5, 6, 8, 10, 12)
     }
 
     /// `derivatives` of some patterns.
@@ -40,8 +40,8 @@ impl Elimination<'_> {
         e: &[f64],
         sums: &mut Sums,
     ) -> Result<(), NotPositiveDefinite> {
-        let (q, w) = (self.reduction.levels[0].q, self.width[0]);
-        with_sizes!(q, w, f64, own_derivatives, (self, items, psi, e, sums))
+        let (q, w) = (self.reduction.levels[0].q, padded(self.width[0]));
+        with_sizes!(q, w, f64, own_derivatives, (self, items, psi, e, sums); 1, 2, 3, 4, 5, 6, 8, 10, 12)
     }
 
     fn units(&self) -> Units<'_> {
@@ -57,11 +57,12 @@ fn own_values<V: Lane, const Q: usize, const W: usize, const N: usize>(
     items: Range<usize>,
     sums: &mut Sums,
 ) -> Result<(), NotPositiveDefinite> {
-    let found = values::<V, Q, W>(&of.units(), items, &square(&[&of.g[0]]))?;
+    let found = values::<V, Q, W>(&of.units(), items, &square(&[&of.g[0]]), None)?;
+    let w = of.width[0];
     sums.logdet += found.logdet.lane(0);
-    for i in 0..W {
+    for i in 0..w {
         for j in 0..=i {
-            sums.gram[i * W + j] += found.gram[i][j].lane(0);
+            sums.gram[i * w + j] += found.gram[i][j].lane(0);
         }
     }
     Ok(())
@@ -74,14 +75,20 @@ fn own_derivatives<V: Lane, const Q: usize, const W: usize, const N: usize>(
     e: &[f64],
     sums: &mut Sums,
 ) -> Result<(), NotPositiveDefinite> {
-    let (g, psi) = (square(&[&of.g[0]]), square::<V, W>(&[psi]));
-    let Ok(e) = <[f64; W]>::try_from(e) else { unreachable!("e has a number a column") };
-    let e = e.map(V::splat);
-    let found = derivatives::<V, Q, W, N>(&of.units(), items, &g, &psi, &e)?;
+    let (w, zero) = (of.width[0], V::splat(0.0));
+    let (mut weights, mut of_rss) = ([[zero; W]; W], [zero; W]);
+    for i in 0..w {
+        of_rss[i] = V::splat(e[i]);
+        for j in 0..w {
+            weights[i][j] = V::splat(psi[i * w + j]);
+        }
+    }
+    let (units, g) = (of.units(), square(&[&of.g[0]]));
+    let found = derivatives::<V, Q, W, N>(&units, items, &g, (&weights, &of_rss), None)?;
     for k in 0..N {
-        for i in 0..W {
+        for i in 0..w {
             for j in 0..=i {
-                sums.gram_by[(k * W + i) * W + j] += found.gram[k][i][j].lane(0);
+                sums.gram_by[(k * w + i) * w + j] += found.gram[k][i][j].lane(0);
             }
         }
         sums.logdet_by[k] += found.trace(k).lane(0);

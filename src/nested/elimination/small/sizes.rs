@@ -6,6 +6,8 @@ use crate::nested::reduction::Reduction;
 
 /// Most columns of [X y] with code of their own.
 const MOST_COLUMNS: usize = 6;
+/// Most where columns of zeros make up for what is lacking: see [`padded`].
+const MOST_PADDED: usize = 12;
 
 /// Calls a function of (number of lanes, order of G, columns, entries of G) with these as constants;
 /// the caller has looked that they are small.
@@ -36,11 +38,25 @@ pub(super) use with_sizes;
 /// Have all fits of a reduction one level of random effects whose sizes have code of their own?
 #[must_use]
 pub fn is_small(reduction: &Reduction) -> bool {
+    is_within(reduction, MOST_COLUMNS)
+}
+
+/// The same with columns of zeros.
+pub(super) fn is_small_padded(reduction: &Reduction) -> bool {
+    is_within(reduction, MOST_PADDED)
+}
+
+/// The least number of columns with code of its own that holds `w`.
+pub(super) fn padded(w: usize) -> usize {
+    if w <= MOST_COLUMNS { w } else { w + w % 2 }
+}
+
+fn is_within(reduction: &Reduction, most: usize) -> bool {
     let [level] = &reduction.levels[..] else { return false };
     let plain = !level.is_residual && level.series.is_none();
     plain
         && (1..=MOST_EFFECTS).contains(&level.q)
-        && (1..=MOST_COLUMNS).contains(&(level.n_outer + reduction.rank() + 1))
+        && (1..=most).contains(&(level.n_outer + reduction.rank() + 1))
 }
 
 /// Are the entries the lower triangle of one G of order `q`, row by row?

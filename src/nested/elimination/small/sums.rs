@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::matrices::{Matrix, factor, information, weigh, whiten};
+use super::product::Product;
 use super::units::Units;
 use crate::linalg::dense::{Kernel, NotPositiveDefinite, vectorised};
 use crate::linalg::lanes::Lane;
@@ -14,19 +15,24 @@ pub(super) struct Values<V, const W: usize> {
     pub(super) gram: Matrix<V, W, W>,
 }
 
-/// Those of some patterns.
+/// H and U of a block.
+pub(super) type Kept<V, const Q: usize, const W: usize> = (Matrix<V, Q, Q>, Matrix<V, Q, W>);
+
+/// Those of some patterns; what derivatives go on from is put into `kept`.
 pub(super) fn values<V: Lane, const Q: usize, const W: usize>(
     units: &Units<'_>,
     items: Range<usize>,
     g: &Matrix<V, Q, Q>,
+    kept: Option<&mut Vec<Kept<V, Q, W>>>,
 ) -> Result<Values<V, W>, NotPositiveDefinite> {
-    vectorised(ValuesOf::<V, Q, W> { units, items, g })
+    vectorised(ValuesOf::<V, Q, W> { units, items, g, kept })
 }
 
 struct ValuesOf<'a, V, const Q: usize, const W: usize> {
     units: &'a Units<'a>,
     items: Range<usize>,
     g: &'a Matrix<V, Q, Q>,
+    kept: Option<&'a mut Vec<Kept<V, Q, W>>>,
 }
 
 impl<V: Lane, const Q: usize, const W: usize> Kernel for ValuesOf<'_, V, Q, W> {
@@ -34,50 +40,52 @@ impl<V: Lane, const Q: usize, const W: usize> Kernel for ValuesOf<'_, V, Q, W> {
 
     #[inline(always)]
     fn call(self) -> Self::Output {
-        add_values(self.units, self.items, self.g)
-    }
-}
-
-#[inline(always)]
-fn add_values<V: Lane, const Q: usize, const W: usize>(
-    units: &Units<'_>,
-    items: Range<usize>,
-    g: &Matrix<V, Q, Q>,
-) -> Result<Values<V, W>, NotPositiveDefinite> {
-    let zero = V::splat(0.0);
-    let mut out = Values { logdet: zero, gram: [[zero; W]; W] };
-    for item in items {
-        let Pattern { first, n_blocks, count, .. } = units.patterns[item];
-        let mut l = [[zero; Q]; Q];
-        for b in first..first + n_blocks {
-            let mut rows = units.rows::<V, Q, W>(b);
-            if b == first {
-                l = factor(&rows.t, g)?;
-            }
-            whiten(&l, &mut rows);
-            for row in &rows.a {
-                for i in 0..W {
-                    for j in 0..=i {
-                        out.gram[i][j] += row[i] * row[j];
+        let Self { units, items, g, mut kept } = self;
+        let zero = V::splat(0.0);
+        let mut out = Values { logdet: zero, gram: [[zero; W]; W] };
+        let mut pivots = Product::<V>::one();
+        for item in items {
+            let Pattern { first, n_blocks, count, .. } = units.patterns[item];
+            let mut l = [[zero; Q]; Q];
+            for b in first..first + n_blocks {
+                let mut rows = units.rows::<V, Q, W>(b);
+                if b == first {
+                    l = factor(&rows.t, g)?;
+                }
+                whiten(&l, &mut rows);
+                for row in &rows.a {
+                    for i in 0..W {
+                        for j in 0..=i {
+                            out.gram[i][j] += row[i] * row[j];
+                        }
                     }
                 }
+                if let Some(kept) = &mut kept {
+                    kept.push(information(&rows));
+                }
+            }
+            if count == 1 {
+                (0..Q).for_each(|i| pivots.times(l[i][i]));
+            } else {
+                let logs = (0..Q).fold(zero, |sum, i| sum + l[i][i].log());
+                out.logdet += V::splat(count as f64) * (V::splat(2.0) * logs);
             }
         }
-        let logs = (0..Q).fold(zero, |sum, i| sum + l[i][i].log());
-        out.logdet += V::splat(count as f64) * (V::splat(2.0) * logs);
+        out.logdet += V::splat(2.0) * pivots.log();
+        Ok(out)
     }
-    Ok(out)
 }
 
-/// First derivatives of some patterns, and second ones under the weights `psi` and `e`.
+/// First derivatives of some patterns, and second ones under the weights `psi` and `e`; from what
+/// [`values`] kept of their blocks, where it did.
 pub(super) fn derivatives<V: Lane, const Q: usize, const W: usize, const N: usize>(
     units: &Units<'_>,
     items: Range<usize>,
     g: &Matrix<V, Q, Q>,
-    psi: &Matrix<V, W, W>,
-    e: &[V; W],
+    (psi, e): (&Matrix<V, W, W>, &[V; W]),
+    kept: Option<&[Kept<V, Q, W>]>,
 ) -> Result<Derivatives<V, Q, W, N>, NotPositiveDefinite> {
-    vectorised(DerivativesOf::<V, Q, W, N> { units, items, g, psi, e })
+    vectorised(DerivativesOf::<V, Q, W, N> { units, items, g, psi, e, kept })
 }
 
 struct DerivativesOf<'a, V, const Q: usize, const W: usize, const N: usize> {
@@ -86,6 +94,7 @@ struct DerivativesOf<'a, V, const Q: usize, const W: usize, const N: usize> {
     g: &'a Matrix<V, Q, Q>,
     psi: &'a Matrix<V, W, W>,
     e: &'a [V; W],
+    kept: Option<&'a [Kept<V, Q, W>]>,
 }
 
 impl<V: Lane, const Q: usize, const W: usize, const N: usize> Kernel
@@ -95,45 +104,40 @@ impl<V: Lane, const Q: usize, const W: usize, const N: usize> Kernel
 
     #[inline(always)]
     fn call(self) -> Self::Output {
-        add_derivatives(self.units, self.items, self.g, self.psi, self.e)
-    }
-}
-
-#[inline(always)]
-fn add_derivatives<V: Lane, const Q: usize, const W: usize, const N: usize>(
-    units: &Units<'_>,
-    items: Range<usize>,
-    g: &Matrix<V, Q, Q>,
-    psi: &Matrix<V, W, W>,
-    e: &[V; W],
-) -> Result<Derivatives<V, Q, W, N>, NotPositiveDefinite> {
-    let zero = V::splat(0.0);
-    let mut out = Derivatives::<V, Q, W, N>::zero();
-    for item in items {
-        let Pattern { first, n_blocks, count, .. } = units.patterns[item];
-        let count = V::splat(count as f64);
-        let (mut l, mut h) = ([[zero; Q]; Q], [[zero; Q]; Q]);
-        let (mut f, mut f_rss) = ([[zero; Q]; Q], [[zero; Q]; Q]);
-        for b in first..first + n_blocks {
-            let mut rows = units.rows::<V, Q, W>(b);
-            if b == first {
-                l = factor(&rows.t, g)?;
+        let Self { units, items, g, psi, e, kept } = self;
+        let zero = V::splat(0.0);
+        let mut out = Derivatives::<V, Q, W, N>::zero();
+        let mut kept = kept.map(<[_]>::iter);
+        for item in items {
+            let Pattern { first, n_blocks, count, .. } = units.patterns[item];
+            let count = V::splat(count as f64);
+            let (mut l, mut h) = ([[zero; Q]; Q], [[zero; Q]; Q]);
+            let (mut f, mut f_rss) = ([[zero; Q]; Q], [[zero; Q]; Q]);
+            for b in first..first + n_blocks {
+                let u;
+                if let Some(&known) = kept.as_mut().and_then(Iterator::next) {
+                    (h, u) = known;
+                } else {
+                    let mut rows = units.rows::<V, Q, W>(b);
+                    if b == first {
+                        l = factor(&rows.t, g)?;
+                    }
+                    whiten(&l, &mut rows);
+                    (h, u) = information(&rows);
+                }
+                out.add_tangents(&u, &h, if b == first { count } else { zero });
+                weigh(&u, psi, e, &mut f, &mut f_rss);
             }
-            whiten(&l, &mut rows);
-            let u;
-            (h, u) = information(&rows);
-            out.add_tangents(&u, &h, if b == first { count } else { zero });
-            weigh(&u, psi, e, &mut f, &mut f_rss);
-        }
-        for i in 0..Q {
-            for j in 0..i {
-                f[j][i] = f[i][j];
-                f_rss[j][i] = f_rss[i][j];
+            for i in 0..Q {
+                for j in 0..i {
+                    f[j][i] = f[i][j];
+                    f_rss[j][i] = f_rss[i][j];
+                }
             }
+            out.add_second(&h, &f, &f_rss, count);
         }
-        out.add_second(&h, &f, &f_rss, count);
+        Ok(out)
     }
-    Ok(out)
 }
 
 /// `sum_kl w_kl U'(E_k H E_l + E_l H E_k) U` over some patterns: second derivatives of

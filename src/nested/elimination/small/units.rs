@@ -1,13 +1,15 @@
 //! The units of some fits side by side.
 
 use super::matrices::Rows;
-use crate::linalg::lanes::Lane;
+use crate::linalg::lanes::{LANES, Lane};
 use crate::nested::patterns::Pattern;
 use crate::nested::reduction::Reduction;
 
 /// The units of a fit in each lane, of which all have the same patterns.
 pub(super) struct Units<'a> {
     pub(super) patterns: &'a [Pattern],
+    /// Columns of [X y].
+    w: usize,
     /// By lane, rows of [T X]; one where all lanes share them.
     design: Vec<&'a [f64]>,
     /// By lane.
@@ -29,41 +31,61 @@ impl<'a> Units<'a> {
         };
         Some(Self {
             patterns: &first.patterns,
+            w: first.rank() + 1,
             design: fits[..if shared { 1 } else { fits.len() }].iter().map(design).collect(),
             response: fits.iter().map(response).collect(),
         })
     }
 
+    /// [T X y] of a block; columns of zeros follow where W is more than there are.
     #[inline(always)]
     pub(super) fn rows<V: Lane, const Q: usize, const W: usize>(&self, b: usize) -> Rows<V, Q, W> {
+        if self.w == W { self.exact_rows(b) } else { self.padded_rows(b) }
+    }
+
+    #[inline(always)]
+    fn padded_rows<V: Lane, const Q: usize, const W: usize>(&self, b: usize) -> Rows<V, Q, W> {
+        let zero = V::splat(0.0);
+        let mut rows = Rows { t: [[zero; Q]; Q], a: [[zero; W]; Q] };
+        let (rank, columns) = (self.w - 1, Q + self.w - 1);
+        for lane in 0..V::COUNT {
+            let design = self.design[if self.design.len() == 1 { 0 } else { lane }];
+            let rows_of_design = design[b * Q * columns..].chunks_exact(columns);
+            for (i, row) in rows_of_design.take(Q).enumerate() {
+                rows.t[i].iter_mut().zip(row).for_each(|(to, &from)| to.set(lane, from));
+                let x = rows.a[i][..rank].iter_mut().zip(&row[Q..]);
+                x.for_each(|(to, &from)| to.set(lane, from));
+                rows.a[i][rank].set(lane, self.response[lane][b * Q + i]);
+            }
+        }
+        rows
+    }
+
+    #[inline(always)]
+    fn exact_rows<V: Lane, const Q: usize, const W: usize>(&self, b: usize) -> Rows<V, Q, W> {
         let zero = V::splat(0.0);
         let mut rows = Rows { t: [[zero; Q]; Q], a: [[zero; W]; Q] };
         let columns = Q + W - 1;
         let block = |k: usize| &self.design[k][b * Q * columns..(b + 1) * Q * columns];
-        if let [_] = self.design[..] {
-            let design = block(0);
-            for i in 0..Q {
-                let row = &design[i * columns..(i + 1) * columns];
-                rows.t[i].iter_mut().zip(row).for_each(|(to, &from)| *to = V::splat(from));
-                let x = rows.a[i].iter_mut().zip(&row[Q..]);
-                x.for_each(|(to, &from)| *to = V::splat(from));
+        let shared = self.design.len() == 1;
+        let first = block(0);
+        let lanes: [&[f64]; LANES] =
+            std::array::from_fn(|k| if shared || k >= V::COUNT { first } else { block(k) });
+        let design = |at: usize| {
+            if shared { V::splat(first[at]) } else { V::from_lanes(|lane| lanes[lane][at]) }
+        };
+        let y = |k: usize| &self.response[k][b * Q..(b + 1) * Q];
+        let own = y(0);
+        let responses: [&[f64]; LANES] =
+            std::array::from_fn(|k| if k >= V::COUNT { own } else { y(k) });
+        for i in 0..Q {
+            for j in i..Q {
+                rows.t[i][j] = design(i * columns + j);
             }
-        } else {
-            for lane in 0..V::COUNT {
-                let design = block(lane);
-                for i in 0..Q {
-                    let row = &design[i * columns..(i + 1) * columns];
-                    rows.t[i].iter_mut().zip(row).for_each(|(to, &from)| to.set(lane, from));
-                    let x = rows.a[i].iter_mut().zip(&row[Q..]);
-                    x.for_each(|(to, &from)| to.set(lane, from));
-                }
+            for j in 0..W - 1 {
+                rows.a[i][j] = design(i * columns + Q + j);
             }
-        }
-        for lane in 0..V::COUNT {
-            let response = &self.response[lane][b * Q..(b + 1) * Q];
-            for i in 0..Q {
-                rows.a[i][W - 1].set(lane, response[i]);
-            }
+            rows.a[i][W - 1] = V::from_lanes(|lane| responses[lane][i]);
         }
         rows
     }
