@@ -8,7 +8,9 @@ import mlmfast as mlm
 from mlmfast.degrees_of_freedom import method_of
 from mlmfast.degrees_of_freedom.kenward_roger import KenwardRoger
 
-METHODS = ["kenward-roger", "kenward-roger-linear", "kenward-roger-2009"]
+METHODS = [
+    "kenward-roger", "kenward-roger-linear", "kenward-roger-2009", "kenward-roger-expected",
+]  # fmt: skip
 
 
 def data(n_fits=12, n_groups=9, n_rows=5, seed=1):
@@ -71,7 +73,31 @@ def test_standard_errors_differ_from_those_without_an_adjustment():
     assert_array_equal(later, np.asarray(adjusted.df))
 
 
-def test_the_forms_that_need_other_information_are_not_taken_together():
-    assert all(method_of(ddf).stacks for ddf in METHODS)
-    assert not method_of("kenward-roger-expected").stacks
+def test_by_expected_information_a_variance_of_0_counts_too():
+    rng = np.random.default_rng(4)
+    g = np.repeat(np.arange(8), 4)[:-1]
+    X = np.column_stack([np.ones(g.size), rng.normal(size=g.size)])
+    model = mlm.LMM.from_arrays(np.zeros(g.size) + X[:, 1], X, groups=g)
+    batch = model.fit_many(rng.normal(size=(g.size, 12)), ddf="kenward-roger-expected")
+    assert 2 < batch.singular.sum() < 10
+
+    class General(type(method_of("kenward-roger-expected"))):
+        """The same without what is taken together."""
+
+        stacks = False
+
+    for fit in range(12):
+        basis = General().basis(batch._rows[fit])
+        assert_allclose(batch.bse[fit], np.sqrt(np.diag(basis.vcov)), rtol=1e-9)
+        assert_allclose(batch.df[fit], General().of_rows(basis, np.eye(2)), rtol=1e-8)
+
+
+def test_other_tests_of_a_batch_by_expected_information_are_by_observed_information():
+    g, X, y, responses = data()
+    model = mlm.LMM.from_arrays(y[0], X[0], groups=g, Z=X[0])
+    batch = model.fit_many(responses, ddf="kenward-roger-expected")
+    for ddf in ("satterthwaite", "kenward-roger"):
+        assert_array_equal(batch.df(ddf), model.fit_many(responses, ddf=ddf).df)
+    own = mlm.fit_each(y=y, X=X, groups=g, Z=X, ddf="kenward-roger-expected")
+    assert_array_equal(own.df("satterthwaite"), mlm.fit_each(y=y, X=X, groups=g, Z=X).df)
     assert KenwardRoger.adjusts

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import mlmfast as mlm
+from mlmfast.studies.replicates import chunk
 from mlmfast.studies.running.folder import Folder
 
 from .studies import METHODS, files, least_squares, small, trial
@@ -41,6 +42,23 @@ def test_threads_give_the_same_files(tmp_path, whole):
     with ThreadPoolExecutor(2) as pool:
         small().run(tmp_path / "s", executor=pool, progress=False)
     assert files(tmp_path / "s") == whole
+
+
+@pytest.mark.parametrize("covariates", [None, {"x": "normal"}])
+def test_data_of_a_design_are_the_same_drawn_ahead_or_in_turn(tmp_path, covariates, monkeypatch):
+    design = mlm.design(
+        "y ~ t + x + (1 | g)",
+        levels={"g": 6, "t": [0, 1], "r" if covariates else "x": [0, 1]},
+        covariates=covariates, params={"t": 0.5}, varcorr={"g": 1.0}, sigma=1.0,
+    )  # fmt: skip
+    plan = small(conditions={"sigma": [1.0, 2.0]}, generate=design)
+    plan.run(tmp_path / "ahead", progress=False)
+    with ThreadPoolExecutor(1) as pool:
+        plan.run(tmp_path / "whole", executor=pool, progress=False)
+    # And where memory holds a few data sets at a time.
+    monkeypatch.setattr(chunk, "_HELD", 3 * 24)
+    plan.run(tmp_path / "in parts", progress=False)
+    assert files(tmp_path / "ahead") == files(tmp_path / "whole") == files(tmp_path / "in parts")
 
 
 @pytest.mark.parametrize("how", ["list", "generator_unordered"])

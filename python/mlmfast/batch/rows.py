@@ -70,13 +70,15 @@ class BatchRows(Protocol):
     def __getitem__(self, fit: int, /) -> FittedRows | None:
         """A fit with its rows; None where there is no fit."""
 
-    def regular(self, adjusts: bool) -> Iterator[RegularFits]:
+    def regular(self, adjusts: bool, expected: bool = False) -> Iterator[RegularFits]:
         """Fits whose tests are had together, in groups.
 
         Parameters
         ----------
         adjusts
             Whether these are Kenward and Roger's, not Satterthwaite's.
+        expected
+            Whether they go by the expected information of the covariance parameters.
         """
 
     def model(self, fit: int, /) -> PreparedModel:
@@ -141,12 +143,12 @@ class SharedRows:
             return self.reduced, self.criterion, fit
         return through.criterion.model, through.criterion, through.places[fit]
 
-    def regular(self, adjusts: bool) -> Iterator[RegularFits]:
+    def regular(self, adjusts: bool, expected: bool = False) -> Iterator[RegularFits]:
         """All fits, where the model is regular."""
         if self.criterion.flat is not None or not is_regular(self.reduced):
             return
-        if adjusts in self._had_before:
-            yield self._had_before[adjusts]
+        if (adjusts, expected) in self._had_before:
+            yield self._had_before[adjusts, expected]
             return
         core, rank = self.reduced.nested, len(self.reduced.kept)
         assert core is not None, "that of a regular model"
@@ -158,15 +160,15 @@ class SharedRows:
             maps = core_maps(self.reduced, fits)
             n_obs = self.reduced.design.n_obs
             parts = (core, self.criterion, self.theta[some], fits, maps, n_obs)
-            bases = stacked_bases(*parts, adjusts, self.singular[some])
+            bases = stacked_bases(*parts, adjusts, self.singular[some], expected)
             own = (self.beta[some], self.vcov[some], bases, _any(self.singular[some]))
             found = RegularFits(fits, self.reduced, *own)
             if len(self) * each <= _KEPT_NUMBERS:
-                self._had_before[adjusts] = found
+                self._had_before[adjusts, expected] = found
             yield found
 
     @cached_property
-    def _had_before(self) -> dict[bool, RegularFits]:
+    def _had_before(self) -> dict[tuple[bool, bool], RegularFits]:
         """All fits where they are few: adjusted errors and degrees of freedom both go by them."""
         return {}
 
@@ -224,7 +226,7 @@ class OwnRows:
         estimates = (self.theta, self.singular, self.beta, self.vcov)
         return FittedRows(reduced, criterion, *estimates, model._frame)
 
-    def regular(self, adjusts: bool) -> Iterator[RegularFits]:
+    def regular(self, adjusts: bool, expected: bool = False) -> Iterator[RegularFits]:
         """None: it is one fit."""
         yield from ()
 
@@ -272,9 +274,9 @@ class StackedRows:
             self.vcov[fit],
         )[0]
 
-    def regular(self, adjusts: bool) -> Iterator[RegularFits]:
+    def regular(self, adjusts: bool, expected: bool = False) -> Iterator[RegularFits]:
         """All of them; for Kenward and Roger's tests where the batch was fitted for these."""
-        if adjusts and self.bases.extra is None:
+        if expected or (adjusts and self.bases.extra is None):
             return
         own = (self.beta, self.vcov, self.bases, _any(self.singular))
         yield RegularFits(np.arange(len(self)), self.like, *own)
@@ -303,7 +305,7 @@ class NoRows:
     def __getitem__(self, fit: int) -> None:
         return None
 
-    def regular(self, adjusts: bool) -> Iterator[RegularFits]:
+    def regular(self, adjusts: bool, expected: bool = False) -> Iterator[RegularFits]:
         """None."""
         yield from ()
 
@@ -341,10 +343,10 @@ class JoinedRows:
     def __getitem__(self, fit: int) -> FittedRows | None:
         return self.parts[int(self.part[fit])][int(self.within[fit])]
 
-    def regular(self, adjusts: bool) -> Iterator[RegularFits]:
+    def regular(self, adjusts: bool, expected: bool = False) -> Iterator[RegularFits]:
         """Those of the parts."""
         for k, part in enumerate(self.parts):
-            for group in part.regular(adjusts):
+            for group in part.regular(adjusts, expected):
                 own = np.flatnonzero(self.part == k)
                 # A part may have fits that are not among the joined ones.
                 place = np.full(len(part), -1, dtype=np.intp)

@@ -124,7 +124,8 @@ def batch_tests(batch: BatchFits, L: Any, rhs: Any, ddf: Ddf) -> BatchTests:
 
 
 def _groups(batch: BatchFits, method: DegreesOfFreedom) -> Iterator[RegularFits]:
-    for group in batch._rows.regular(method.adjusts) if method.stacks else ():
+    expected = method.information == "expected"
+    for group in batch._rows.regular(method.adjusts, expected) if method.stacks else ():
         if method.stacks_singular:
             yield group
         else:

@@ -79,7 +79,8 @@ class KenwardRoger(DegreesOfFreedom):
     def basis(self, fitted: FittedRows) -> TestBasis:
         self.check(fitted.reml)
         together = self.stacks and (self.stacks_singular or not any(fitted.singular))
-        found = in_core_coordinates(fitted, adjusts=True) if together else None
+        expected = self.information == "expected"
+        found = in_core_coordinates(fitted, True, expected) if together else None
         if found is not None and found.usable[0] and found.extra is not None:
             adjusted = fitted.vcov + found.extra[0]
             if is_definite(adjusted):
@@ -164,7 +165,6 @@ class KenwardRogerExpected(KenwardRogerLinear):
     name: ClassVar[str] = "kenward-roger-expected"
     label: ClassVar[str] = "Kenward-Roger (expected information)"
     information: ClassVar[str | None] = "expected"
-    stacks: ClassVar[bool] = False
 
     def about(self, fitted: FittedRows) -> Information:
         return fitted.information_of_all.with_covariances()

@@ -73,7 +73,9 @@ class Satterthwaite(DegreesOfFreedom):
         return statistic, fai_cornelius(satterthwaite(basis, vectors.T @ rows))
 
 
-def in_core_coordinates(fitted: FittedRows, adjusts: bool = False) -> StackedBases | None:
+def in_core_coordinates(
+    fitted: FittedRows, adjusts: bool = False, expected: bool = False
+) -> StackedBases | None:
     """The basis as a batch has it, so that both have the same bits; None where there is none."""
     model = fitted.model
     if fitted.held is not None or fitted.criterion.flat is not None:
@@ -84,7 +86,8 @@ def in_core_coordinates(fitted: FittedRows, adjusts: bool = False) -> StackedBas
     fits = np.array([fitted.fit])
     maps = core_maps(model, fits)
     parts = (model.nested, fitted.criterion, fitted.theta, fits, maps, model.design.n_observations)
-    return stacked_bases(*parts, adjusts, np.array([fitted.singular], dtype=np.bool_))
+    singular = np.array([fitted.singular], dtype=np.bool_)
+    return stacked_bases(*parts, adjusts, singular, expected)
 
 
 def core_maps(model: ReducedModel, fits: IntArray) -> FloatArray:

@@ -55,6 +55,7 @@ def stacked_bases(
     n_obs: int,
     adjusts: bool = False,
     singular: BoolArray | None = None,
+    expected: bool = False,
 ) -> StackedBases:
     """Bases of fits of a regular model.
 
@@ -73,14 +74,18 @@ def stacked_bases(
         Whether Kenward and Roger's adjustment of Phi is wanted.
     singular : shape (a, n_terms)
         Which covariances are; none where left out.
+    expected
+        Whether the covariance of the parameters is by their expected information under REML: that
+        of all elements of G and sigma^2, singular or not.
     """
     g = criterion.covariances(theta)
     n = len(criterion.entries)
     parts = core.likelihood_derivatives(g, fits.tolist(), criterion.entries, criterion.reml)
-    if singular is None:
+    if singular is None or expected:
         singular = np.zeros((len(fits), len(criterion.terms)), dtype=np.bool_)
-    if adjusts or not is_small(n + 1):
-        return _general(core, criterion, theta, fits, maps, n_obs, parts, singular, adjusts)
+    if adjusts or expected or not is_small(n + 1):
+        own = (theta, fits, maps)
+        return _general(core, criterion, *own, n_obs, parts, singular, adjusts, expected)
     degrees = float(n_obs - (maps.shape[1] if criterion.reml else 0))
     gamma = np.stack([g[level][:, i, j] for level, i, j in criterion.entries], axis=1)
     gradient, covariance, usable = _core.test_bases(
@@ -107,6 +112,7 @@ def _general(
     parts: Sequence[FloatArray],
     singular: BoolArray,
     adjusts: bool,
+    expected: bool = False,
 ) -> StackedBases:
     """Bases of fits whose covariances may be singular, from the likelihood's derivatives."""
     g, entries = criterion.covariances(theta), criterion.entries
@@ -120,7 +126,10 @@ def _general(
     corner = _inner(gamma, along) + 2.0 * by_logdet - nu
     rss_corner = _inner(gamma, rss_along) + 4.0 * by_rss + 2.0 * total
     second = _bordered(logdet2, -(logdet + along), corner) / (s**2)[:, None, None]
-    second = second + _bordered(rss2, -(2.0 * rss + rss_along), rss_corner) / (s**3)[:, None, None]
+    by_data = _bordered(rss2, -(2.0 * rss + rss_along), rss_corner) / (s**3)[:, None, None]
+    # V is linear in the parameters: of log |V| + log |X'V^-1 X| the second derivatives are
+    # -tr(P V_a P V_b), and those of the whole are expected to be as much above 0.
+    second = -second if expected else second + by_data
     slope = logdet / s[:, None] + rss / (s**2)[:, None]
     moves = _moves(criterion, theta, singular, s, slope)
     covariance, usable = _inverse(moves.among(0.25 * (second + second.mT)))

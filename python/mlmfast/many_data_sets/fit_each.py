@@ -210,7 +210,8 @@ class _Settings:
     def together(self) -> tuple[str, Engine, NewtonOptions, bool]:
         """How fits are made together: see `fit_stacked`."""
         way = method_of(self.ddf)
-        return self.method, self.engine, self.newton, way.stacks and way.adjusts
+        adjusts = way.stacks and way.adjusts and way.information == "observed"
+        return self.method, self.engine, self.newton, adjusts
 
 
 def _check_arrays_alone(data: Any, by: Any, arguments: Mapping[str, Any]) -> None:

@@ -23,6 +23,9 @@ from mlmfast.words import did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Conditions that a message lists.
+_LISTED = 6
+
 
 class Study:
     """A simulation study: data of known truth, drawn many times, and methods applied to them.
@@ -249,9 +252,15 @@ class Study:
                 )
         wanted = {name: level(value, name) for name, value in values.items()}
         found = [k for k, own in enumerate(self._plan.conditions) if _agrees(own, wanted)]
-        if len(found) != 1:
-            which = "none" if not found else f"{len(found)}"
-            raise DataError(f"{which} of the conditions have {dict(values)}; name one")
+        if not found:
+            there = "; ".join(map(str, self._plan.conditions[:_LISTED]))
+            more = ", ..." if len(self._plan.conditions) > _LISTED else ""
+            raise DataError(f"no condition has {dict(values)}; there are: {there}{more}")
+        if len(found) > 1:
+            apart = [name for name in factors if name not in wanted]
+            raise DataError(
+                f"{len(found)} of the conditions have {dict(values)}; give {', '.join(apart)} too"
+            )
         return found[0]
 
 
