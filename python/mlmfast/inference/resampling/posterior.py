@@ -251,7 +251,10 @@ def _log_jeffreys(about: Information, moved: Moved) -> float:
     g = criterion.covariances(theta) if model.profiled else parameters.linear
     core = core_derivatives(model, criterion, g, criterion.entries, fit)
     here = Information(model, criterion, parameters, core, scale, fit, theta)
-    sign, logdet = np.linalg.slogdet(here.expected)
+    expected = here.expected
+    if not np.isfinite(expected).all():
+        return -np.inf
+    sign, logdet = np.linalg.slogdet(expected)
     by_free = np.linalg.slogdet(block_diagonal([block.by_free for block in parameters.blocks]))[1]
     return 0.5 * float(logdet) - float(by_free) if sign > 0 else -np.inf
 
