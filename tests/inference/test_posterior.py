@@ -1,11 +1,14 @@
 """Posteriors of two parameters against quadrature of the dense restricted likelihood."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import mlmfast as mlm
 from mlmfast.errors import ModelError
+from mlmfast.information.information import Information
 
 N = 2_000
 
@@ -239,3 +242,20 @@ def test_more_draws_than_memory_holds_are_refused():
         fit.posterior(10**12)
     with pytest.raises(MemoryError, match=r"array of 1,000,000,000,000 responses needs .*; draw"):
         fit.simulate(10**12)
+
+
+def test_candidates_whose_information_overflows_are_not_taken(monkeypatch):
+    """They have no prior; warnings are errors here."""
+    calls = itertools.count()
+    expected = Information.expected.func
+
+    def at_times(self):
+        found = expected(self)
+        return found if next(calls) % 3 else np.full_like(found, np.nan)
+
+    fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+    free = fit.posterior(100, seed=1)
+    monkeypatch.setattr(Information, "expected", property(at_times))
+    found = fit.posterior(100, seed=1)
+    assert np.isfinite(found.draws.to_numpy()).all()
+    assert 0.3 < found.acceptance < free.acceptance

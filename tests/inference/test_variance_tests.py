@@ -138,6 +138,8 @@ def test_a_fit_that_holds_parameters_is_refused(sleep):
     fit = mlm.lmm(SLOPES, sleep, hold={"sigma": 26})
     with pytest.raises(ModelError, match="holds covariance parameters"):
         fit.test_variance("sd_Days|Subject")
+    with pytest.raises(ModelError, match="holds covariance parameters"):
+        fit.ranova()
 
 
 @pytest.mark.slow

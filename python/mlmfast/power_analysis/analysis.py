@@ -84,7 +84,21 @@ class Analysis:
                 f"{formula!r} has the response {model.design.response!r}, and the design draws "
                 f"{self.design.response!r}"
             )
-        return model
+        return self._as_bounded(model)
+
+    def _as_bounded(self, model: PreparedModel) -> PreparedModel:
+        """A model whose variances have the bounds that those of the design's model have."""
+        own = self.design.design
+        if own.is_bounded:
+            return model
+        free = {(own.factors[t.factor].name, t.names) for t in own.random if not t.bounded}
+        every, factors = all(not t.bounded for t in own.random), model.design.factors
+        terms = [
+            k
+            for k, t in enumerate(model.design.random)
+            if every or (factors[t.factor].name, t.names) in free
+        ]
+        return model._without_bounds(terms)
 
     def responses(self, streams: Streams, first: int, n: int) -> FloatArray:
         """Responses of replicates from number ``first`` on, (nobs, n)."""

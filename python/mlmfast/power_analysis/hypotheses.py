@@ -220,7 +220,8 @@ class VarianceTest:
     Attributes
     ----------
     how
-        "exact": the finite-sample distribution; "mixture" of chi-squares.
+        "exact": the finite-sample distribution; "mixture" of chi-squares; "chi-square" for a
+        variance without a bound.
     null_sample : shape (n,), draws of the exact distribution.
     """
 
@@ -251,6 +252,8 @@ class VarianceTest:
             return float("nan")
         if self.how == "exact":
             return sample_tail(self.null_sample, statistic)
+        if self.how == "chi-square":
+            return float(chi2_tail(statistic, self.df))
         return mixture_tail(statistic, self.df)
 
 
@@ -270,16 +273,16 @@ def hypothesis(
         For what is not in the model; the nearest name is suggested.
     """
     names = analysis.model.design.x_names
-    if how not in (None, "wald", "lr", "bootstrap", "exact", "mixture"):
+    if how not in (None, "wald", "lr", "bootstrap", "exact", "mixture", "chi-square"):
         raise ModelError(
             f"test_method is {how!r}; use 'wald', 'lr' or 'bootstrap', or for a random effect "
-            "'exact', 'mixture' or 'bootstrap'"
+            "'exact', 'mixture' or 'bootstrap', 'chi-square' where its variance has no bound"
         )
     if isinstance(test, str) and "~" in test:
         return _fixed_rows(analysis, _of_two_models(analysis, test, how, n_boot, seed))
     if isinstance(test, str) and _is_random(analysis, test):
         return _fixed_rows(analysis, _of_random_effect(analysis, test, how, n_boot, seed))
-    if how in ("exact", "mixture"):
+    if how in ("exact", "mixture", "chi-square"):
         raise ModelError(f"test_method={how!r} is for random effects, such as test='sd_x|g'")
     L, rhs, text = _linear(analysis, test)
     if how in ("lr", "bootstrap"):
@@ -370,7 +373,7 @@ def _without_columns(
 def _of_two_models(
     analysis: Analysis, formula: str, how: str | None, n_boot: int, seed: Any
 ) -> Hypothesis:
-    if how in ("wald", "exact", "mixture"):
+    if how in ("wald", "exact", "mixture", "chi-square"):
         raise ModelError(
             f"test_method={how!r} does not compare two models; use 'lr' or 'bootstrap'"
         )
@@ -415,13 +418,15 @@ def _is_random(analysis: Analysis, test: str) -> bool:
 def _of_random_effect(
     analysis: Analysis, test: str, how: str | None, n_boot: int, seed: Any
 ) -> Hypothesis:
+    design = analysis.model.design
+    t, effects = find_effects(design, test)
+    if how == "lr" and not design.random[t].bounded:
+        how = "chi-square"
     if how in ("wald", "lr"):
         raise ModelError(
             "a variance of 0 lies on the boundary; its test_method is 'exact', 'mixture' or "
             "'bootstrap'"
         )
-    design = analysis.model.design
-    t, effects = find_effects(design, test)
     chosen = null_method(design, t, effects, how)
     null = PreparedModel(without_effects(design, t, effects))
     own = PreparedModel(design)

@@ -83,12 +83,13 @@ def power(
     test_method
         "wald" (by default), "lr" (likelihood ratio by ML, chi-square) or "bootstrap" (likelihood
         ratio, parametric bootstrap); for a random effect "exact", "mixture" or "bootstrap", as
-        `LMMResult.test_variance` takes them.
+        `LMMResult.test_variance` takes them, and "chi-square" (or "lr") where it has no bound.
     method
         "REML" or "ML"; that of the fit, or "REML". Of a fit by moments it has to be said, since
         replicates are fitted by likelihood.
     formula
-        Model that is fitted, where it is not the one that responses are drawn from.
+        Model that is fitted, where it is not the one that responses are drawn from; of a fit
+        with ``bounded=False`` without bounds too.
     n_boot
         Samples of each parametric bootstrap.
     progress

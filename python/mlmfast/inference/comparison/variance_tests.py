@@ -158,9 +158,7 @@ def variance_test(
         term = _only_effect(source.design)
     check_engine(source.model, "a test of a variance")
     t, effects = find_effects(source.design, term)
-    held = {} if source.parms is None else source.parms.held
-    if held:
-        raise ModelError("the fit holds covariance parameters; test a variance in a free fit")
+    _check_free(source)
     chosen = null_method(source.design, t, effects, method)
     draws = _draws(n, chosen)
     null_design = without_effects(source.design, t, effects)
@@ -197,11 +195,16 @@ def ranova(fit: Fitted) -> pd.DataFrame:
     lies on the boundary; ``Pr(mixture)`` takes the mixture that `test_variance` describes. Of
     variances without a bound (``bounded=False``) both columns are the chi-square's. ``Df`` counts
     parameters that the data determine; an effect that takes none with it (Df 0) has no test.
+
+    Raises
+    ------
+    ModelError
+        For fits that hold covariance parameters, which a model without an effect would estimate.
     """
     fit._needs_likelihood("ranova()")
     source, record = fit._needs_source("ranova", of_sums=True), fit._record
     check_engine(source.model, "ranova")
-    n_held = 0 if source.parms is None else len(source.parms.held)
+    _check_free(source)
     rows: dict[str, list[float]] = {
         "<none>": [record.n_parameters, -0.5 * record.deviance, *[np.nan] * 4]
     }
@@ -221,7 +224,7 @@ def ranova(fit: Fitted) -> pd.DataFrame:
             )
             deviance, count = _optimum(design, record.method)
             # What the data do not determine is no parameter that a test could lose.
-            df = max(record.n_theta + n_held - count, 0)
+            df = max(record.n_theta - count, 0)
             statistic = max(deviance - record.deviance, 0.0)
             p = float(chi2_tail(statistic, df)) if df else np.nan
             row = [record.n_parameters - df, -0.5 * deviance, statistic, df]
@@ -237,6 +240,17 @@ def ranova(fit: Fitted) -> pd.DataFrame:
     )
     table.insert(2, "AIC", -2.0 * table["logLik"] + 2.0 * table["npar"])
     return printed(table, f"Likelihood-ratio tests of random effects ({record.method})")
+
+
+def _check_free(source: FitSource) -> None:
+    """Refuse fits that hold covariance parameters: models without an effect would estimate them.
+
+    Raises
+    ------
+    ModelError
+    """
+    if source.parms is not None and source.parms.held:
+        raise ModelError("the fit holds covariance parameters; test a variance in a free fit")
 
 
 def _only_effect(design: Design) -> str:

@@ -205,6 +205,8 @@ def _log_jeffreys(place: Place, moved: Moved) -> float:
     about = place.about
     theta = moved.theta[None]
     here = information_at(about, theta, moved.sigma2 if about.model.profiled else 1.0)
+    if not np.isfinite(here.expected).all():
+        return -np.inf
     if place.held.any():
         own = place.by_natural(here.expected, here.parameters)
         sign, logdet = np.linalg.slogdet(own)
