@@ -10,7 +10,7 @@ use crate::rows::basis::{Basis, CollinearRandomEffects, FixedBasis, level_basis}
 use crate::rows::columns::{RowColumns, read_row};
 use crate::rows::nesting::Nesting;
 use crate::rows::relationship::Relationship;
-use crate::rows::rotate::rotate;
+use crate::rows::rotation::rotate::rotate;
 use crate::running::memory::zeros;
 use crate::running::stop::check;
 

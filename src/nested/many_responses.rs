@@ -7,7 +7,7 @@ use super::reduction::{Coordinates, Reduction};
 use crate::rows::basis::{Basis, CollinearRandomEffects};
 use crate::rows::columns::{Column, RowColumns};
 use crate::rows::nesting::Nesting;
-use crate::rows::rotate::rotate;
+use crate::rows::rotation::rotate::rotate;
 use crate::running::memory::append;
 use crate::running::threads;
 

@@ -6,7 +6,7 @@ use crate::criterion::sums::Entry;
 use crate::rows::basis::Basis;
 use crate::rows::columns::{Column, RowColumns};
 use crate::rows::nesting::Nesting;
-use crate::rows::rotate::rotate;
+use crate::rows::rotation::rotate::rotate;
 
 /// Three nested levels with slopes, weights and unbalanced units.
 fn reduction(n_levels: usize) -> Reduction {

@@ -6,7 +6,7 @@
 use super::columns::{RowColumns, read_row};
 use super::level_rows::LevelRows;
 use super::nesting::Nesting;
-use super::rotate::rotate;
+use super::rotation::rotate::rotate;
 use crate::linalg::dense::{add_outer, axpy, block, cholesky, dot, solve_row_upper};
 use crate::linalg::small::identity;
 use crate::linalg::triangle::Triangle;

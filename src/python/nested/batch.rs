@@ -17,7 +17,7 @@ use crate::criterion::engine::Engine as _;
 use crate::nested::batch::Batch;
 use crate::nested::reduction::Reduction;
 use crate::rows::columns::{Column, RowColumns, Values};
-use crate::rows::rotate::rotate;
+use crate::rows::rotation::rotate::rotate;
 
 /// Columns of all designs, `(n_fits, n, k)` or `(1, n, k)` for columns that all share; which of
 /// them are the constant 1; center and scale of each, `(n_fits, k)`.

@@ -1,109 +1,23 @@
-//! The one pass over the rows: each unit's columns rotated so that few rows carry its Z.
+//! Units of one chunk of the rows, rotated one after the other or four side by side.
 
 use std::ops::Range;
 
-use super::bundle::Bundle;
-use super::columns::{Column, RowColumns};
 use super::four_units::FourUnits;
-use super::level_rows::{LevelRows, RotatedRows};
-use super::nesting::Nesting;
-use super::series_columns::SeriesColumns;
 use crate::linalg::dense::{axpy, dot, householder, vectorised};
 use crate::linalg::lanes::{LANES, Lane};
 use crate::linalg::triangle::Triangle;
-use crate::rows::nesting::chunks;
+use crate::rows::bundle::Bundle;
+use crate::rows::columns::{Column, RowColumns};
+use crate::rows::level_rows::{LevelRows, RotatedRows};
+use crate::rows::nesting::Nesting;
 use crate::running::memory::{append, grow, lengthen, zeros};
 use crate::running::stop::check;
-use crate::running::threads;
 
-/// Rows per task.
-const CHUNK_ROWS: usize = 8192;
 /// Taller units go through a triangular factor instead of a scratch copy of all their rows.
 const TALL_UNIT: usize = 512;
-/// Below this many numbers a thread pool costs more than it saves.
-const PARALLEL_SIZE: usize = 400_000;
-/// Chunks between two looks at the interrupt flag.
-const CHUNKS_PER_CHECK: usize = 128;
-
-/// Rotates all rows.
-///
-/// The result of disjoint sets of units is the concatenation of their blocks and the merge of their
-/// factors, which is how chunks are joined here.
-#[must_use]
-pub fn rotate(nesting: &Nesting, columns: &RowColumns) -> RotatedRows {
-    let (p, n_fits) = (columns.x.len(), columns.y.len());
-    let mut width = p;
-    let levels = columns
-        .z
-        .iter()
-        .enumerate()
-        .map(|(l, z)| {
-            width += z.len();
-            let order = columns.visits.map(|(_, order)| order);
-            let innermost = l + 1 == columns.z.len();
-            match order.filter(|_| innermost) {
-                Some(q) => LevelRows { q, n_columns: q + width, ..LevelRows::default() },
-                None => LevelRows {
-                    q: z.len(),
-                    n_columns: width,
-                    shares: columns
-                        .series
-                        .as_ref()
-                        .filter(|_| innermost)
-                        .map(SeriesColumns::shares),
-                    ..LevelRows::default()
-                },
-            }
-        })
-        .collect();
-    let mut all = RotatedRows {
-        levels,
-        remainder: Triangle::new(p, n_fits),
-        total: Triangle::new(p, n_fits),
-        n_obs: columns.n_obs.unwrap_or(nesting.n_rows),
-        counts: unit_counts(nesting, columns),
-    };
-    for (level, units) in all.levels.iter_mut().zip(&nesting.levels) {
-        if level.shares.is_none() {
-            let n_rows = units.n_units() * level.q;
-            grow(&mut level.design, n_rows * level.n_columns);
-            grow(&mut level.response, n_rows * n_fits);
-        }
-    }
-    let chunks = chunk_bounds(nesting);
-    let parallel = nesting.n_rows * (width + n_fits) > PARALLEL_SIZE;
-    for group in chunks.chunks(CHUNKS_PER_CHECK) {
-        let task = |chunk: &Range<usize>| Chunk::new(nesting, columns, &all).rotate(chunk.clone());
-        let parts: Vec<RotatedRows> =
-            if parallel { threads::map(group, task) } else { group.iter().map(task).collect() };
-        for part in parts {
-            all.append(part);
-        }
-    }
-    all
-}
-
-/// Units that each innermost unit stands for, in the order of units.
-fn unit_counts(nesting: &Nesting, columns: &RowColumns) -> Vec<usize> {
-    let (Some(counts), Some(level)) = (columns.counts, nesting.levels.last()) else {
-        return Vec::new();
-    };
-    level.codes.iter().map(|&code| counts[code as usize] as usize).collect()
-}
-
-/// Ranges of outermost units (of rows, without a grouping factor) of about `CHUNK_ROWS` rows.
-fn chunk_bounds(nesting: &Nesting) -> Vec<Range<usize>> {
-    let Some(outer) = nesting.levels.first() else {
-        return (0..nesting.n_rows)
-            .step_by(CHUNK_ROWS)
-            .map(|first| first..(first + CHUNK_ROWS).min(nesting.n_rows))
-            .collect();
-    };
-    chunks(outer.n_units(), CHUNK_ROWS, |units| nesting.rows(0, units).len())
-}
 
 /// Workspace and results of one chunk.
-struct Chunk<'a> {
+pub(super) struct Chunk<'a> {
     nesting: &'a Nesting,
     columns: &'a RowColumns<'a>,
     /// By level, columns of that level first: the order in which they are eliminated.
@@ -116,7 +30,11 @@ struct Chunk<'a> {
 }
 
 impl<'a> Chunk<'a> {
-    fn new(nesting: &'a Nesting, columns: &'a RowColumns<'a>, like: &RotatedRows) -> Self {
+    pub(super) fn new(
+        nesting: &'a Nesting,
+        columns: &'a RowColumns<'a>,
+        like: &RotatedRows,
+    ) -> Self {
         let n_fits = columns.y.len();
         let mut order: Vec<Column> = columns.z.iter().rev().flatten().copied().collect();
         order.extend(columns.x.iter().chain(&columns.y));
@@ -143,7 +61,7 @@ impl<'a> Chunk<'a> {
         }
     }
 
-    fn rotate(mut self, items: Range<usize>) -> RotatedRows {
+    pub(super) fn rotate(mut self, items: Range<usize>) -> RotatedRows {
         if self.nesting.levels.is_empty() {
             self.pass_up_rows(items, 0);
         } else if self.columns.series.is_some() && self.nesting.levels.len() == 1 {
@@ -416,39 +334,6 @@ pub(super) fn reflect(columns: &mut [f64], n: usize, q: usize) {
             let s = tau * (first[0] + dot(v, rest));
             first[0] -= s;
             axpy(-s, v, rest);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Cross-products of [Z X y] must survive the rotation, for short and tall units alike.
-    #[test]
-    fn rotation_keeps_cross_products() {
-        for n_units in [2_usize, 40] {
-            let n = 1300;
-            let codes: Vec<i32> = (0..n).map(|i| (i * 7 % n_units) as i32).collect();
-            let t: Vec<f64> = (0..n).map(|i| (i as f64 * 0.37).sin()).collect();
-            let y: Vec<f64> = (0..n).map(|i| (i as f64 * 0.11).cos()).collect();
-            let nesting = Nesting::new(n, &[&codes], &[n_units]).expect("one factor");
-            let columns = RowColumns {
-                z: vec![vec![Column::plain(None), Column::plain(Some(&t))]],
-                x: vec![Column::plain(None), Column::plain(Some(&t))],
-                y: vec![Column::plain(Some(&y))],
-                ..RowColumns::default()
-            };
-            let mut rotated = rotate(&nesting, &columns);
-            let total: f64 = y.iter().map(|v| v * v).sum();
-            let factor = rotated.total.factor().to_vec();
-            let ours = factor[2].powi(2) + factor[5].powi(2) + rotated.total.residual_squares[0];
-            assert!((total - ours).abs() < 1e-10 * total);
-            let z_y: f64 = t.iter().zip(&y).map(|(a, b)| a * b).sum();
-            let level = &rotated.levels[0];
-            let ours: f64 =
-                (0..2 * n_units).map(|r| level.design[r * 4 + 1] * level.response[r]).sum();
-            assert!((z_y - ours).abs() < 1e-10);
         }
     }
 }

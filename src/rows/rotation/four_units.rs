@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::columns::{Column, RowColumns};
-use super::nesting::Nesting;
 use crate::linalg::dense::{Kernel, SMALLEST_SQUARE, vectorised};
 use crate::linalg::lanes::{Four, LANES, Lane};
+use crate::rows::columns::{Column, RowColumns};
+use crate::rows::nesting::Nesting;
 
 /// Numbers of four units that stay in the cache nearest to the processor.
 const MOST_NUMBERS: usize = 4096;
@@ -189,7 +189,7 @@ mod tests {
             for lane in 0..LANES {
                 let mut alone: Vec<f64> =
                     (0..width * n).map(|k| value(lane, k / n, k % n)).collect();
-                crate::rows::rotate::reflect(&mut alone, n, q.min(n));
+                super::super::chunk::reflect(&mut alone, n, q.min(n));
                 for c in 0..width {
                     for i in (0..n).filter(|&i| c >= q || i <= c) {
                         // Adding zero turns -0 into 0.
