@@ -60,7 +60,7 @@ fn main() {
         let terms = vec![vec![(slopes, Basis::Orthonormal)]; levels];
         let reduce = || {
             let rotated = rotate(&nesting, &columns);
-            Reduction::new(rotated, &nesting, &[0.0; N_FIXED], &terms, (0, 0, 0), true)
+            Reduction::new(rotated, &nesting, &[0.0; N_FIXED], &terms, (0, 0, 0), true, None)
                 .expect("full rank")
         };
         let pass = median(5, || drop(reduce()));
