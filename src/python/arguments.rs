@@ -160,8 +160,9 @@ pub fn unit_codes<'a>(
     }
     let level = |(codes, n): (&'a PyReadonlyArray1<'_, i32>, &usize)| {
         let codes = vector("codes", codes, n_rows)?;
-        // A loop to the end is vectorised.
-        if codes.iter().fold(false, |wrong, &c| wrong | (c as u32 as usize >= *n)) {
+        // Negative ones are large without their sign; a loop to the end is vectorised.
+        let most = codes.iter().fold(0, |most, &c| most.max(c as u32));
+        if !codes.is_empty() && most as usize >= *n {
             return Err(PyValueError::new_err("a code lies outside 0..n_units"));
         }
         Ok(codes)
