@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::series_columns::SeriesColumns;
+use crate::linalg::dense::vectorised;
 
 /// Values of a column that stand `stride` apart in memory, the first at `offset`.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +66,30 @@ pub fn statistics(values: Values, rows: Range<usize>, origin: f64) -> [f64; 4] {
         lanes[2].iter().copied().fold(f64::INFINITY, f64::min),
         lanes[3].iter().copied().fold(f64::NEG_INFINITY, f64::max),
     ]
+}
+
+/// Partial sums that are formed side by side.
+const LANES: usize = 8;
+
+/// Sum of the squares about `center`.
+#[must_use]
+pub fn squares_about(values: &[f64], center: f64) -> f64 {
+    // Sums of blocks: rounding errors grow with their number only.
+    let block = |rows: &[f64]| {
+        let mut lanes = [0.0; LANES];
+        let chunks = rows.chunks_exact(LANES);
+        let rest = chunks.remainder();
+        for chunk in chunks {
+            for (lane, value) in lanes.iter_mut().zip(chunk) {
+                *lane += (value - center) * (value - center);
+            }
+        }
+        for (lane, value) in lanes.iter_mut().zip(rest) {
+            *lane += (value - center) * (value - center);
+        }
+        lanes.iter().sum::<f64>()
+    };
+    vectorised(|| values.chunks(STATISTICS_ROWS).map(block).sum())
 }
 
 /// A column of X, Z or Y, read as (value - center) * scale.

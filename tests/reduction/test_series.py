@@ -376,11 +376,6 @@ REFUSED = {
     "no numbers": ("car1(subject | site)", DataError, r"car1 needs numbers.*'subject' holds none"),
     "one row a subject": ("ar1(day | row)", ModelError, r"no subject with more than one row"),
     "a subject in two arms": ("ar1(day | row / subject)", DataError, r"several levels of 'row'"),
-    "visits of a template": (
-        "toeph(day | subject)",
-        ModelError,
-        r"121 distinct visits.*limit is 2.0",
-    ),
 }
 
 
@@ -390,6 +385,12 @@ def test_series_that_cannot_be_fitted_are_refused(case, frame):
     changed = frame.assign(twice=frame["day"] // 2, row=[f"r{k}" for k in range(len(frame))])
     with pytest.raises(error, match=message):
         mlm.lmm("y ~ x", changed, residual=residual)
+
+
+def test_visits_of_a_template_that_memory_does_not_hold_are_refused(frame, monkeypatch):
+    monkeypatch.setattr("mlmfast.design.residual.checks.memory_left", lambda: 2e9)
+    with pytest.raises(ModelError, match=r"121 distinct visits.* 3\.5 GB \(1\.9 are left\)"):
+        mlm.lmm("y ~ x", frame, residual="toeph(day | subject)")
 
 
 @pytest.mark.parametrize("residual", STRUCTURES)

@@ -9,8 +9,8 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion, criterion_of
-from mlmfast.design.residual.checks import template_bytes
 from mlmfast.design.residual.design import LARGEST_UNIT, Points
+from mlmfast.design.residual.template_size import template_bytes
 from mlmfast.errors import ModelError
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.reduced_model import ReducedModel

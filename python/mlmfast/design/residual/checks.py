@@ -8,18 +8,14 @@ import numpy as np
 
 from mlmfast.arrays import CodeArray
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
-from mlmfast.covariance.base import has_few_parameters
 from mlmfast.covariance.structures.direct_product import DirectProduct
 from mlmfast.data.factor import Factor
 from mlmfast.data.frame import Frame
+from mlmfast.design.residual.template_size import template_bytes
 from mlmfast.design.residual.visits.of_rows import Visits
 from mlmfast.errors import DataError, ModelError
 from mlmfast.formula.residual_formula import ResidualFormula
 from mlmfast.running.memory import RESERVE, memory_left
-
-#: Matrices of second derivatives that an iteration holds at once: by each pair of distinct
-#: covariances, and by each pair of parameters.
-_BY_ENTRIES, _BY_PARAMETERS = 8, 20
 
 
 def check_met_together(
@@ -68,14 +64,6 @@ def check_size(
             f"{structure.n_theta * n_arms:,} parameters, whose second derivatives would take "
             f"{needed / 1e9:.1f} GB ({max(left, 0.0) / 1e9:.1f} are left)",
         )
-
-
-def template_bytes(structure: CovarianceStructure, n_arms: int, scaled: bool = False) -> float:
-    """What second derivatives of a covariance over visits take, by its entries and parameters."""
-    few = has_few_parameters(structure) and n_arms == 1 and not scaled
-    n = 0 if few else len(structure.entries) * n_arms
-    t = structure.n_theta * n_arms
-    return 8.0 * max(_BY_ENTRIES * n**2, _BY_PARAMETERS * t**2)
 
 
 def too_many(text: str, n: int, why: str) -> ModelError:

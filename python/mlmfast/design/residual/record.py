@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.design.residual.scale import parameter_kinds, parse_scale
 from mlmfast.handed_out import freeze
 
 
@@ -107,3 +108,9 @@ class ScaleRecord:
 
     def __post_init__(self) -> None:
         freeze(self, "parameters")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kind of each parameter, as `log_scales` takes them."""
+        factors = zip(parse_scale(self.text).factors, self.levels, strict=True)
+        return tuple(kind for factor, own in factors for kind in parameter_kinds(factor, len(own)))

@@ -9,7 +9,7 @@ from mlmfast.covariance.log_scale import log_scales
 from mlmfast.data.factor import cross_factors
 from mlmfast.data.frame import Frame
 from mlmfast.design.residual.record import ResidualRecord, ScaleRecord
-from mlmfast.design.residual.scale import parameter_kinds, parse_scale, scale_columns_of
+from mlmfast.design.residual.scale import parse_scale, scale_columns_of
 from mlmfast.errors import DataError
 from mlmfast.fitted.record import FitRecord
 from mlmfast.formula.residual_formula import parse_residual, takes_coordinates
@@ -47,10 +47,8 @@ def _by_visit(residual: ResidualRecord, frame: Frame) -> FloatArray:
 
 
 def _squared_scale(scale: ScaleRecord, frame: Frame) -> FloatArray:
-    factors = zip(parse_scale(scale.text).factors, scale.levels, strict=True)
-    kinds = [kind for factor, own in factors for kind in parameter_kinds(factor, len(own))]
     columns = scale_exponents(scale.text, scale.levels, frame)
-    squared = np.exp(2.0 * log_scales(kinds, columns, scale.parameters))
+    squared = np.exp(2.0 * log_scales(scale.kinds, columns, scale.parameters))
     if not np.isfinite(squared).all():
         row = int(np.flatnonzero(~np.isfinite(squared))[0])
         raise DataError(
