@@ -54,7 +54,9 @@ class ScaledUnits(Directions):
             second = [b * growth for b in base[n + 1 :]]
             for j in range(m):
                 second += [gradients[i] * by_scale[j] for i in range(n + j + 1)]
-                for i in range(j + 1 if bends is not None else 0):
+                if bends is None:
+                    continue
+                for i in range(j + 1):
                     bend = _of_pairs(bends[0, :, i, j].reshape(shape))
                     second[i - j - 1] = second[i - j - 1] + parts[0] * bend
             parts = [*parts, *gradients, *second]
