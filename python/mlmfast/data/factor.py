@@ -160,7 +160,7 @@ def code_integers(
         return values, np.array([], dtype=np.int32)
     if values.dtype == np.int64:
         # Sorted rows, as files of clusters are: each value is one run.
-        runs = _core.code_runs(np.ascontiguousarray(values, dtype=np.int64))
+        runs = _core.code_runs(np.require(values, np.int64, ["C_CONTIGUOUS", "ALIGNED"]))
         if runs is not None:
             return values[runs[1]], runs[0]
     another: BoolArray = values[1:] != values[:-1]
