@@ -294,7 +294,8 @@ def _columns(factor: ScaleFactor, formula: ScaleFormula, frame: Frame) -> _Colum
     if factor.kind == CONSTANT_AND_POWER:
         names = tuple(f"{name} {part}" for name in names for part in ("constant", "power"))
         # Where some x is 0, |x|^p is a scale for positive p alone.
-        zero = np.repeat((table == -np.inf).any(axis=0)[1::2], 2)
+        with_zero = np.asarray(np.isneginf(table)).sum(axis=0) > 0
+        zero = np.repeat(np.asarray(with_zero)[1::2], 2)
         kinds = tuple(POSITIVE if z and k == POWER else k for z, k in zip(zero, kinds, strict=True))
     return _Columns(combined_codes.astype(np.int32), table, names, kinds, labels)
 
