@@ -16,6 +16,7 @@ package.
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import shutil
 import subprocess
@@ -26,7 +27,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -101,16 +102,62 @@ def timed(action: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def run(plan: mlm.Study, workers: int = 1) -> tuple[float, float]:
-    """Seconds of a whole run into a new folder."""
+def run(plan: mlm.Study, workers: int = 0) -> tuple[float, float]:
+    """Seconds of a whole run into a new folder; without workers in this process."""
     folder = tempfile.mkdtemp()
-    pool: Any = ProcessPoolExecutor(workers) if workers > 1 else nullcontext()
+    pool: Any = ProcessPoolExecutor(workers) if workers else nullcontext()
     with pool as executor:
         if executor is not None:
             list(executor.map(_warm, range(2 * workers)))
         found = timed(lambda: plan.run(Path(folder) / "s", executor=executor, progress=False))
     shutil.rmtree(folder)
     return found
+
+
+class Used(NamedTuple):
+    """Processor seconds and threads of a worker."""
+
+    process: int
+    seconds: float
+    threads: int
+
+
+def used_by_this(_: int) -> Used:
+    """What this worker has used so far; asked for once each, so that none answers for another."""
+    time.sleep(0.2)
+    threads = len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0
+    return Used(os.getpid(), time.process_time(), threads)
+
+
+def used_by_workers(plan: mlm.Study, workers: int) -> tuple[float, float, float, int]:
+    """Wall seconds of a run, processor seconds of all workers and of the parent, threads.
+
+    Threads are the most of a worker, those of the pool itself among them.
+    """
+    folder = tempfile.mkdtemp()
+    with ProcessPoolExecutor(workers) as pool:
+        list(pool.map(_warm, range(2 * workers)))
+        before = {own.process: own for own in pool.map(used_by_this, range(workers))}
+        wall, parent = timed(lambda: plan.run(Path(folder) / "s", executor=pool, progress=False))
+        after = {own.process: own for own in pool.map(used_by_this, range(workers))}
+    shutil.rmtree(folder)
+    spent = sum(own.seconds - before[own.process].seconds for own in after.values())
+    return wall, spent, parent, max(own.threads for own in after.values())
+
+
+def report_workers(plan: mlm.Study, workers: int) -> None:
+    """What several workers are to one, by the clock and by processor time."""
+    one, several = used_by_workers(plan, 1), used_by_workers(plan, workers)
+    print(f"{workers} workers: {one[0] / several[0]:.2f} x one by the clock")
+    for name, (wall, spent, parent, threads) in (("1", one), (str(workers), several)):
+        print(
+            f"    {name}: {spent:.2f} s of processor time in workers of {threads} threads at most, "
+            f"{spent / int(name) / wall:.2f} of a processor each; {parent:.2f} s in the parent "
+            f"({100 * parent / (spent + parent):.1f} %)"
+        )
+    # All workers busy, and the parent's time taken from theirs.
+    possible = workers * (one[1] + one[2]) / (several[1] + several[2])
+    print(f"    with {workers} free processors {possible:.2f} x by processor time")
 
 
 def _warm(_: int) -> None:
@@ -223,9 +270,7 @@ def main() -> None:
             f"which normal numbers {drawn[1] / alone[1]:.2f}"
         )
     if arguments.workers > 1:
-        plan = study(new_x, 4 * n)
-        one, several = run(plan)[0], run(plan, arguments.workers)[0]
-        print(f"{arguments.workers} workers: {one / several:.2f} x one process")
+        report_workers(study(new_x, 4 * n), arguments.workers)
     if arguments.statsmodels:
         few = study(new_x, 50, {"statsmodels": statsmodels_loop})
         seconds = run(few)

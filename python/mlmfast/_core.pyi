@@ -23,9 +23,11 @@ __all__ = [
     "NotNested",
     "__version__",
     "code_numbers",
+    "code_runs",
     "code_texts",
     "column_statistics",
     "compress_rows",
+    "count_codes",
     "innovations",
     "led_derivatives",
     "memory_left",
@@ -34,9 +36,11 @@ __all__ = [
     "require_room",
     "run_chain",
     "scoring_steps",
+    "squares_about",
     "stacked_statistics",
     "symmetric_eigen",
     "test_bases",
+    "translate_codes",
     "unstructured_chart",
     "unstructured_matrices",
     "unstructured_move",
@@ -50,6 +54,8 @@ __version__: str
 #: Contiguous memory, offset and stride of a column's values in it.
 _Values: TypeAlias = tuple[FloatArray, int, int]
 _Column: TypeAlias = tuple[_Values | None, float, float]
+#: A code for each row, and the value that each code stands for.
+_Coded: TypeAlias = tuple[CodeArray, FloatArray]
 #: Step by row, classes of ends and of steps, combinations, whether series close, share of an end,
 #: weights of every class, whether iterations walk along the rows.
 _Series: TypeAlias = tuple[
@@ -61,6 +67,10 @@ _Chain: TypeAlias = tuple[
     int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]
 ]
 _Entry: TypeAlias = tuple[int, int, int]
+#: Columns of X that are kept, R, Q'y, scale of y; by level, the basis of Z.
+_Coordinates: TypeAlias = tuple[
+    Sequence[int], FloatArray, FloatArray, FloatArray, Sequence[FloatArray]
+]
 #: By level, its terms as (columns, how they may be changed).
 _Terms: TypeAlias = Sequence[Sequence[tuple[int, str]]]
 #: Row offsets, columns and values of a symmetric matrix.
@@ -84,7 +94,7 @@ def stacked_statistics(columns: FloatArray) -> FloatArray: ...
 def compress_rows(
     codes: CodeArray,
     n_cells: int,
-    columns: Sequence[_Column],
+    columns: Sequence[_Column | _Coded],
     weights: FloatArray | None = None,
 ) -> tuple[NDArray[np.int64], FloatArray, FloatArray]: ...
 def merge_rows(
@@ -103,6 +113,10 @@ def code_texts(
 def code_numbers(
     numbers: NDArray[np.int64], most: int
 ) -> tuple[CodeArray, NDArray[np.uint32]] | None: ...
+def code_runs(numbers: NDArray[np.int64]) -> tuple[CodeArray, NDArray[np.uint32]] | None: ...
+def translate_codes(codes: CodeArray, table: CodeArray) -> CodeArray: ...
+def count_codes(codes: CodeArray, n_codes: int) -> NDArray[np.int64]: ...
+def squares_about(values: FloatArray, center: float) -> float: ...
 def symmetric_eigen(matrices: FloatArray) -> tuple[FloatArray, FloatArray]: ...
 def newton_steps(
     gradient: FloatArray, hessian: FloatArray, expected: FloatArray, floor: float
@@ -212,6 +226,15 @@ class Engine:
         entries: Sequence[_Entry],
         weights: FloatArray,
     ) -> FloatArray: ...
+    def part_values(self, g: Sequence[FloatArray], fit: int) -> list[FloatArray] | None: ...
+    def part_derivatives(
+        self,
+        g: Sequence[FloatArray],
+        fit: int,
+        entries: Sequence[_Entry],
+        e: FloatArray,
+        c: FloatArray | None,
+    ) -> list[FloatArray] | None: ...
     def conditional(
         self, g: Sequence[FloatArray], fit: int, beta: FloatArray
     ) -> list[tuple[FloatArray, FloatArray]] | None: ...
@@ -243,6 +266,7 @@ class NestedReduction(Engine):
         responses: tuple[FloatArray, FloatArray, FloatArray] | None = None,
         n_obs: int | None = None,
         counts: NDArray[np.int64] | None = None,
+        coordinates: _Coordinates | None = None,
     ) -> NestedReduction: ...
     def ordinary_steps(
         self,

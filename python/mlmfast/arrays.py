@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,20 @@ def unmasked(values: object) -> object:
     if not isinstance(values, np.ma.MaskedArray):
         return values
     return np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
+
+
+def in_line(values: NDArray[Any]) -> FloatArray:
+    """Numbers as the core reads them, one after the other at addresses of whole doubles.
+
+    What came by a network or lies in a mapped file may stand anywhere.
+
+    Examples
+    --------
+    >>> memory = np.frombuffer(bytes(17), dtype=np.float64, offset=1)
+    >>> memory.flags.aligned, in_line(memory).flags.aligned
+    (False, True)
+    """
+    return np.require(values, np.float64, ["C_CONTIGUOUS", "ALIGNED"])
 
 
 def block_diagonal(parts: Sequence[FloatArray]) -> FloatArray:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlmfast.errors import ModelError
 from mlmfast.model import lmm as lmm_in_memory
-from mlmfast.prepared.fit_model import BY_DEFAULT, check_bounded, method_by
+from mlmfast.prepared.fit_model import BY_DEFAULT, Wishes, check_bounded, method_by
 
 if TYPE_CHECKING:
     from mlmfast.degrees_of_freedom import Ddf
@@ -122,22 +123,21 @@ def lmm(
             f"{', '.join(needing_rows)}= needs the rows in memory, and memory= or executor= asks "
             "for a reduction, which keeps none; leave one of them out"
         )
-    from mlmfast.mergeable.reduce import reduce
+    from mlmfast.mergeable.held.choice import stays_in_parts
+    from mlmfast.mergeable.held.fit import fit_held
+    from mlmfast.mergeable.reduction import Reduction
+    from mlmfast.mergeable.running import How
+    from mlmfast.mergeable.streaming import Asked, content_of
 
-    reduction = reduce(
-        formula,
-        data,
-        residual=residual,
-        weights=weights,
-        offset=offset,
-        contrasts=contrasts,
-        na_action=na_action,
-        memory=memory,
-        executor=executor,
+    asked = Asked(
+        formula, weights, offset, contrasts, na_action=na_action, residual=residual, held=True
     )
-    return reduction.fit(
-        method_by(method, REML), ddf, start=start, options=options, hold=hold, bounds=bounds
-    )
+    how, method = How(memory, executor), method_by(method, REML)
+    wishes, source = Wishes(start, hold, bounds), how.opened(data)
+    if stays_in_parts(asked, source, how):
+        return fit_held(asked, source, how, method, options, ddf, wishes)
+    reduction = Reduction(content_of(replace(asked, held=False), source, how))
+    return reduction.fit(method, ddf, start=start, options=options, hold=hold, bounds=bounds)
 
 
 def _is_read_again(error: MemoryError, data: object) -> bool:

@@ -3,7 +3,7 @@
 use super::asked::Request;
 use super::derivatives::{LikelihoodDerivatives, assemble};
 use super::solution::{Criterion, Shape, Solution};
-use super::sums::{Conditional, Entry};
+use super::sums::{Conditional, Entry, RootWeight, Sums};
 use crate::linalg::dense::NotPositiveDefinite;
 use crate::rows::basis::FixedBasis;
 
@@ -178,6 +178,12 @@ pub trait Engine: Send + Sync {
         entries: &[Entry],
         weights: Option<&[f64]>,
     ) -> Result<Vec<f64>, Unsolved> {
+        Err(Unsolved::NotOffered)
+    }
+
+    /// Sums over the units, which those of other parts of the rows in the same coordinates are added
+    /// to: log|V| and [X y]'V^-1 [X y]; with the weight of the root, derivatives by entries instead.
+    fn sums(&self, at: At, entries: &[Entry], root: Option<&RootWeight>) -> Result<Sums, Unsolved> {
         Err(Unsolved::NotOffered)
     }
 

@@ -6,6 +6,12 @@ use crate::rows::basis::FixedBasis;
 use crate::rows::level_rows::LevelRows;
 use crate::rows::nesting::Nesting;
 use crate::running::memory::zeros;
+use crate::running::threads;
+
+/// Units per task.
+const CHUNK_UNITS: usize = 4096;
+/// Below this many numbers a thread pool costs more than it saves.
+const PARALLEL_SIZE: usize = 400_000;
 
 /// Blocks of one level.
 #[derive(Clone, Debug)]
@@ -45,28 +51,45 @@ pub(super) fn change_basis(
     let n_rows = level.design.len() / level.n_columns.max(1);
     let mut design = zeros(n_rows * columns);
     let mut response = zeros(n_fits * n_rows);
-    for r in 0..n_rows {
-        let row = &level.design[block(r, level.n_columns)];
-        let out = &mut design[block(r, columns)];
-        let (z, x) = row.split_at(q + n_outer);
-        let (out_z, out_x) = out.split_at_mut(q + n_outer);
-        out_z.copy_from_slice(z);
-        let mut at = 0;
-        for j in (0..=l).rev() {
-            let size = q_of(j);
-            solve_row_upper(&bases[j], size, &mut out_z[at..at + size]);
-            at += size;
-        }
-        fixed.map_row(x, out_x);
-        // The sign of a rotated row is arbitrary; a positive diagonal lets equal units be found.
-        let sign = if q > 0 && out_z[r % q] < 0.0 { -1.0 } else { 1.0 };
-        for f in 0..n_fits {
-            let y = level.response[r * n_fits + f];
-            response[f * n_rows + r] = sign * fixed.map_response(f, out_x, y);
-        }
-        // Adding zero turns -0 into 0, whose bits differ.
-        out.iter_mut().for_each(|value| *value = sign * *value + 0.0);
+    let step =
+        if n_rows * columns > PARALLEL_SIZE { q.max(1) * CHUNK_UNITS } else { n_rows.max(1) };
+    let mut pieces = Vec::new();
+    let mut rest = &mut design[..];
+    for first in (0..n_rows).step_by(step) {
+        let (own, others) = rest.split_at_mut(step.min(n_rows - first) * columns);
+        pieces.push((first, own, Vec::with_capacity(n_fits)));
+        rest = others;
     }
+    for of_fit in response.chunks_mut(n_rows.max(1)) {
+        for ((.., responses), own) in pieces.iter_mut().zip(of_fit.chunks_mut(step)) {
+            responses.push(own);
+        }
+    }
+    threads::each(pieces, |(first, design, mut responses)| {
+        for r in first..(first + step).min(n_rows) {
+            let k = r - first;
+            let out = &mut design[block(k, columns)];
+            let row = &level.design[block(r, level.n_columns)];
+            let (z, x) = row.split_at(q + n_outer);
+            let (out_z, out_x) = out.split_at_mut(q + n_outer);
+            out_z.copy_from_slice(z);
+            let mut at = 0;
+            for j in (0..=l).rev() {
+                let size = q_of(j);
+                solve_row_upper(&bases[j], size, &mut out_z[at..at + size]);
+                at += size;
+            }
+            fixed.map_row(x, out_x);
+            // The sign of a rotated row is arbitrary; a positive diagonal lets equal units be found.
+            let sign = if q > 0 && out_z[r % q] < 0.0 { -1.0 } else { 1.0 };
+            for (f, response) in responses.iter_mut().enumerate() {
+                let y = level.response[r * n_fits + f];
+                response[k] = sign * fixed.map_response(f, out_x, y);
+            }
+            // Adding zero turns -0 into 0, whose bits differ.
+            out.iter_mut().for_each(|value| *value = sign * *value + 0.0);
+        }
+    });
     Blocks {
         q,
         n_outer,

@@ -8,7 +8,7 @@ use crate::criterion::engine::{At, Engine, Unsolved, Wanted};
 use crate::criterion::pairs::{fixed_blocks, second_derivatives};
 use crate::criterion::solution::{Criterion, Shape, Solution};
 use crate::criterion::sums::{Conditional, Entry, RootWeight, Sums};
-use crate::linalg::dense::{NotPositiveDefinite, add_outer, block, symmetrise};
+use crate::linalg::dense::{NotPositiveDefinite, add_outer, axpy, block, symmetrise};
 use crate::rows::basis::FixedBasis;
 
 impl Reduction {
@@ -199,6 +199,17 @@ impl Engine for Reduction {
         Ok(second_derivatives((entries.len(), self.rank()), weights, |sets| {
             elimination.second_derivatives(sets)
         })?)
+    }
+
+    fn sums(&self, at: At, entries: &[Entry], root: Option<&RootWeight>) -> Result<Sums, Unsolved> {
+        let elimination = Elimination::new(self, at.fit, at.g, entries);
+        let mut values = elimination.values()?;
+        let Some(root) = root else {
+            let size = (self.rank() + 1).pow(2);
+            axpy(1.0, &self.remainder[block(at.fit, size)], &mut values.gram);
+            return Ok(values);
+        };
+        Ok(elimination.derivatives(root)?)
     }
 
     /// Needs a reduction made without sharing.

@@ -3,7 +3,7 @@
 //! A response's numbers do not depend on which others stand beside it, so neither on the groups; the
 //! columns of X and Z are rotated again for each, which is little beside the responses.
 
-use super::reduction::Reduction;
+use super::reduction::{Coordinates, Reduction};
 use crate::rows::basis::{Basis, CollinearRandomEffects};
 use crate::rows::columns::{Column, RowColumns};
 use crate::rows::nesting::Nesting;
@@ -27,6 +27,8 @@ pub struct Plan<'a> {
     pub series: (usize, usize, usize),
     /// Are units grouped?
     pub share: bool,
+    /// Coordinates in place of those that the rows suggest.
+    pub given: Option<&'a Coordinates>,
 }
 
 /// The reduction of all rows.
@@ -34,7 +36,7 @@ pub struct Plan<'a> {
 /// # Errors
 /// [`CollinearRandomEffects`] where a term's columns are linearly dependent.
 pub fn reduce(plan: Plan, rows: &RowColumns) -> Result<Reduction, CollinearRandomEffects> {
-    if rows.y.len() < 2 * GROUP || rows.series.is_some() {
+    if rows.y.len() < 2 * GROUP || rows.series.is_some() || plan.given.is_some() {
         return whole(plan, rows);
     }
     let group = |y: &[Column]| {
@@ -69,6 +71,6 @@ pub fn reduce(plan: Plan, rows: &RowColumns) -> Result<Reduction, CollinearRando
 }
 
 fn whole(plan: Plan, rows: &RowColumns) -> Result<Reduction, CollinearRandomEffects> {
-    let Plan { nesting, noise, terms, series, share } = plan;
-    Reduction::new(rotate(nesting, rows), nesting, noise, terms, series, share)
+    let Plan { nesting, noise, terms, series, share, given } = plan;
+    Reduction::new(rotate(nesting, rows), nesting, noise, terms, series, share, given)
 }

@@ -6,6 +6,10 @@ use super::blocks::Blocks;
 use crate::linalg::dense::block;
 use crate::linalg::triangle::Triangle;
 use crate::running::memory::append;
+use crate::running::threads;
+
+/// Units per task.
+const CHUNK_UNITS: usize = 65_536;
 
 /// Units with equal T: one factorization, `n_blocks` blocks of [T A], determinant counted `count` times.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,12 +52,21 @@ pub(super) fn group_by_root(
     }
     let mut index: HashMap<Vec<u64>, usize> = HashMap::new();
     let mut groups: Vec<Vec<usize>> = Vec::new();
+    let root = |unit: usize| leaf.design[block(unit, q * columns)].chunks_exact(columns);
+    let is_like = |a: usize, b: usize| {
+        let mut rows = root(a).zip(root(b));
+        rows.all(|(a, b)| a[..q].iter().zip(&b[..q]).all(|(a, b)| a.to_bits() == b.to_bits()))
+    };
+    let mut last = 0;
     for unit in 0..n_units {
-        let group = *index.entry(key(unit)).or_insert(groups.len());
-        if group == groups.len() {
-            groups.push(Vec::new());
+        // Neighbours are often alike.
+        if groups.get(last).is_none_or(|group| !is_like(group[0], unit)) {
+            last = *index.entry(key(unit)).or_insert(groups.len());
+            if last == groups.len() {
+                groups.push(Vec::new());
+            }
         }
-        groups[group].push(unit);
+        groups[last].push(unit);
     }
     Some(groups)
 }
@@ -77,17 +90,24 @@ pub(super) fn compress(
     let width = q * rank + q;
     let root = leaf.design[block(members[0], q * columns)].to_vec();
     for (f, response) in responses.iter_mut().enumerate() {
-        let mut triangle = Triangle::new(width, 0);
-        let mut row = vec![0.0; width];
-        for &unit in members {
-            let rows = leaf.design[block(unit, q * columns)].chunks_exact(columns);
-            for (a, design_row) in rows.enumerate() {
-                row[block(a, rank)].copy_from_slice(&design_row[q..]);
+        let factor = |members: &[usize]| {
+            let mut triangle = Triangle::new(width, 0);
+            let mut row = vec![0.0; width];
+            for &unit in members {
+                let rows = leaf.design[block(unit, q * columns)].chunks_exact(columns);
+                for (a, design_row) in rows.enumerate() {
+                    row[block(a, rank)].copy_from_slice(&design_row[q..]);
+                }
+                let at = (f * n_units + unit) * q;
+                row[q * rank..].copy_from_slice(&leaf.response[at..at + q]);
+                triangle.push_row(&row);
             }
-            let at = (f * n_units + unit) * q;
-            row[q * rank..].copy_from_slice(&leaf.response[at..at + q]);
-            triangle.push_row(&row);
-        }
+            triangle
+        };
+        let mut parts = threads::map(members.chunks(CHUNK_UNITS), factor);
+        let (first, others) = parts.split_at_mut(1);
+        let triangle = &mut first[0];
+        others.iter_mut().for_each(|part| triangle.merge(part));
         for pseudo in triangle.factor().chunks_exact(width) {
             append(response, &pseudo[q * rank..]);
             if f == 0 {

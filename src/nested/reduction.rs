@@ -33,6 +33,15 @@ pub struct Reduction {
     pub unreached: Vec<f64>,
 }
 
+/// Coordinates that several reductions share, each of a part of the rows, so that their sums add up.
+#[derive(Clone, Debug)]
+pub struct Coordinates {
+    /// Map of the fixed effects, of all rows.
+    pub fixed: FixedBasis,
+    /// By level, B with z = (transformed z) B.
+    pub bases: Vec<Vec<f64>>,
+}
+
 impl Reduction {
     /// Changes the basis of rotated rows.
     ///
@@ -42,6 +51,7 @@ impl Reduction {
     /// `series` counts the classes of items, the weights each is given, and the classes of ends if
     /// the iterations walk along the rows, where the residual's units are series.
     /// With `share` units are grouped by T; without it each unit keeps its own block, in order.
+    /// `given` are coordinates in place of those that the rows themselves suggest.
     ///
     /// # Errors
     /// [`CollinearRandomEffects`] where a term's columns are linearly dependent.
@@ -52,12 +62,17 @@ impl Reduction {
         terms: &[Vec<(usize, Basis)>],
         series: (usize, usize, usize),
         share: bool,
+        given: Option<&Coordinates>,
     ) -> Result<Self, CollinearRandomEffects> {
         let (mut unreached, n_random) = rotated.unreached(nesting);
         let RotatedRows { levels, mut remainder, mut total, n_obs, counts } = rotated;
         let n_fits = total.residual_squares.len();
-        let fixed = FixedBasis::new(&mut total, noise, n_obs);
-        let bases = random_bases(&levels, nesting, terms)?;
+        let (fixed, bases) = match given {
+            Some(own) => (own.fixed.clone(), own.bases.clone()),
+            None => {
+                (FixedBasis::new(&mut total, noise, n_obs), random_bases(&levels, nesting, terms)?)
+            }
+        };
         let n_levels = levels.len();
         let innermost_bundles = levels.last().map_or(0, |leaf| leaf.bundles.len());
         let mut blocks = Vec::with_capacity(levels.len());

@@ -47,7 +47,8 @@ fn reduction(n_levels: usize) -> Reduction {
         ..RowColumns::default()
     };
     let rotated = rotate(&nesting, &columns);
-    Reduction::new(rotated, &nesting, &[0.0; 3], &terms, (0, 0, 0), true).expect("full rank Z")
+    Reduction::new(rotated, &nesting, &[0.0; 3], &terms, (0, 0, 0), true, None)
+        .expect("full rank Z")
 }
 
 fn renumber(codes: &[i32]) -> Vec<i32> {
@@ -92,7 +93,8 @@ fn repeated(n_levels: usize) -> Reduction {
     let terms =
         if n_levels == 2 { vec![vec![(2, Basis::Orthonormal)], vec![]] } else { vec![vec![]] };
     let rotated = rotate(&nesting, &columns);
-    Reduction::new(rotated, &nesting, &[0.0; 2], &terms, (0, 0, 0), true).expect("full rank Z")
+    Reduction::new(rotated, &nesting, &[0.0; 2], &terms, (0, 0, 0), true, None)
+        .expect("full rank Z")
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::gateway::require;
 use crate::criterion::engine::{At, Engine};
 use crate::criterion::sums::Entry;
 use crate::rows::basis::Basis;
+use crate::rows::cell_rows::RowValues;
 use crate::rows::columns::{Column, RowColumns, Values};
 use crate::rows::relationship::Relationship;
 
@@ -28,6 +29,31 @@ pub type EntriesArgument = Vec<(usize, usize, usize)>;
 /// Row offsets, columns and values of the relationships of a level's units.
 pub type RelationshipArgument<'py> =
     (PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i32>, PyReadonlyArray1<'py, f64>);
+
+/// A column by row: numbers, or codes and the value that each stands for.
+#[derive(FromPyObject)]
+pub enum RowValuesArgument<'py> {
+    Numbers(Option<ValuesArgument<'py>>, f64, f64),
+    Coded(PyReadonlyArray1<'py, i32>, PyReadonlyArray1<'py, f64>),
+}
+
+/// Columns by row, each code that of a value.
+pub fn row_values<'a>(
+    arguments: &'a [RowValuesArgument<'_>],
+    n_rows: usize,
+) -> PyResult<Vec<RowValues<'a>>> {
+    let one = |argument: &'a RowValuesArgument<'_>| match argument {
+        RowValuesArgument::Numbers(own, center, scale) => {
+            let values = own.as_ref().map(|v| values("column", v, n_rows)).transpose()?;
+            Ok(RowValues::Numbers(Column { values, center: *center, scale: *scale }))
+        }
+        RowValuesArgument::Coded(codes, own) => {
+            let codes = unit_codes(std::slice::from_ref(codes), &[own.len()], n_rows)?[0];
+            Ok(RowValues::Coded(codes, vector("values", own, own.len())?))
+        }
+    };
+    arguments.iter().map(one).collect()
+}
 
 pub fn values<'a>(
     name: &str,
@@ -134,7 +160,8 @@ pub fn unit_codes<'a>(
     }
     let level = |(codes, n): (&'a PyReadonlyArray1<'_, i32>, &usize)| {
         let codes = vector("codes", codes, n_rows)?;
-        if codes.iter().any(|&c| c < 0 || c as usize >= *n) {
+        // A loop to the end is vectorised.
+        if codes.iter().fold(false, |wrong, &c| wrong | (c as u32 as usize >= *n)) {
             return Err(PyValueError::new_err("a code lies outside 0..n_units"));
         }
         Ok(codes)

@@ -15,7 +15,7 @@ use super::gateway::{require, without_gil};
 use super::gather::{self, Effects, Evaluation, Solutions, definite, map_fits};
 use crate::criterion::asked::{Asked, MOST_EFFECTS, Request};
 use crate::criterion::engine::{self, At, OPTIONAL, Unsolved, Wanted};
-use crate::criterion::sums::Entry;
+use crate::criterion::sums::{Entry, RootWeight};
 
 /// A reduced design; see the trait of this name in the crate's `criterion` module.
 #[pyclass(frozen, subclass, module = "mlmfast._core")]
@@ -261,6 +261,50 @@ impl Engine {
             self.0.information_second_derivatives(points.at(k, fits[k]), &entries, Some(own))
         };
         gather::second_sums(py, without_gil(py, || map_fits(fits.len(), one))?, rank)
+    }
+
+    /// What the rows of a part add to the sums over all of them: [X y]'V^-1 [X y] `(w, w)`, lower
+    /// triangle, w = rank + 1, and log|V| `(1,)`. `None` where V is not positive definite.
+    fn part_values<'py>(
+        &self,
+        py: Python<'py>,
+        g: CovariancesArgument<'py>,
+        fit: usize,
+    ) -> PyResult<Option<Vec<Floats<'py>>>> {
+        let points = self.points(&g, &[fit])?;
+        let one = || self.0.sums(points.at(0, fit), &[], None);
+        let Some(sums) = definite(without_gil(py, one)?)? else { return Ok(None) };
+        let w = self.0.fixed().rank() + 1;
+        Ok(Some(vec![array(py, sums.gram, &[w, w])?, array(py, vec![sums.logdet], &[1])?]))
+    }
+
+    /// What the rows of a part add to derivatives by entries: those of [X y]'V^-1 [X y]
+    /// `(n, w, w)` and of log|V| `(n,)`, and second ones `(n, n)`, of log|V| + tr(C X'V^-1 X) and of
+    /// e'[X y]'V^-1 [X y] e; lower triangles. C `(rank, rank)` is `None` for ML. `None` where V is not
+    /// positive definite.
+    fn part_derivatives<'py>(
+        &self,
+        py: Python<'py>,
+        g: CovariancesArgument<'py>,
+        fit: usize,
+        entries: EntriesArgument,
+        e: PyReadonlyArray1<'py, f64>,
+        c: Option<PyReadonlyArrayDyn<'py, f64>>,
+    ) -> PyResult<Option<Vec<Floats<'py>>>> {
+        let (points, entries) = (self.points(&g, &[fit])?, self::entries(&*self.0, &entries)?);
+        self.check_derivatives(&points, &entries)?;
+        let (n, rank) = (entries.len(), self.0.fixed().rank());
+        let w = rank + 1;
+        let c = c.as_ref().map(|c| c_slice("c", c, &[rank, rank])).transpose()?;
+        let root = RootWeight { c: c.map(<[f64]>::to_vec), e: vector("e", &e, w)?.to_vec() };
+        let one = || self.0.sums(points.at(0, fit), &entries, Some(&root));
+        let Some(sums) = definite(without_gil(py, one)?)? else { return Ok(None) };
+        Ok(Some(vec![
+            array(py, sums.gram_by, &[n, w, w])?,
+            array(py, sums.logdet_by, &[n])?,
+            array(py, sums.hessian, &[n, n])?,
+            array(py, sums.hessian_rss, &[n, n])?,
+        ]))
     }
 
     /// By level, conditional means `(n_units, q)` and covariances `(n_units, q, q)` over `sigma^2`

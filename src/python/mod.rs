@@ -38,6 +38,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(rows::merge_rows, module)?)?;
     module.add_function(wrap_pyfunction!(rows::code_texts, module)?)?;
     module.add_function(wrap_pyfunction!(rows::code_numbers, module)?)?;
+    module.add_function(wrap_pyfunction!(rows::code_runs, module)?)?;
+    module.add_function(wrap_pyfunction!(rows::translate_codes, module)?)?;
+    module.add_function(wrap_pyfunction!(rows::count_codes, module)?)?;
+    module.add_function(wrap_pyfunction!(rows::squares_about, module)?)?;
     module.add_function(wrap_pyfunction!(newton::symmetric_eigen, module)?)?;
     module.add_function(wrap_pyfunction!(newton::newton_steps, module)?)?;
     module.add_function(wrap_pyfunction!(newton::scoring_steps, module)?)?;

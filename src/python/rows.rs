@@ -4,12 +4,13 @@ use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArrayDyn, PyUntyp
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
-use super::arguments::{ColumnArgument, ValuesArgument, columns, unit_codes, values};
+use super::arguments::{RowValuesArgument, ValuesArgument, row_values, unit_codes, values};
 use super::arrays::{Floats, array, c_slice, vector};
 use super::gateway::{NotNested, without_gil};
 use super::gather::map_fits;
 use crate::rows::cell_rows::{InColumns, InPieces};
-use crate::rows::columns::{STATISTICS_ROWS, Values, statistics};
+use crate::rows::codes;
+use crate::rows::columns::{self, STATISTICS_ROWS, Values, statistics};
 use crate::rows::compress;
 use crate::rows::labels::{self, Coded, Texts};
 use crate::rows::nesting;
@@ -91,13 +92,13 @@ pub fn compress_rows<'py>(
     py: Python<'py>,
     codes: PyReadonlyArray1<'py, i32>,
     n_cells: usize,
-    columns: Vec<ColumnArgument<'py>>,
+    columns: Vec<RowValuesArgument<'py>>,
     weights: Option<PyReadonlyArray1<'py, f64>>,
 ) -> PyResult<Compressed<'py>> {
     let (n, m) = (codes.len(), columns.len());
     let all = [codes];
     let codes = unit_codes(&all, &[n_cells], n)?[0];
-    let columns = self::columns("column", &columns, n)?;
+    let columns = row_values(&columns, n)?;
     let weights = weights.as_ref().map(|w| vector("weights", w, n)).transpose()?;
     let rows = InColumns { columns: &columns, weights };
     let found = without_gil(py, || compress::compress(codes, n_cells, &rows))?;
@@ -188,6 +189,64 @@ pub fn code_numbers<'py>(
     }
     let found = without_gil(py, || labels::code_numbers(numbers, most))?;
     Ok(found.map(|found| coded(py, found)))
+}
+
+/// Each code's entry in `table`; -1 stays -1.
+#[pyfunction]
+pub fn translate_codes<'py>(
+    py: Python<'py>,
+    codes: PyReadonlyArray1<'py, i32>,
+    table: PyReadonlyArray1<'py, i32>,
+) -> PyResult<Bound<'py, PyArray1<i32>>> {
+    let codes = vector("codes", &codes, codes.len())?;
+    let table = vector("table", &table, table.len())?;
+    check_codes(codes, table.len())?;
+    Ok(without_gil(py, || codes::translate(codes, table))?.into_pyarray(py))
+}
+
+/// How often each of `n_codes` codes occurs; before them, how often -1 does.
+#[pyfunction]
+pub fn count_codes<'py>(
+    py: Python<'py>,
+    codes: PyReadonlyArray1<'py, i32>,
+    n_codes: usize,
+) -> PyResult<Bound<'py, PyArray1<i64>>> {
+    let codes = vector("codes", &codes, codes.len())?;
+    check_codes(codes, n_codes)?;
+    Ok(without_gil(py, || codes::count(codes, n_codes))?.into_pyarray(py))
+}
+
+fn check_codes(codes: &[i32], n_codes: usize) -> PyResult<()> {
+    if i64::from(codes.iter().fold(-1, |most, &code| most.max(code))) >= n_codes as i64 {
+        return Err(PyIndexError::new_err("a code lies beyond the levels"));
+    }
+    Ok(())
+}
+
+/// Codes of whole numbers that ascend, and the first row of each; `None` where they do not, or where
+/// hardly two neighbours are equal.
+#[pyfunction]
+pub fn code_runs<'py>(
+    py: Python<'py>,
+    numbers: PyReadonlyArray1<'py, i64>,
+) -> PyResult<Option<Codes<'py>>> {
+    let numbers = vector("numbers", &numbers, numbers.len())?;
+    if numbers.len() > i32::MAX as usize {
+        return Err(PyValueError::new_err("more numbers than codes"));
+    }
+    let found = without_gil(py, || codes::runs(numbers))?;
+    Ok(found.map(|(codes, first_rows)| coded(py, Coded { codes, first_rows })))
+}
+
+/// Sum of the squares of a column about a number.
+#[pyfunction]
+pub fn squares_about(
+    py: Python<'_>,
+    values: PyReadonlyArray1<'_, f64>,
+    center: f64,
+) -> PyResult<f64> {
+    let values = vector("values", &values, values.len())?;
+    without_gil(py, || columns::squares_about(values, center))
 }
 
 /// Rows sorted into units of nested grouping factors.

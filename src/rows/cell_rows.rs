@@ -23,10 +23,56 @@ pub trait CellRows: Sync {
     fn read(&self, rows: &[u32], block: &mut [f64]);
 }
 
+/// Values of a column by row.
+#[derive(Clone, Copy)]
+pub enum RowValues<'a> {
+    /// Numbers.
+    Numbers(Column<'a>),
+    /// A code for each row, and the value that each code stands for.
+    Coded(&'a [i32], &'a [f64]),
+}
+
+impl RowValues<'_> {
+    /// Value of a row.
+    #[inline(always)]
+    fn at(&self, row: usize) -> f64 {
+        match self {
+            Self::Numbers(column) => column.at(row),
+            Self::Coded(codes, values) => values[codes[row] as usize],
+        }
+    }
+
+    /// Copies the values of rows that follow each other.
+    #[inline(always)]
+    fn read_run(&self, first: usize, out: &mut [f64]) {
+        let n = out.len();
+        match *self {
+            Self::Numbers(Column { values: Some(own), center, scale }) if own.stride == 1 => {
+                let read = &own.data[own.offset + first..][..n];
+                for (o, value) in out.iter_mut().zip(read) {
+                    *o = (value - center) * scale;
+                }
+            }
+            Self::Coded(codes, values) => {
+                let codes = &codes[first..][..n];
+                // Most often rows of a cell are alike.
+                if codes.iter().fold(0, |differ, code| differ | (code ^ codes[0])) == 0 {
+                    out.fill(values[codes[0] as usize]);
+                } else {
+                    out.iter_mut().zip(codes).for_each(|(o, &code)| *o = values[code as usize]);
+                }
+            }
+            Self::Numbers(column) => {
+                out.iter_mut().enumerate().for_each(|(i, o)| *o = column.at(first + i));
+            }
+        }
+    }
+}
+
 /// Rows column by column.
 pub struct InColumns<'a> {
     /// The columns.
-    pub columns: &'a [Column<'a>],
+    pub columns: &'a [RowValues<'a>],
     /// Of each row; `None` for weight 1.
     pub weights: Option<&'a [f64]>,
 }
@@ -59,19 +105,10 @@ impl CellRows for InColumns<'_> {
         let (n, first) = (rows.len(), rows[0] as usize);
         let is_run = rows[n - 1] as usize - first + 1 == n;
         for (column, out) in self.columns.iter().zip(block.chunks_exact_mut(n)) {
-            let &Column { values, center, scale } = column;
-            match values {
-                Some(own) if is_run && own.stride == 1 => {
-                    let read = &own.data[own.offset + first..][..n];
-                    for (o, value) in out.iter_mut().zip(read) {
-                        *o = (value - center) * scale;
-                    }
-                }
-                _ => {
-                    for (o, &row) in out.iter_mut().zip(rows) {
-                        *o = column.at(row as usize);
-                    }
-                }
+            if is_run {
+                column.read_run(first, out);
+            } else {
+                out.iter_mut().zip(rows).for_each(|(o, &row)| *o = column.at(row as usize));
             }
         }
     }

@@ -102,6 +102,30 @@ fn visit(sums: &mut [[f64; 4]; 4], values: [f64; 4], n: usize, origin: f64) {
     }
 }
 
+/// Partial sums that are formed side by side.
+const LANES: usize = 8;
+
+/// Sum of the squares about `center`.
+#[must_use]
+pub fn squares_about(values: &[f64], center: f64) -> f64 {
+    // Sums of blocks: rounding errors grow with their number only.
+    let block = |rows: &[f64]| {
+        let mut lanes = [0.0; LANES];
+        let chunks = rows.chunks_exact(LANES);
+        let rest = chunks.remainder();
+        for chunk in chunks {
+            for (lane, value) in lanes.iter_mut().zip(chunk) {
+                *lane += (value - center) * (value - center);
+            }
+        }
+        for (lane, value) in lanes.iter_mut().zip(rest) {
+            *lane += (value - center) * (value - center);
+        }
+        lanes.iter().sum::<f64>()
+    };
+    vectorised(|| values.chunks(STATISTICS_ROWS).map(block).sum())
+}
+
 /// A column of X, Z or Y, read as (value - center) * scale.
 #[derive(Clone, Copy, Debug)]
 pub struct Column<'a> {

@@ -287,7 +287,7 @@ impl<'a, R: CellRows> Worker<'a, R> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cell_rows::{InColumns, InPieces};
+    use super::super::cell_rows::{InColumns, InPieces, RowValues};
     use super::super::columns::Column;
     use super::*;
 
@@ -313,7 +313,8 @@ mod tests {
         let y: Vec<f64> = (0..n).map(|i| (f64::from(i) * 0.11).cos()).collect();
         let of_cell: Vec<f64> = codes.iter().map(|&c| f64::from(c) * 0.1).collect();
         let weights: Vec<f64> = (0..n).map(|i| 0.5 + f64::from(i % 7)).collect();
-        let columns = [Some(&x[..]), Some(&of_cell[..]), Some(&y[..])].map(Column::plain);
+        let columns = [Some(&x[..]), Some(&of_cell[..]), Some(&y[..])]
+            .map(|own| RowValues::Numbers(Column::plain(own)));
         for weights in [None, Some(&weights[..])] {
             let found = compress(&codes, 41, &InColumns { columns: &columns, weights });
             assert_eq!(found.sizes.len(), 41);

@@ -4,6 +4,7 @@
 pub mod basis;
 pub mod bundle;
 pub mod cell_rows;
+pub mod codes;
 pub mod columns;
 pub mod compress;
 mod four_units;

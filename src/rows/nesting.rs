@@ -232,8 +232,29 @@ pub fn rows_by_unit(
     let unit = |row: u32| codes[row as usize] as usize;
     match before {
         Some(rows) => counting_sort(rows.iter().copied(), unit, n_units),
-        None => counting_sort(0..codes.len() as u32, unit, n_units),
+        None => match ascending(codes, n_units) {
+            Some(first) => (first, (0..codes.len() as u32).collect()),
+            None => counting_sort(0..codes.len() as u32, unit, n_units),
+        },
     }
+}
+
+/// Where the rows of each unit begin, if rows are sorted by unit.
+fn ascending(codes: &[i32], n_units: usize) -> Option<Vec<usize>> {
+    let (mut first, mut known) = (filled(codes.len(), n_units + 1), 0);
+    let mut previous = -1;
+    for (row, &code) in codes.iter().enumerate() {
+        if code == previous {
+            continue;
+        }
+        if code < previous {
+            return None;
+        }
+        previous = code;
+        first[known..=code as usize].fill(row);
+        known = code as usize + 1;
+    }
+    Some(first)
 }
 
 /// Row offsets of the innermost units and the row order (`None` for the identity).
@@ -268,6 +289,17 @@ mod tests {
     fn crossed_factors_are_named() {
         let result = Nesting::new(4, &[&[0, 0, 1, 1], &[0, 1, 0, 1]], &[2, 2]);
         assert_eq!(result.err(), Some(NotNested { inner: 1 }));
+    }
+
+    #[test]
+    fn rows_sorted_by_unit_begin_where_counting_says() {
+        for codes in [&[0, 0, 2, 2, 2, 5][..], &[1][..], &[][..]] {
+            let (first, order) = rows_by_unit(codes, 7, None);
+            let sorted =
+                counting_sort(0..codes.len() as u32, |row| codes[row as usize] as usize, 7);
+            assert_eq!((first, order), sorted);
+        }
+        assert!(ascending(&[0, 2, 1], 3).is_none());
     }
 
     #[test]

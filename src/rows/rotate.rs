@@ -63,6 +63,13 @@ pub fn rotate(nesting: &Nesting, columns: &RowColumns) -> RotatedRows {
         n_obs: columns.n_obs.unwrap_or(nesting.n_rows),
         counts: unit_counts(nesting, columns),
     };
+    for (level, units) in all.levels.iter_mut().zip(&nesting.levels) {
+        if level.shares.is_none() {
+            let n_rows = units.n_units() * level.q;
+            grow(&mut level.design, n_rows * level.n_columns);
+            grow(&mut level.response, n_rows * n_fits);
+        }
+    }
     let chunks = chunk_bounds(nesting);
     let parallel = nesting.n_rows * (width + n_fits) > PARALLEL_SIZE;
     for group in chunks.chunks(CHUNKS_PER_CHECK) {

@@ -108,6 +108,14 @@ def test_no_maximum_is_said_with_the_visits_and_the_subjects_that_have_them():
     assert n < len(visits) + len(fit.params)
 
 
+def test_a_batch_of_responses_none_of_which_has_a_maximum_says_so_of_each():
+    frame = trial(seed=2, n_subjects=5, n_visits=3, missing=0.3)
+    model = mlm.LMM("y ~ visit", frame, residual="us(visit | subject)")
+    y = frame["y"].to_numpy()
+    batch = model.fit_many(np.column_stack([y, 1.0 - 2.0 * y]))
+    assert list(batch.status) == ["not converged", "not converged"]
+
+
 def test_a_single_fit_and_a_batch_end_alike():
     frame = opposite()
     y = frame["y"].to_numpy()

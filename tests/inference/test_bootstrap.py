@@ -132,3 +132,39 @@ def test_refusals(fit, boot):
         boot.conf_int(kind="studentized")
     with pytest.raises(ModelError, match="between 0 and 1"):
         boot.conf_int(1.0)
+
+
+def test_refits_stay_within_bounds_that_the_fit_does_not_reach():
+    bounds = {"sigma": (25.0, 26.2)}
+    fit = mlm.lmm(SLOPES, mlm.load_sleepstudy(), bounds=bounds)
+    assert not fit.held
+    boot = fit.bootstrap(6, seed=1)
+    assert boot.estimates["sigma"] == pytest.approx(fit.sigma, rel=1e-9)
+    drawn = fit.simulate(6, seed=1)
+    for i in range(6):
+        one = mlm.lmm(SLOPES, mlm.load_sleepstudy().assign(Reaction=drawn[:, i]), bounds=bounds)
+        np.testing.assert_allclose(boot.replicates["sigma"].iloc[i], one.sigma, rtol=1e-7)
+    sigma = boot.replicates["sigma"]
+    assert sigma.between(25.0 - 1e-9, 26.2 + 1e-9).all()
+    assert sigma.isin([sigma.min(), sigma.max()]).any()
+
+
+def test_a_bound_that_the_fit_reaches_holds_no_refit():
+    bounds = {"sigma": (None, 24.0)}
+    fit = mlm.lmm(SLOPES, mlm.load_sleepstudy(), bounds=bounds)
+    assert fit.held == {"sigma": pytest.approx(24.0)}
+    sigma = fit.bootstrap(12, seed=1).replicates["sigma"]
+    assert (sigma <= 24.0 + 1e-9).all()
+    assert sigma.nunique() > 2
+
+
+def test_an_ml_refit_for_a_comparison_stays_within_the_bounds():
+    data, bounds = mlm.load_sleepstudy(), {"sd_Days|Subject": (5.8, None)}
+    formulas = (SLOPES, "Reaction ~ Days + I(Days^2) + (Days | Subject)")
+    fits = [mlm.lmm(text, data, bounds=bounds) for text in formulas]
+    assert not fits[0].held
+    found = mlm.compare(*fits, refit=True)
+    wanted = [mlm.lmm(text, data, method="ML", bounds=bounds).llf for text in formulas]
+    np.testing.assert_allclose(found["logLik"], wanted, rtol=1e-10)
+    free = mlm.lmm(SLOPES, data, method="ML").llf
+    assert free > wanted[0] + 1e-4

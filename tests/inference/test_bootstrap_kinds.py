@@ -9,6 +9,7 @@ import pytest
 import mlmfast as mlm
 from mlmfast.clusters.simulate import seed_sequence, stream
 from mlmfast.errors import ModelError
+from mlmfast.inference.resampling import refits_of_clusters
 from mlmfast.inference.resampling.residual_parts import ResidualParts, reflated
 
 from ..residual_models import trial
@@ -89,6 +90,32 @@ def test_a_cluster_sample_is_a_fit_of_stacked_clusters(fit):
         )
     fewer = fit.bootstrap(4, seed=9, kind="cluster")
     np.testing.assert_array_equal(fewer.replicates, boot.replicates.iloc[:4])
+
+
+@pytest.mark.parametrize("statistic", [None, lambda fits: {"t": fits.tvalues[:, 1], "df": fits.df}])
+def test_clusters_are_refitted_together_as_each_is_alone(fit, statistic, monkeypatch):
+    together = fit.bootstrap(25, seed=9, kind="cluster", statistic=statistic)
+    limits = together.conf_int(kind="bca")
+    alone: list[object] = []
+
+    def one_by_one(refits, clusters, samples):
+        alone.extend(samples)
+        return iter(())
+
+    monkeypatch.setattr(refits_of_clusters, "_together", one_by_one)
+    each = fit.bootstrap(25, seed=9, kind="cluster", statistic=statistic)
+    np.testing.assert_array_equal(together.replicates, each.replicates)
+    np.testing.assert_array_equal(limits, each.conf_int(kind="bca"))
+    assert (together.n_failed, together.n_singular) == (each.n_failed, each.n_singular)
+    assert len(alone) == 25 + 18
+
+
+def test_clusters_of_several_shapes_are_refitted_alone():
+    data = mlm.load_sleepstudy().iloc[3:].reset_index(drop=True)
+    fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", data)
+    boot = fit.bootstrap(4, seed=9, kind="cluster")
+    one = mlm.lmm("Reaction ~ Days + (Days | drawn)", _drawn_frame(data, 9, 2))
+    np.testing.assert_allclose(boot.replicates.iloc[2, :2], one.params, rtol=1e-9)
 
 
 @pytest.mark.parametrize("residual", ["us(visit | drawn)", "ar1(visit | drawn)"])

@@ -213,6 +213,16 @@ def test_between_within_of_random_effects():
     assert fit.df.to_dict() == {"(Intercept)": 79, "age": 79, "SexFemale": 25, "age:SexFemale": 79}
 
 
+@pytest.mark.parametrize("ddf", ["between-within", "between-within-sas"])
+@pytest.mark.parametrize("scale", ["Sex", "exp(age)"])
+def test_rows_with_a_scale_of_their_own_are_no_subjects(ddf, scale):
+    data, formula = data_of("orthodont_slope_reml"), "distance ~ age * Sex + (1 | Subject)"
+    scaled = lmm(formula, data, ddf=ddf, residual_scale=scale)
+    assert scaled.df.to_dict() == lmm(formula, data, ddf=ddf).df.to_dict()
+    with pytest.raises(ModelError, match="neither random effects nor a residual structure"):
+        lmm("distance ~ age", data, ddf=ddf, residual_scale=scale)
+
+
 def test_a_number():
     fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy(), ddf=12)
     assert fit.df.to_dict() == {"(Intercept)": 12.0, "Days": 12.0}

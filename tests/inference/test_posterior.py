@@ -39,8 +39,8 @@ MODELS = {
 }
 
 
-def by_quadrature(data, covariance, axes, logs, prior):
-    """Weights of the grid, and E and Var of beta there, dense."""
+def by_quadrature(data, covariance, axes, logs, prior, free=(0, 1)):
+    """Weights of the grid, and E and Var of beta there, dense; of a prior of the ``free`` ones."""
     X, y = np.column_stack([np.ones(len(data)), data["x"]]), data["y"].to_numpy()
     weight = np.full((len(axes[0]), len(axes[1])), -np.inf)
     beta, spread = np.zeros((*weight.shape, 2)), np.zeros((*weight.shape, 2, 2))
@@ -54,7 +54,7 @@ def by_quadrature(data, covariance, axes, logs, prior):
             dev = np.linalg.slogdet(V)[1] - np.linalg.slogdet(M)[1] + y @ P @ y
             own = -0.5 * dev + sum(v for v, log in zip((first, second), logs, strict=True) if log)
             if prior == "jeffreys":
-                products = [P @ s for s in slopes]
+                products = [P @ slopes[k] for k in free]
                 information = [[(a * b.T).sum() for b in products] for a in products]
                 own += 0.5 * np.linalg.slogdet(np.array(information))[1]
             weight[i, j], spread[i, j] = own, M
@@ -76,17 +76,125 @@ def test_moments_are_those_of_quadrature(data, name, prior):
     drawn = found.draws.to_numpy()
     effective = N * found.acceptance / 2.0
     for k, (axis, log) in enumerate(zip(axes, logs, strict=True)):
-        own = weight.sum(axis=1 - k)
-        mean = own @ axis
-        sd = np.sqrt(own @ (axis - mean) ** 2)
         values = np.log(drawn[:, 2 + k]) if log else drawn[:, 2 + k]
-        assert values.mean() == pytest.approx(mean, abs=4.0 * sd / np.sqrt(effective))
-        assert values.std() == pytest.approx(sd, rel=4.0 / np.sqrt(effective))
+        check_moments(values, axis, weight.sum(axis=1 - k), effective)
     for k in range(2):
         mean = (weight * beta[..., k]).sum()
         sd = np.sqrt((weight * (spread[..., k, k] + (beta[..., k] - mean) ** 2)).sum())
         assert drawn[:, k].mean() == pytest.approx(mean, abs=4.0 * sd / np.sqrt(effective))
         assert drawn[:, k].std() == pytest.approx(sd, rel=4.0 / np.sqrt(effective))
+
+
+def check_moments(drawn, axis, own, effective):
+    """Mean and spread of draws against weights of a grid."""
+    mean = own @ axis
+    sd = np.sqrt(own @ (axis - mean) ** 2)
+    assert drawn.mean() == pytest.approx(mean, abs=4.0 * sd / np.sqrt(effective))
+    assert drawn.std() == pytest.approx(sd, rel=4.0 / np.sqrt(effective))
+
+
+@pytest.fixture(scope="module")
+def without_groups(data):
+    """The same rows; the variance of the groups is estimated at 0."""
+    rng = np.random.default_rng(2)
+    return data.assign(y=1.0 + 0.5 * data["x"] + rng.normal(size=len(data)))
+
+
+@pytest.mark.parametrize("prior", ["flat", "jeffreys"])
+def test_a_variance_at_zero_is_drawn_from_the_positive_ones(without_groups, prior):
+    with pytest.warns(mlm.SingularFitWarning):
+        fit = mlm.lmm("y ~ x + (1 | g)", without_groups)
+    assert fit.singular
+    found = fit.posterior(N, seed=5, prior=prior)
+    assert found.acceptance > 0.3
+    drawn = found.draws.to_numpy()
+    assert (drawn[:, 2:] > 0.0).all()
+    axes = [np.linspace(-13.0, 4.0, 80), np.linspace(-1.3, 1.6, 26)]
+    weight, beta, _ = by_quadrature(without_groups, intercepts, axes, (True, True), prior)
+    assert max(weight[0].sum(), weight[-1].sum(), weight[:, -1].sum()) < 1e-3
+    effective = N * found.acceptance / 2.0
+    for k, axis in enumerate(axes):
+        check_moments(np.log(drawn[:, 2 + k]), axis, weight.sum(axis=1 - k), effective)
+    # The share below a value, where the density of the variance is highest.
+    share, small = weight[axes[0] < np.log(0.1)].sum(), (drawn[:, 2] < 0.1).mean()
+    assert small == pytest.approx(share, abs=0.02 + 4.0 * np.sqrt(share / effective))
+    assert drawn[:, 1].mean() == pytest.approx((weight * beta[..., 1]).sum(), abs=0.03)
+
+
+@pytest.mark.parametrize("prior", ["flat", "jeffreys"])
+def test_what_is_held_is_known(data, prior):
+    for formula, arguments, covariance, axes, logs, free in (
+        (
+            "y ~ x + (1 | g)", {"hold": {"sigma": 1.2}}, intercepts,
+            [np.linspace(-6.0, 5.0, 90), np.array([np.log(1.44)])], (True, True), 0,
+        ),
+        (
+            "y ~ x + (1 | g)", {"hold": {"var_(Intercept)|g": 0.7}}, intercepts,
+            [np.array([np.log(0.7)]), np.linspace(-1.5, 1.8, 60)], (True, True), 1,
+        ),
+        (
+            "y ~ x", {"residual": "ar1(t | g)", "hold": {"AR(1)": 0.3}}, autoregressive,
+            [np.linspace(-1.5, 2.0, 60), np.array([0.3])], (True, False), 0,
+        ),
+    ):  # fmt: skip
+        found = mlm.lmm(formula, data, **arguments).posterior(800, seed=6, prior=prior)
+        weight, _, _ = by_quadrature(data, covariance, axes, logs, prior, (free,))
+        drawn = found.draws.to_numpy()[:, 2:]
+        known = np.exp(axes[1 - free][0]) if logs[1 - free] else axes[1 - free][0]
+        np.testing.assert_allclose(drawn[:, 1 - free], known, rtol=1e-9)
+        effective = 400 * found.acceptance
+        check_moments(np.log(drawn[:, free]), axes[free], weight.ravel(), effective)
+
+
+def test_a_variance_near_zero_is_drawn_down_to_it(data):
+    """An estimate that is positive, and less than its standard error."""
+    near = data.assign(y=1.0 + 0.5 * data["x"] + np.random.default_rng(7).normal(size=len(data)))
+    fit = mlm.lmm("y ~ x + (1 | g)", near)
+    variance = float(fit.varcorr["g"].iloc[0, 0])
+    assert 0.0 < variance < 0.02
+    found = fit.posterior(N, seed=5)
+    assert found.acceptance > 0.3
+    axes = [np.linspace(-13.0, 4.0, 80), np.linspace(-1.3, 1.6, 26)]
+    weight, _, _ = by_quadrature(near, intercepts, axes, (True, True), "jeffreys")
+    for k, axis in enumerate(axes):
+        drawn = np.log(found.draws.iloc[:, 2 + k])
+        check_moments(drawn, axis, weight.sum(axis=1 - k), N * found.acceptance / 2.0)
+
+
+@pytest.mark.parametrize(
+    ("formula", "levels", "proper"),
+    [
+        ("y ~ x + (1 | g)", 3, False),
+        ("y ~ x + (1 | g)", 4, True),
+        ("y ~ 0 + x + (1 | g)", 3, True),
+        ("y ~ t + (1 + t || g)", 3, False),
+        ("y ~ t + (1 + t | g)", 5, True),
+        ("y ~ 0 + t + (1 | g) + (1 | t)", 3, True),
+    ],
+)
+def test_flat_priors_need_levels(formula, levels, proper):
+    """More than 2 dimensions a parameter beyond the fixed effects; 4 groups and a mean have 3."""
+    generator = np.random.default_rng(levels + 90)
+    g, t = np.repeat(np.arange(levels), 6), np.tile(np.arange(6.0), levels)
+    y = 3.0 * generator.normal(size=levels)[g] + generator.normal(size=levels)[g] * t
+    y += generator.normal(size=6)[t.astype(int)] + generator.normal(size=len(g))
+    data = pd.DataFrame({"g": g, "t": t, "x": generator.normal(size=len(g)), "y": y})
+    fit = mlm.lmm(formula, data)
+    if proper:
+        assert len(fit.posterior(200, seed=1, prior="flat").draws) == 200
+    else:
+        with pytest.raises(ModelError, match="2 dimensions beyond the fixed ones, and more than 2"):
+            fit.posterior(200, seed=1, prior="flat")
+    assert len(fit.posterior(200, seed=1).draws) == 200
+
+
+def test_chains_that_hardly_move_are_refused():
+    generator = np.random.default_rng(0)
+    data = pd.DataFrame({"g": np.repeat(np.arange(20), 6), "t": np.tile(np.arange(6), 20)})
+    data["y"] = generator.normal(size=120) + generator.normal(size=20)[data["g"]]
+    fit = mlm.lmm("y ~ 1", data, residual="us(t | g)")
+    with pytest.raises(ModelError, match=r"the chain took [0-9]+ of 500 candidates, too few"):
+        fit.posterior(300, seed=1, prior="flat")
 
 
 def test_draws_are_of_the_seed_and_named_as_the_parameters(data):
@@ -109,8 +217,16 @@ def test_what_has_no_such_posterior(data):
             fit.posterior(**arguments)
     with pytest.raises(ModelError, match="fit with method='REML'"):
         mlm.lmm("y ~ x + (1 | g)", data, method="ML").posterior()
-    with pytest.raises(ModelError, match="inside their bounds"):
-        mlm.lmm("y ~ x + (1 | g)", data, hold={"sigma": 1.0}).posterior()
+    with pytest.raises(ModelError, match="bounds= are no part of the prior"):
+        mlm.lmm("y ~ x + (1 | g)", data, bounds={"sigma": (None, 5.0)}).posterior()
+    with pytest.raises(ModelError, match="bounded=False lets variances be negative"):
+        mlm.lmm("y ~ x + (1 | g)", data, bounded=False).posterior()
+    sleep = mlm.load_sleepstudy()
+    slopes = mlm.lmm(
+        "Reaction ~ Days + (Days | Subject)", sleep, hold={"cor_Days.(Intercept)|Subject": 0.2}
+    )
+    with pytest.raises(ModelError, match=r"'cor_Days.*' is held, which is no variance"):
+        slopes.posterior()
     with pytest.raises(ModelError, match="holds no rows"):
         mlm.load(fit.to_json()).posterior()
     with pytest.raises(ModelError, match="type1"):

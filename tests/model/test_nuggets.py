@@ -169,3 +169,15 @@ def test_a_product_of_scales(data):
     assert fit.llf == pytest.approx(-679.49879882715, abs=1e-8)
     expected = [2.54595968144**2, 1.38708431363, 0.33205288676]
     assert fit.covtest().iloc[:, 0].to_numpy() == pytest.approx(expected, rel=1e-5)
+
+
+def test_profiles_that_end_at_no_range_and_at_no_nugget_are_silent():
+    """Trials there have a range of 0 and a logit without bound; warnings are errors here."""
+    rng = np.random.default_rng(5)
+    walk = rng.normal(size=(6, 1)) + 0.5 * np.cumsum(rng.normal(size=(6, 3)), axis=1)
+    rows = {"id": np.repeat(range(6), 3), "t": np.tile(range(3), 6)}
+    y = walk.ravel() + 0.3 * rng.normal(size=18)
+    fit = mlm.lmm("y ~ 1", rows | {"y": y}, residual="sp_exp(t | id, nugget)")
+    limits = fit.profile(["SP(EXP)", "Nugget"]).conf_int()
+    assert (limits["lower"] <= fit.residual_parameters.loc[limits.index]).all()
+    assert limits.loc["SP(EXP)", "lower"] > 1.0

@@ -326,8 +326,11 @@ def test_replicates_are_fitted_as_the_fit_was_or_by_what_is_said(call):
     # Balanced data: these moments are the REML estimates.
     found, same = CALLS[call](by_moments, method="REML"), CALLS[call](mlm.lmm(ONE, data))
     assert repr(found) == repr(same)
-    with pytest.raises(mlm.ModelError, match=r"this fit holds sigma: .* true values by set="):
+    with pytest.raises(mlm.ModelError, match=r"this fit holds or bounds sigma: .* set="):
         CALLS[call](mlm.lmm(ONE, data, hold={"sigma": 30.0}))
+    # Bounds that the fit does not reach are reached in some replicate.
+    with pytest.raises(mlm.ModelError, match=r"this fit holds or bounds sigma: .* set="):
+        CALLS[call](mlm.lmm(ONE, data, bounds={"sigma": (1.0, None)}))
 
 
 def test_what_is_no_fit():

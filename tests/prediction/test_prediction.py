@@ -226,8 +226,23 @@ def test_marginal_intervals_are_those_of_a_new_cluster(oracle):
 
 
 def test_intervals_of_new_rows_need_their_weights(oracle):
-    with pytest.raises(ModelError, match="weights"):
-        oracle.fit.predict(oracle.frame, interval="prediction")
+    fit, frame = oracle.fit, oracle.frame
+    own = fit.predict(interval="prediction")
+    for weights in (None, "w", frame["w"].to_numpy()):
+        found = fit.predict(frame, interval="prediction", weights=weights)
+        pd.testing.assert_frame_equal(found, own, rtol=1e-9)
+    other = frame.assign(w=frame["w"] * 4.0)
+    variance = standard_errors(fit.predict(other, interval="prediction")) ** 2
+    rest = standard_errors(own) ** 2 - 0.75 * np.diag(oracle.R)
+    np.testing.assert_allclose(variance, rest, rtol=1e-9)
+    with pytest.raises(ModelError, match="depends on the weights of new rows"):
+        fit.predict(frame.drop(columns="w"), interval="prediction")
+    with pytest.raises(ModelError, match="for interval='prediction'"):
+        fit.predict(frame, interval="confidence", weights="w")
+    with pytest.raises(DataError, match="weights must be positive"):
+        fit.predict(frame.assign(w=0.0), interval="prediction")
+    some = fit.predict(frame.assign(w=frame["w"].where(frame.index != 3)), interval="prediction")
+    assert some["lower"].isna().sum() == 1
 
 
 def test_levels_that_are_in_no_cluster_of_their_own(frame):

@@ -12,10 +12,12 @@ import pytest
 from scipy import stats
 
 import mlmfast as mlm
+from mlmfast.errors import ModelError
 
 from ..cases import data_of
 from ..dense_inference import DenseInference
 from ..general_models import trials
+from ..residual_models import trial
 
 SLEEP, GROWTH = "sleepstudy_slope_corr_reml", "orthodont_slope_reml"
 MODELS = {
@@ -169,3 +171,51 @@ def test_estimates_with_random_effects_are_predictions(sleepstudy, ddf):
     found = fit.predict(new, interval="confidence").iloc[0]
     expected = test[["estimate", "lower", "upper"]].to_numpy(dtype=float)
     np.testing.assert_allclose(found.to_numpy(), expected, rtol=1e-10)
+
+
+#: x, w and y, and limits of new responses at x = -1, 0, 2 of weights 0.5, 1, 4 by R's lm (4.2.2):
+#: predict(lm(y ~ x, d, weights = w), new, interval = "prediction", weights = new$w).
+WEIGHTED = np.array([
+    *((-0.626, 2.55, 1.224), (0.184, 2.12, 1.113), (-0.836, 2.46, 0.412), (1.595, 1.88, 2.556)),
+    *((0.33, 1.82, 0.309), (-0.82, 2.47, -0.085), (0.487, 0.56, 0.961), (0.738, 1.69, 1.693)),
+    *((0.576, 2.33, 2.296), (-0.305, 2.23, 1.206), (1.512, 1.69, 2.385), (0.39, 2.65, 1.234)),
+    *((-0.621, 1.6, 0.93), (-2.215, 1.11, -0.686), (1.125, 0.68, 1.29), (-0.045, 0.75, 0.138)),
+    *((-0.016, 1.29, 1.305), (0.944, 1.8, 2.517), (0.821, 2.16, 1.745), (0.594, 1.52, 2.309)),
+])  # fmt: skip
+LIMITS = [
+    (-1.74533638039596, 2.3553423761864),
+    (-0.28942221126159, 2.5941814987088),
+    (1.93528428145951, 3.7589815893014),
+]
+
+
+def test_new_responses_of_known_weights_as_by_rs_lm():
+    data = pd.DataFrame(WEIGHTED, columns=["x", "w", "y"])
+    fit = mlm.lmm("y ~ x", data, weights="w")
+    new = pd.DataFrame({"x": [-1.0, 0.0, 2.0], "w": [0.5, 1.0, 4.0]})
+    once = mlm.load(fit.to_json())
+    for found in (
+        fit.predict(new, interval="prediction"),
+        fit.predict(new[["x"]], interval="prediction", weights=new["w"].to_numpy()),
+        once.predict(new, interval="prediction", weights="w"),
+    ):
+        np.testing.assert_allclose(found[["lower", "upper"]], LIMITS, rtol=1e-9)
+    with pytest.raises(ModelError, match="depends on the weights of new rows"):
+        once.predict(new, interval="prediction")
+
+
+@pytest.mark.parametrize("ddf", ["satterthwaite", "kenward-roger"])
+def test_weights_of_new_responses_at_visits(ddf):
+    """A new row like one of the fit has the interval of that row, whatever others weigh."""
+    frame = trial(seed=4, n_subjects=24)
+    for arguments in (
+        {"residual": "us(visit | subject)"},
+        {"residual": "ar1(time | subject)", "residual_scale": "arm"},
+    ):
+        fit = mlm.lmm("y ~ x + arm", frame, weights="w", ddf=ddf, **arguments)
+        own = fit.predict(ranef=False, interval="prediction")
+        found = fit.predict(frame, ranef=False, interval="prediction")
+        pd.testing.assert_frame_equal(found, own, rtol=1e-8)
+        loaded = mlm.load(fit.to_json())
+        again = loaded.predict(frame, ranef=False, interval="prediction", weights="w")
+        pd.testing.assert_frame_equal(again, own, rtol=1e-8)

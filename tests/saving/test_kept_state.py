@@ -388,7 +388,7 @@ def test_what_a_loaded_fit_lacks_is_named(live):
     for ask in (
         lambda: loaded.icc(interval="bootstrap", n=10),
         lambda: loaded.anova(ddf="kenward-roger-2009"),
-        lambda: loaded.predict(NEW, interval="confidence"),
+        lambda: loaded.predict(NEW, conditional=True),
     ):
         with pytest.raises(ModelError, match="loaded fit holds no"):
             ask()

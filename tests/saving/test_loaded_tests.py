@@ -55,7 +55,7 @@ def test_what_needs_rows_is_refused():
     frame = trial(seed=3, n_subjects=20)
     loaded = mlm.load(lmm("y ~ x + (1 | site)", frame).to_json())
     with pytest.raises(ModelError, match="holds no rows"):
-        loaded.predict(frame.head(2), interval="prediction")
+        loaded.predict(frame.head(2), conditional=True)
     with pytest.raises(ModelError, match="say ddf='asymptotic'"):
         loaded.predict(frame.head(2), ranef=False, interval="prediction", ddf="kenward-roger")
     # Files of before have no derivatives.

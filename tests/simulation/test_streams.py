@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import mlmfast as mlm
+from mlmfast.simulation import movable_generator
 from mlmfast.simulation.streams import Parts, Streams
 
 SEEDS = [
@@ -25,16 +26,35 @@ def test_streams_are_those_of_numpy(seed, condition):
     streams = Streams(seed, condition)
     own = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
     key = condition if isinstance(condition, tuple) else (condition,)
-    for k, generator, parts in zip(range(3), streams.some(3, 3), streams.parts(3, 3), strict=True):
+    together = streams.parts(3, 3)
+    drawn = {p: [generator.random(3) for generator in together.at(p)] for p in (0, 1, 5)}
+    for k, generator in enumerate(streams.some(3, 3)):
         sequence = np.random.SeedSequence(
             own.entropy, spawn_key=(*own.spawn_key, *key, 3 + k), pool_size=own.pool_size
         )
         alone = np.random.PCG64DXSM(sequence)
         assert generator.bit_generator.state == alone.state
         assert streams(3 + k).bit_generator.state == alone.state
-        for part in (0, 1, 5):
+        for part, found in drawn.items():
             wanted = Parts(np.random.Generator(np.random.PCG64DXSM(sequence)))(part).random(3)
-            np.testing.assert_array_equal(parts(part).random(3), wanted)
+            np.testing.assert_array_equal(found[k], wanted)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_generator_is_put_to_states(in_memory, monkeypatch):
+    if not in_memory:
+        monkeypatch.setattr(movable_generator, "_order", lambda: None)
+    words = np.array([[2**63 + 1, 7, 2**62, 3], [5, 2**64 - 1, 9, 11]], dtype=np.uint64)
+    for (high, low, high_inc, low_inc), found in zip(
+        words.tolist(), movable_generator.generators_at(words), strict=True
+    ):
+        alone = np.random.PCG64DXSM(0)
+        state = {"state": (high << 64) | low, "inc": (high_inc << 64) | low_inc}
+        alone.state = {**alone.state, "state": state}
+        assert found.bit_generator.state == alone.state
+        # A half of a number is left over.
+        wanted = np.random.Generator(alone).integers(0, 100, 3, dtype=np.int32)
+        np.testing.assert_array_equal(found.integers(0, 100, 3, dtype=np.int32), wanted)
 
 
 def test_a_stream_is_a_generator_like_any_other():

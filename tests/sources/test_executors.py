@@ -204,7 +204,10 @@ def test_a_dask_cluster_of_which_a_worker_is_killed(folder, expected, tmp_path):
     distributed = pytest.importorskip("distributed")
     frame = pytest.importorskip("dask.dataframe").read_parquet(folder)
     work = Work("x", slow_sums, added, "sums of x")
+    dask = pytest.importorskip("dask")
     with (
+        # Workers, the one that takes the place of the killed one too, begin with what was imported.
+        dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as own,
         distributed.Client(own) as client,
     ):

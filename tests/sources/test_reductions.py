@@ -115,6 +115,10 @@ def test_a_dask_cluster_reduces_its_partitions(table, folder, fitted):
     distributed = pytest.importorskip("distributed")
     frame = pytest.importorskip("dask.dataframe").from_pandas(table, npartitions=7)
     with (
+        # Workers begin with what was imported once.
+        pytest.importorskip("dask").config.set(
+            {"distributed.worker.multiprocessing-method": "forkserver"}
+        ),
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as own,
         distributed.Client(own) as client,
     ):

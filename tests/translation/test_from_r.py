@@ -254,12 +254,31 @@ UNMAPPED = {
     "lmer(y ~ x + (1 | g), d, subset = x > 0)": "subset",
     "lmer(y ~ x + (1 | g), d, weights = 1 / v)": "weights = 1/v",
     "lmer(y ~ x + (1 | g), head(d))": "data = head(d)",
+    "glmmTMB(y ~ x + (1 | g), d, weights = w)": "counts a row of weight w as w rows",
+    "glmmTMB(y ~ f + diag(f | g), d, contrasts = list(f = 'contr.sum'))": "another model",
     "mmrm(y ~ a + us(v | id), d, vcov = 'Empirical')": "fit.robust('CR0')",
     "mmrm(y ~ a + us(v | id), d, vcov = 'Empirical-Bias-Reduced')": "fit.robust('CR2')",
     # Its default covariance there is the sandwich.
     "mmrm(y ~ a + us(v | id), d, method = 'Residual')": "fit.robust('CR0')",
     "mmrm(y ~ a + us(v | id), d, control = mmrm_control(method = 'Residual'))": "fit.robust('CR0')",
 }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("lmer(y ~ f + (f | g), d, contrasts = list(f = 'contr.sum'))", True),
+        ("glmmTMB(y ~ f * x + (f * x | g), d, contrasts = list(f = 'contr.sum'))", True),
+        ("lmer(y ~ f + (1 | g), d, contrasts = list(f = 'contr.sum'))", False),
+        # Without an intercept a factor has a column for each level, by any contrasts.
+        ("lmer(y ~ f + (f || g), d, contrasts = list(f = 'contr.sum'))", False),
+        ("glmmTMB(y ~ f + diag(0 + f | g), d, contrasts = list(f = 'contr.sum'))", False),
+    ],
+)
+def test_contrasts_of_random_effects_are_told_of(text, said):
+    call = mlm.from_r(text)
+    assert not call.unmapped
+    assert any("codes the random effects without them" in note for note in call.notes) == said
 
 
 @pytest.mark.parametrize("text", UNMAPPED)

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 import mlmfast as mlm
+from mlmfast.errors import FormulaError
 
 
 def values_of(code, **space):
@@ -204,3 +205,69 @@ def test_degrees_of_freedom_of_an_effect_in_any_order(trial):
     assert within != found.fit.df.iloc[0]
     for own in found.lsmeans.values():
         assert own.frame["df"].tolist() == [within] * 6
+
+
+PRIORS = {
+    "prior;": "fit.posterior(n=1000)",
+    "prior jeffreys / nsample=50 seed=3;": "fit.posterior(n=50, seed=3)",
+    "prior flat / nsample=50 seed=3 out=draws;": "fit.posterior(n=50, seed=3, prior='flat')",
+    "prior / alg=rwc seed=0 psearch;": "fit.posterior(n=1000)",
+}
+
+
+@pytest.mark.parametrize("statement", PRIORS)
+def test_prior_is_a_posterior(statement):
+    step = mlm.from_sas(f"proc mixed; class id; model y = x; random int / sub=id; {statement} run;")
+    assert PRIORS[statement] in step.code.replace('"', "'")
+    assert not step.unmapped
+    compile(step.code, "step", "exec")
+
+
+def test_the_posterior_of_a_step_is_that_of_the_fit(trial):
+    text = "proc mixed; class id; model y = x; random int / sub=id; "
+    found = mlm.from_sas(text + "prior flat / nsample=40 seed=3; run;")(trial)
+    again = found.fit.posterior(40, seed=3, prior="flat")
+    pd.testing.assert_frame_equal(found.posterior.draws, again.draws)
+    assert "Posterior, flat prior: 40 draws" in repr(found)
+    assert mlm.from_sas(text)(trial).posterior is None
+    by_ml = mlm.from_sas(text.replace("mixed", "mixed method=ml") + "prior;")(trial)
+    assert by_ml.posterior is None
+    assert "fit with method='REML'" in by_ml.problems["PRIOR"]
+    held = mlm.from_sas(text + "parms (1) (2) / hold=1; prior / nsample=20 seed=1;")(trial)
+    np.testing.assert_allclose(held.posterior.draws.iloc[:, 2], 1.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("prior data=p;", "DATA=P has no counterpart; there are JEFFREYS and FLAT"),
+        ("prior / nsample=0;", "NSAMPLE=0 is not a whole number from 1 on"),
+        ("prior / nsample=1.5;", "not a whole number"),
+        ("prior / lbound=2;", "LBOUND=2 has no counterpart"),
+        ("prior / grid=g;", "GRID=G of PRIOR: the posterior is drawn from, on no grid"),
+    ],
+)
+def test_priors_without_a_counterpart_are_named(statement, named):
+    step = mlm.from_sas(f"proc mixed; class g; model y = x; random int / sub=g; {statement}")
+    assert any(named in text for text in step.unmapped)
+    assert ("posterior(" in step.code) == ("grid" in statement)
+    with pytest.raises(FormulaError, match="the second"):
+        mlm.from_sas("proc mixed; model y = x; prior; prior flat;")
+
+
+def test_lcomponents_are_the_rows_of_the_tests(trial):
+    text = HEAD.format("").replace("ddfm=kr", "ddfm=kr htype=1,3 lcomponents")
+    step = mlm.from_sas(text)
+    assert not step.unmapped
+    assert step.code.count("tests.components") == 2
+    found = step(trial)
+    assert list(found.components) == [1, 3]
+    for kind, table in found.components.items():
+        for term, rows in table.groupby("term", sort=False):
+            F = found.tests[kind].frame.loc[term]
+            assert len(rows) == F["NumDF"]
+            if len(rows) == 1:
+                assert rows["statistic"].iloc[0] ** 2 == pytest.approx(F["F value"], rel=1e-9)
+                assert rows["p_value"].iloc[0] == pytest.approx(F["Pr(>F)"], rel=1e-7)
+    assert "Components of type 3 tests" in repr(found)
+    assert mlm.from_sas(HEAD.format(""))(trial).components == {}

@@ -93,9 +93,7 @@ class ConstrainedCriterion:
         """The parameters held at each point."""
         which = self.surface.which[_rows(points)]
         chosen, places = np.unique(which, return_inverse=True)
-        # A trial far out may overflow: it is no closer to the surface, and dropped.
-        with np.errstate(over="ignore", invalid="ignore"):
-            every = self.scaled.functions(points[:, :-1], chosen)
+        every = self.scaled.functions(points[:, :-1], chosen)
         take = np.arange(len(points))[:, None], places.reshape(which.shape)
         return Jet(every.value[take], every.first[take], np.nan_to_num(every.second[take]))
 
@@ -146,6 +144,8 @@ class ConstrainedCriterion:
         return np.concatenate([moved, points[:, -1:]], axis=1)
 
 
+# A trial far out may overflow, or divide by a range of 0: it is no closer, and dropped.
+@np.errstate(all="ignore")
 def fit_constrained(
     functions: CovarianceFunctions,
     surface: Surface,
@@ -190,6 +190,7 @@ def fit_constrained(
     return ConstrainedResult(points[:, :-1], newton, multipliers)
 
 
+@np.errstate(all="ignore")
 def points_on(
     functions: CovarianceFunctions, surface: Surface, points: FloatArray
 ) -> tuple[FloatArray, BoolArray]:

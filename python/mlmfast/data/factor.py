@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from mlmfast.running.first_use import OnUse
 
@@ -87,15 +88,28 @@ class Factor:
         return translate_codes(self.codes, translation), unknown
 
 
-def translate_codes(codes: CodeArray, translation: CodeArray) -> CodeArray:
+def translate_codes(codes: NDArray[np.integer], translation: CodeArray) -> CodeArray:
     """Replace each code by its entry in `translation`; -1 stays -1."""
-    # The appended entry is the one that index -1 reaches.
-    return np.append(translation, np.int32(-1))[codes]
+    if not len(translation) or (translation == np.arange(len(translation))).all():
+        return codes.astype(np.int32, copy=False)
+    own = np.ascontiguousarray(codes, dtype=np.int32)
+    return _core.translate_codes(own, np.ascontiguousarray(translation, dtype=np.int32))
+
+
+def count_codes(codes: CodeArray, n_codes: int) -> NDArray[np.int64]:
+    """Rows of each code; those of -1 are not counted.
+
+    Examples
+    --------
+    >>> count_codes(np.array([0, 2, -1, 2], dtype=np.int32), 3)
+    array([1, 0, 2])
+    """
+    return _core.count_codes(np.ascontiguousarray(codes, dtype=np.int32), n_codes)[1:]
 
 
 def drop_unused_levels(factor: Factor) -> Factor:
     """Leave out levels that no row has."""
-    used = np.bincount(factor.codes + 1, minlength=factor.n_levels + 1)[1:] > 0
+    used = count_codes(factor.codes, factor.n_levels) > 0
     if used.all():
         return factor
     kept = np.flatnonzero(used)
@@ -121,9 +135,7 @@ def factor_from_uniques(codes: NDArray[np.integer], values: LevelValues) -> Fact
     rank = np.empty(order.size, dtype=np.int32)
     rank[order] = np.arange(order.size, dtype=np.int32)
     ordered = values[order]
-    missing = codes.size > 0 and int(codes.min()) < 0
-    recoded = translate_codes(codes.astype(np.int32, copy=False), rank) if missing else rank[codes]
-    return Factor(recoded, level_labels(ordered), ordered)
+    return Factor(translate_codes(codes, rank), level_labels(ordered), ordered)
 
 
 def _sorting_order(values: LevelValues) -> IntArray:
@@ -146,6 +158,11 @@ def code_integers(
     """Distinct integers in increasing order, and the position of each row's value among them."""
     if values.size == 0:
         return values, np.array([], dtype=np.int32)
+    if values.dtype == np.int64:
+        # Sorted rows, as files of clusters are: each value is one run.
+        runs = _core.code_runs(np.ascontiguousarray(values, dtype=np.int64))
+        if runs is not None:
+            return values[runs[1]], runs[0]
     another: BoolArray = values[1:] != values[:-1]
     first = np.flatnonzero(another) + 1
     if len(first) < _RUNS * values.size and (values[first] > values[first - 1]).all():

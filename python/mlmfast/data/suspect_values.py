@@ -14,6 +14,8 @@ from mlmfast.errors import SuspectValueWarning, warn
 #: Nothing that is measured is as near to 0 as this beside integers; 16^-65 is 5.4e-79.
 _TINY = 1e-60
 _LOOKED_AT = 3
+#: Values that are looked at together: these stay in the cache.
+_AT_ONCE = 1 << 15
 
 
 def warn_of_suspect_values(frame: Frame, names: Iterable[str]) -> None:
@@ -45,11 +47,13 @@ def has_tiny(values: FloatArray) -> bool:
     # A measured column shows in its first values, without a pass over all.
     if not all(map(_is_whole, values[:_LOOKED_AT].tolist())):
         return False
-    tiny = np.abs(values) < _TINY
-    n_tiny = np.count_nonzero(tiny) - (values.size - np.count_nonzero(values))
+    n_tiny = sum(
+        int(np.count_nonzero(np.abs(some) < _TINY)) - (some.size - int(np.count_nonzero(some)))
+        for some in (values[k : k + _AT_ONCE] for k in range(0, values.size, _AT_ONCE))
+    )
     if not 0 < n_tiny < values.size:
         return False
-    others = values[~tiny & np.isfinite(values)]
+    others = values[~(np.abs(values) < _TINY) & np.isfinite(values)]
     # A column in a unit of its own, 0, 1e-200, 2e-200, is no such case.
     return bool(others.any() and (np.rint(others) == others).all())
 

@@ -9,7 +9,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray
 from mlmfast.degrees_of_freedom.base import DegreesOfFreedom, TestBasis
 from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
-from mlmfast.design.design import Design
+from mlmfast.design.design import Design, check_rows_are_here
 from mlmfast.errors import ModelError
 
 
@@ -56,7 +56,9 @@ class BetweenWithin(DegreesOfFreedom):
 
 def subjects(design: Design) -> tuple[CodeArray, int]:
     """Codes of the subjects, those of ``residual=`` or the outermost grouping factor's levels."""
-    if design.residual is not None:
+    check_rows_are_here(design)
+    # A scale of single rows leaves them independent: its units are no subjects.
+    if design.residual is not None and design.residual.formula is not None:
         subject = design.residual.subject
         if design.condensed is not None:
             return subject.codes, subject.n_levels

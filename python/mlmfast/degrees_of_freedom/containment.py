@@ -12,7 +12,7 @@ from mlmfast.arrays import CodeArray, FloatArray
 from mlmfast.degrees_of_freedom.base import DegreesOfFreedom, TestBasis
 from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
 from mlmfast.design.columns.model_matrix import INTERCEPT, ModelMatrixSpec
-from mlmfast.design.design import Design
+from mlmfast.design.design import Design, check_rows_are_here
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.design.rows import clusters_by_size, columns_at
 from mlmfast.errors import ModelError
@@ -74,6 +74,7 @@ class Containment(DegreesOfFreedom):
             Without random effects or a formula, or where a rank would take too large matrices.
         """
         frame, design = fitted.frame, fitted.design
+        check_rows_are_here(design)
         if not design.random:
             raise ModelError(
                 "ddf='containment' needs random effects: without them no effect contains another; "

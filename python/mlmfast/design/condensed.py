@@ -41,6 +41,9 @@ class Condensed:
     unweighted : shapes (k, p) and (k,)
         Of rows with weights, rows of X that have the sums of all of them without their weights,
         and how many each stands for; None where that is not known.
+    by_parts
+        Whether the rows themselves stay elsewhere, in parts: what stands here has sums over all of
+        them, and no clusters.
     """
 
     n_obs: int
@@ -50,6 +53,7 @@ class Condensed:
     counts: NDArray[np.int64] | None = None
     parts: tuple[str, ...] = ()
     unweighted: tuple[FloatArray, FloatArray] | None = None
+    by_parts: bool = False
 
     @cached_property
     def _by_column(self) -> dict[int, Shifted]:

@@ -10,6 +10,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.data.statistics import KnownStatistics
 from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
+from mlmfast.errors import ModelError
 from mlmfast.handed_out import freeze
 
 if TYPE_CHECKING:
@@ -80,6 +81,11 @@ class Design:
         return self.weights is not None if self.condensed is None else self.condensed.weighted
 
     @property
+    def is_in_parts(self) -> bool:
+        """Whether the rows themselves stay elsewhere, in parts."""
+        return self.condensed is not None and self.condensed.by_parts
+
+    @property
     def n_absorbed(self) -> int:
         """Fixed effects that have no column in X."""
         return 0 if self.absorbed is None else self.absorbed.n_levels
@@ -101,3 +107,17 @@ class Design:
         for j, column in enumerate(self.x):
             out[:, j] = 1.0 if column is None else column
         return out
+
+
+def check_rows_are_here(design: Design) -> None:
+    """Refuse a design whose rows stay elsewhere, in parts.
+
+    Raises
+    ------
+    ModelError
+    """
+    if design.is_in_parts:
+        raise ModelError(
+            "the rows of this fit stay in parts, with the workers that hold them, and this would "
+            "read them once more; fit the rows in memory, mlm.lmm(formula, data)"
+        )

@@ -11,11 +11,13 @@ import pandas as pd
 from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import Ddf, TestBasis, basis_of, ddf_text, method_of
 from mlmfast.degrees_of_freedom.fitted_rows import FittedRows
+from mlmfast.design.design import check_rows_are_here
 from mlmfast.design.factors.frame_by_group import FrameByGroup
 from mlmfast.distributions import two_sided
 from mlmfast.errors import ModelError
 from mlmfast.fitted.certificates.certificate import Certificate
 from mlmfast.fitted.certificates.monte_carlo import MonteCarloError
+from mlmfast.fitted.level_errors import LevelErrors
 from mlmfast.fitted.marginal_slopes import MarginalSlopes
 from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitted.random_effects import ByLevel, ConditionalEffects, conditional_effects
@@ -116,6 +118,7 @@ class Fitted:
         #: What a loaded fit knows of rows that it does not hold.
         self._row_facts: RowFacts | None = None
         self._marginal_slopes: MarginalSlopes | None = None
+        self._level_errors: LevelErrors | None = None
         self._shares: dict[str, dict[str, tuple[float, float]]] = {}
         self._held: dict[str, float] = {}
         if effects is not None:
@@ -273,6 +276,7 @@ class Fitted:
     @cached_property
     def _effects(self) -> list[ConditionalEffects]:
         source = self._needs_source("random effects", of_sums=True)
+        check_rows_are_here(source.design)
         return conditional_effects(source.model, source.criterion, source.theta, self._record)
 
     @cached_property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from mlmfast.formula.functions import data_parts, mathematical
 from mlmfast.formula.memberships import MEMBERS
 from mlmfast.formula.mixed_formula import MixedFormula
@@ -32,8 +34,13 @@ def is_row_wise(formula: MixedFormula) -> bool:
     return row_wise and one_each and plain and not formula.offsets
 
 
-def call_over_all_rows(formula: MixedFormula) -> str | None:
+def call_over_all_rows(formula: MixedFormula, but: Container[str] = ()) -> str | None:
     """A function of a formula that looks at all rows at once, but for the transforms; None if none.
+
+    Parameters
+    ----------
+    but
+        Functions of which what they remember of the rows is found otherwise.
 
     Examples
     --------
@@ -43,7 +50,9 @@ def call_over_all_rows(formula: MixedFormula) -> str | None:
     """
     expressions = [formula.fixed, *(term.expression for term in formula.random)]
     calls = [call for text in expressions for call in _calls(parse(text))]
-    return next((call for call in calls if call in {SMOOTH, MEMBERS, "dummy"}), None)
+    return next(
+        (call for call in calls if call in {SMOOTH, MEMBERS, "dummy"} and call not in but), None
+    )
 
 
 def _calls(node: Node) -> list[str]:

@@ -11,9 +11,9 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.clusters.simulate import seed_sequence
 from mlmfast.data.factor import level_label
-from mlmfast.design.columns.expressions import evaluate_numeric
 from mlmfast.errors import DataError, ModelError
 from mlmfast.imputation.imputations import Imputations
+from mlmfast.imputation.model_rows import ModelRows, model_rows
 from mlmfast.imputation.parameters import (
     Parameters,
     bootstrapped,
@@ -30,9 +30,10 @@ from mlmfast.imputation.strategies import (
 from mlmfast.imputation.subjects import Subjects, event_positions, subjects_of
 
 if TYPE_CHECKING:
-    from mlmfast.data.frame import Frame
     from mlmfast.fitted.fitted import Fitted
 
+#: Negative eigenvalues over the largest that rounding makes.
+_ROUNDING = 1e-10
 DRAWS = ("posterior", "bootstrap", "mean", "jackknife")
 
 
@@ -46,22 +47,19 @@ class Plan:
         Rows and responses.
     strategy : of each subject
     event : shape (n_subjects,), the first visit affected
-    x, offset : shapes (n_subjects, n_visits, rank), (n_subjects, n_visits)
-    x_reference, offset_reference
-        The same in the reference arm, by the label of the arm that is taken.
+    own : what the model takes from their rows
+    others
+        The same in each reference arm, by its label.
     reference : for each subject the label of its reference arm, or None
-    covariance_of : for each label of an arm the position of its residual covariance
     delta : shape (n_subjects, n_visits), added to what is imputed
     """
 
     subjects: Subjects
     strategy: tuple[str, ...]
     event: IntArray
-    x: FloatArray
-    offset: FloatArray
-    x_reference: Mapping[str, tuple[FloatArray, FloatArray]]
+    own: ModelRows
+    others: Mapping[str, ModelRows]
     reference: tuple[str | None, ...]
-    covariance_of: Mapping[str, int]
     delta: FloatArray
 
     def imputed(self, parameters: Parameters, generator: np.random.Generator | None) -> FloatArray:
@@ -75,27 +73,33 @@ class Plan:
             centre, rest = conditional(mean, V, subjects.y[i], missing)
             if generator is not None:
                 noise = generator.standard_normal(centre.shape)
-                centre = centre + (np.linalg.cholesky(rest) @ noise[:, :, None])[..., 0]
+                centre = centre + (_root(rest, subjects.labels[i]) @ noise[:, :, None])[..., 0]
             out[:, i, missing] = centre + self.delta[i, missing]
         return out
 
     def _distribution(self, i: int, parameters: Parameters) -> tuple[FloatArray, FloatArray]:
-        own = self._of(self.x[i], self.offset[i], self.subjects.covariance_arm[i], parameters)
-        label = self.reference[i]
+        own, label = self.own.distribution(i, parameters), self.reference[i]
         if label is None:
             return distribution(self.strategy[i], own, own, int(self.event[i]))
-        x, offset = self.x_reference[label]
-        arm = self.covariance_of[label]
-        other = self._of(x[i], offset[i], arm, parameters)
-        if arm == self.subjects.covariance_arm[i]:
+        rows = self.others[label]
+        other = rows.distribution(i, parameters)
+        if self.own.covaries_as(rows, i):
             other = (other[0], own[1])
         return distribution(self.strategy[i], own, other, int(self.event[i]))
 
-    @staticmethod
-    def _of(
-        x: FloatArray, offset: FloatArray, arm: int, parameters: Parameters
-    ) -> tuple[FloatArray, FloatArray]:
-        return parameters.beta @ x.T + offset, parameters.covariances[:, arm]
+
+def _root(covariances: FloatArray, subject: str) -> FloatArray:
+    """L with L L' the covariance of what is missing, for each set of parameters."""
+    try:
+        return np.asarray(np.linalg.cholesky(covariances))
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(covariances)
+    if (values[:, 0] < -_ROUNDING * values[:, -1]).any():
+        raise ModelError(
+            f"the missing visits of subject {subject!r} have no covariance matrix: negative "
+            "variances make one for the visits observed alone; fit without bounded=False"
+        )
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :])
 
 
 def impute(
@@ -112,7 +116,9 @@ def impute(
 ) -> Imputations:
     """Impute missing responses from the distribution of a subject's visits.
 
-    For a model with a residual covariance over visits (MMRM). Every subject of the data has a row
+    For a model with a residual covariance over visits (MMRM), ``residual="homdiag(visit | id)"``
+    for an independent one, beside random effects of subjects, weights and a residual scale: a
+    subject's visits have the covariance Z G Z' + R. Every subject of the data has a row
     at every visit then; visits whose rows are not in the data are added, with what is constant
     within the subject. For each set of parameters, missing responses are drawn from the normal
     distribution given the subject's observed ones, whose mean and covariance the strategy sets
@@ -242,18 +248,18 @@ def _plan(
     places = event_positions(subjects, event)
     references = _references(subjects, chosen, reference)
     _check_after(subjects, chosen, places)
-    x, offset = _columns_of(fit, subjects.frame, subjects)
-    others = {
-        label: _columns_of(fit, subjects.with_arm(label), subjects)
-        for label in dict.fromkeys(references)
-        if label is not None
-    }
-    own = {
+    arms = {
         label: int(subjects.covariance_arm[np.flatnonzero(subjects.arm == k)[0]])
         for k, label in enumerate(subjects.arms)
     }
+    others = {
+        label: model_rows(fit, subjects.with_arm(label), subjects).in_arm(arms[label])
+        for label in dict.fromkeys(references)
+        if label is not None
+    }
+    own = model_rows(fit, subjects.frame, subjects)
     added = _deltas(subjects, chosen, places, delta)
-    return Plan(subjects, chosen, places, x, offset, others, references, own, added)
+    return Plan(subjects, chosen, places, own, others, references, added)
 
 
 def _by_subject(given: Any, subjects: Subjects, what: str) -> list[Any]:
@@ -311,27 +317,6 @@ def _check_after(subjects: Subjects, strategies: tuple[str, ...], event: IntArra
             "and the fit took them for their arm's own; set them missing and fit again, or give "
             "these subjects the strategy 'MAR'"
         )
-
-
-def _columns_of(fit: Fitted, frame: Frame, subjects: Subjects) -> tuple[FloatArray, FloatArray]:
-    """Columns of X that the fit kept, and the offset, by subject and visit."""
-    record = fit._record
-    assert record.fixed_spec is not None, "the caller looked"
-    if record.offset_given:
-        raise ModelError("impute takes no offset= argument; write offset(column) in the formula")
-    columns = record.fixed_spec.build(frame).columns
-    x = np.stack([columns[j] for j in record.kept], axis=1)
-    if not np.isfinite(x).all():
-        row = int(np.flatnonzero(~np.isfinite(x).all(axis=1))[0])
-        label = subjects.labels[row // len(subjects.visits)]
-        raise DataError(
-            f"a variable of the fixed part is missing for subject {label!r}; covariates must be "
-            "known at every visit"
-        )
-    offset = np.zeros(len(x))
-    for text in record.offsets:
-        offset = offset + evaluate_numeric(text, frame, "the offset")
-    return x.reshape(*subjects.y.shape, -1), offset.reshape(subjects.y.shape)
 
 
 def _deltas(

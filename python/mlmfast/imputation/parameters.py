@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.design import Design
 from mlmfast.errors import MlmError, ModelError
 from mlmfast.fitted.estimates import estimates_of
-from mlmfast.fitted.residual.record import residual_record
+from mlmfast.fitted.residual.record import residual_record, scale_record
 from mlmfast.fitting.fit import fit_covariance
+from mlmfast.fitting.parms.fit import fit_with_parms
+from mlmfast.fitting.parms.request import Parms
 from mlmfast.inference.resampling.drawn_clusters import DrawnClusters
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.reduce import reduce_design
+from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
@@ -32,18 +36,43 @@ class Parameters:
     Attributes
     ----------
     beta : shape (m, rank), coefficients of the columns kept.
-    covariances : shape (m, n_arms, n_visits, n_visits), of the visits.
+    covariances : shape (m, n_arms, n_visits, n_visits), of residuals at weight 1 and scale 1.
+    effects : G of each random-effects term, (m, q, q).
+    scale : shape (m, k), logarithms of the ratios of the residual scale, and its exponents; None
+        without one.
     """
 
     beta: FloatArray
     covariances: FloatArray
+    effects: tuple[FloatArray, ...] = ()
+    scale: FloatArray | None = None
 
 
 def estimated(fit: Fitted) -> Parameters:
     """The estimates themselves."""
     record = fit._record
     assert record.residual is not None, "the caller looked"
-    return Parameters(record.beta[None], record.residual.covariances[None])
+    scale = None if record.residual_scale is None else record.residual_scale.logarithms[None]
+    effects = tuple(term.covariance[None] for term in record.terms)
+    return Parameters(record.beta[None], record.residual.covariances[None], effects, scale)
+
+
+def _at(
+    model: ReducedModel,
+    criterion: Criterion,
+    thetas: FloatArray,
+    beta: FloatArray,
+    effects: tuple[FloatArray, ...],
+) -> Parameters:
+    """Parameters at theta, (m, n_theta), with coefficients and covariances of the effects."""
+    matrices, scales = [], []
+    for own in thetas:
+        residual = residual_record(model, criterion, own[None])
+        scale = scale_record(model, criterion, own[None])
+        assert residual is not None, "it has a structure"
+        matrices.append(residual.covariances)
+        scales += [] if scale is None else [scale.logarithms]
+    return Parameters(beta, np.array(matrices), effects, np.array(scales) if scales else None)
 
 
 def posterior(fit: Fitted, n: int, generator: np.random.Generator) -> Parameters:
@@ -82,12 +111,7 @@ def posterior(fit: Fitted, n: int, generator: np.random.Generator) -> Parameters
         )
     noise = generator.standard_normal(found.beta.shape)
     beta = found.beta + (np.linalg.cholesky(found.vcov) @ noise[:, :, None])[..., 0]
-    matrices = []
-    for own in drawn:
-        residual = residual_record(source.model, criterion, own[None])
-        assert residual is not None, "it has a structure"
-        matrices.append(residual.covariances)
-    return Parameters(beta, np.array(matrices))
+    return _at(source.model, criterion, drawn, beta, found.covariances)
 
 
 def bootstrapped(
@@ -131,7 +155,8 @@ def without_each(fit: Fitted) -> Iterator[Parameters]:
     ModelError
         Where a refit fails.
     """
-    for k, design in enumerate(_clusters(fit).all_but_one()):
+    clusters = _clusters(fit)
+    for k, design in enumerate(map(clusters.of_clusters, clusters.all_but_one())):
         found = refitted(fit, design)
         if found is None:
             raise ModelError(
@@ -150,25 +175,31 @@ def _clusters(fit: Fitted) -> DrawnClusters:
 
 def refitted(fit: Fitted, design: Design) -> Parameters | None:
     """Estimates of another design of the same columns; None where there are none."""
-    record = fit._record
+    record, held = fit._record, fit._needs_source("a refit").held_values
+    log_sigma2 = None
     try:
         model = reduce_design(design)
         if model.kept.tolist() != list(record.kept):
             return None
-        covariance = fit_covariance(model, record.method, NewtonOptions())
-        estimates = estimates_of(model, covariance.criterion, covariance.theta)
-        residual = residual_record(model, covariance.criterion, covariance.theta)
+        if held:
+            parms = fit_with_parms(model, record.method, NewtonOptions(), None, Parms(hold=held))
+            covariance, log_sigma2 = parms.covariance, parms.log_sigma2
+        else:
+            covariance = fit_covariance(model, record.method, NewtonOptions())
+        estimates = estimates_of(model, covariance.criterion, covariance.theta, log_sigma2)
+        if not covariance.newton.converged[0] or not np.isfinite(estimates.beta).all():
+            return None
+        theta, effects = covariance.theta, estimates.covariances
+        return _at(model, covariance.criterion, theta, estimates.beta, effects)
     except MlmError:
         return None
-    if not covariance.newton.converged[0] or residual is None:
-        return None
-    if not np.isfinite(estimates.beta).all():
-        return None
-    return Parameters(estimates.beta[:1], residual.covariances[None])
 
 
 def _stacked(parts: list[Parameters]) -> Parameters:
+    scales = [part.scale for part in parts if part.scale is not None]
     return Parameters(
         np.concatenate([part.beta for part in parts]),
         np.concatenate([part.covariances for part in parts]),
+        tuple(np.concatenate(own) for own in zip(*(p.effects for p in parts), strict=True)),
+        np.concatenate(scales) if scales else None,
     )

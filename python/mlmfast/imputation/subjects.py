@@ -13,6 +13,7 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.data.factor import cross_factors, level_label
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.expressions import evaluate_numeric
+from mlmfast.design.residual.scale import parse_scale
 from mlmfast.errors import DataError, ModelError
 from mlmfast.formula.functions import variables_of
 from mlmfast.formula.residual_formula import ResidualFormula
@@ -127,20 +128,21 @@ def _checked(fit: Fitted) -> ResidualFormula:
     if residual is None or residual.formula is None or not record.residual:
         raise ModelError(
             "impute draws from the distribution of a subject's visits, which the model gives by "
-            "residual=, as in residual='us(visit | subject)'"
+            "residual=, as in residual='us(visit | subject)', or 'homdiag(visit | subject)' beside "
+            "random effects of subjects"
         )
-    if source.design.random:
-        raise ModelError(
-            "impute takes models whose covariance is that of residual= alone; leave out the random "
-            "effects (a random intercept is residual='cs(visit | subject)')"
-        )
+    record.refuse_smooths("impute", "leave the curve out, or make a factor of it")
+    for factor in source.design.factors:
+        if factor.relationship is not None or not factor.columns:
+            raise ModelError(
+                f"impute takes random effects of subjects alone, whose visits are independent of "
+                f"those of others; those of {factor.name!r} are not"
+            )
     if not record.residual.visits or len(residual.formula.calls) > 1:
         raise ModelError(
             f"residual={residual.formula.text!r} is not over visits that all subjects share, which "
             "impute needs; use a structure over visits, such as 'us(visit | subject)'"
         )
-    if source.design.weights is not None or record.residual_scale is not None:
-        raise ModelError("impute does not take weights= or residual_scale=; fit without")
     if record.residual.unseen:
         raise ModelError(
             "the data do not tell some covariances of visits, so no distribution to draw from; "
@@ -186,12 +188,19 @@ def _table(
 
 
 def _needed(fit: Fitted, visit: str) -> frozenset[str]:
-    """Columns of the fixed part that rows which the data lack must have."""
-    spec = fit._record.fixed_spec
-    assert spec is not None
-    names = set(spec.variables)
-    for text in fit._record.offsets:
+    """Columns that rows which the data lack must have, for their mean and covariance."""
+    record, source = fit._record, fit._needs_source("an imputation")
+    assert record.fixed_spec is not None
+    names = set(record.fixed_spec.variables)
+    for text in record.offsets:
         names |= set(variables_of(text))
+    for term in record.terms:
+        names |= set(() if term.spec is None else term.spec.variables)
+        names |= set(record.groups[term.group].columns)
+    if record.residual_scale is not None:
+        names |= set(parse_scale(record.residual_scale.text).variables)
+    if source.frame is not None and source.frame.weights is not None:
+        names.add(source.frame.weights)
     return frozenset(names - {visit})
 
 

@@ -17,6 +17,7 @@ from mlmfast.data.split_frame import SplitFrame
 from mlmfast.design.input_columns import input_column
 from mlmfast.errors import DataError
 from mlmfast.model import LMM
+from mlmfast.sources.frame_of import frame_of
 
 #: Arrays beside the responses, and their dimensions for one fit.
 _ARRAYS = {"X": 2, "groups": 1, "Z": 2, "weights": 1, "offset": 1}
@@ -97,10 +98,11 @@ def _met(factor: Factor) -> Factor:
 
 @dataclass(frozen=True)
 class Frames:
-    """Several tables; each is read when it is first used."""
+    """Several tables; each is read when it is first used, of a file the columns named."""
 
     tables: Sequence[object]
     arguments: Mapping[str, Any]
+    names: tuple[str, ...] = ()
     _read: dict[int, Frame] = field(default_factory=dict, repr=False)
 
     @property
@@ -119,7 +121,7 @@ class Frames:
     def frame(self, position: int) -> Frame:
         """One table."""
         if position not in self._read:
-            self._read[position] = Frame.from_native(self.tables[position])
+            self._read[position] = frame_of(self.tables[position], self.names)
         return self._read[position]
 
     def model(self, position: int) -> LMM:
@@ -130,7 +132,8 @@ class Frames:
     def __getstate__(self) -> dict[str, Any]:
         """The tables as far as they were read."""
         tables = [self._read.get(k, table) for k, table in enumerate(self.tables)]
-        return {"tables": tables, "arguments": self.arguments, "_read": {}}
+        own = {"arguments": self.arguments, "names": self.names}
+        return {"tables": tables, **own, "_read": {}}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         for name, value in state.items():

@@ -34,7 +34,7 @@ from mlmfast.many_data_sets.contrast_meaning import different_contrasts
 from mlmfast.many_data_sets.data_sets import Frames, Levels, Stacked, response_matrix
 from mlmfast.many_data_sets.several import Several, fit_responses, fit_several
 from mlmfast.many_data_sets.stacked import fit_parts, fit_stacked
-from mlmfast.many_data_sets.tables import is_sequence, read_tables
+from mlmfast.many_data_sets.tables import is_sequence, read_source, read_tables
 from mlmfast.model import result_of
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.prepared.fit_model import BY_DEFAULT, method_by
@@ -80,8 +80,11 @@ def fit_each(
     Parameters
     ----------
     formula, data
-        As of `lmm`; ``data`` is one table, cut by ``by``, or a sequence of tables. Several formulas
-        are a list, or a dict from names; a column ``formula`` then tells the fits apart.
+        As of `lmm`; ``data`` is one table, cut by ``by``, or a sequence of tables, or of files.
+        With ``by`` it may be a source that is read part by part (a path, pattern or folder, a list
+        of files or of frames, a database, a stream); the columns of the models are then read into
+        memory. Several formulas are a list, or a dict from names; a column ``formula`` then tells
+        the fits apart.
     by
         Column whose levels are fitted one by one, or several columns: their combinations.
         Rows that have no level are in no fit.
@@ -170,6 +173,9 @@ def fit_each(
     extra = [name for name, value in given.items() if value is not None]
     if extra:
         raise DataError(f"{extra[0]}= goes without a formula; leave one of both out")
+    if by is not None or (several is not None and not is_sequence(data)):
+        texts = [text for _, _, text in several] if several is not None else [str(formula)]
+        data = read_source(data, by, texts, arguments)
     if several is None:
         return _fit_all(read_tables(data, by, arguments), settings)
     several.check_by(by)

@@ -8,25 +8,18 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.batch.arrays import effect_names, n_parameters, outcome, stacked_terms
 from mlmfast.batch.fit_batch import FitBatch
-from mlmfast.batch.merge import Layout, merged
-from mlmfast.batch.rows import StackedRows
-from mlmfast.degrees_of_freedom.stacked_bases import stacked_bases
+from mlmfast.batch.rows import DataSets
+from mlmfast.batch.stacked.fits import fit_shape, is_stackable
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.errors import MlmError
-from mlmfast.fitting.fit import fit_independent
-from mlmfast.fitting.undetermined.search import suspect_fits
 from mlmfast.many_data_sets.alike import alike_parts
 from mlmfast.many_data_sets.data_sets import Frames, Levels, Stacked
-from mlmfast.many_data_sets.stacked_model import StackedModel, stacked_model
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.engines.options import Engine
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.reduced_model import ReducedModel
 
-#: Numbers in the arrays of the fits that are reduced at a time.
-_CHUNK_NUMBERS = 20_000_000
 #: Data sets tried for one whose structure the others share.
 _TRIALS = 5
 
@@ -58,7 +51,7 @@ def fit_stacked(
         part = z[like.design.factors[term.factor].name]
         if part is not None:
             own[t] = part
-    return _fit_shape(like, (y, x, own), data, np.arange(len(y)), method, settings, adjusts)
+    return fit_shape(like, (y, x, own), data, np.arange(len(y)), method, settings, adjusts)
 
 
 def fit_parts(
@@ -83,47 +76,11 @@ def fit_parts(
             continue
         arrays = (alike.y, alike.x, alike.z)
         how = (method, settings, adjusts)
-        found, at = _fit_shape(like, arrays, data, alike.positions, *how)
+        found, at = fit_shape(like, arrays, data, alike.positions, *how)
         batches += found
         positions += at
         specs |= {int(position): alike.fixed for own in at for position in own}
     return batches, positions, specs
-
-
-def _fit_shape(
-    like: ReducedModel,
-    arrays: tuple[FloatArray, FloatArray, dict[int, FloatArray]],
-    data: Stacked | Levels | Frames,
-    places: IntArray,
-    method: str,
-    settings: NewtonOptions,
-    adjusts: bool,
-) -> tuple[list[FitBatch], list[IntArray]]:
-    """Fit designs of the shape of ``like``: y, X and Z by term of the data sets at ``places``."""
-    y, x, own = arrays
-    size = y.shape[1] * (1 + x.shape[2] + sum(part.shape[2] for part in own.values()))
-    chunk = max(1, _CHUNK_NUMBERS // size)
-    batches, positions = [], []
-    for first in range(0, len(y), chunk):
-        some = slice(first, first + chunk)
-        model, regular = stacked_model(
-            like, y[some], _cut(x, some), {t: _cut(part, some) for t, part in own.items()}
-        )
-        if model is None:
-            continue
-        at = places[first + np.flatnonzero(regular)]
-        at_zero = model.criterion(method).at_zero_of(np.arange(len(at)))
-        batch = _batch(model, data, at, method, at_zero, settings, adjusts)
-        told = np.flatnonzero(~suspect_fits(like, at_zero[1]))
-        if told.size < len(at):
-            batch = merged([batch], told, Layout.of([batch]))
-        batches.append(batch)
-        positions.append(at[told])
-    return batches, positions
-
-
-def _cut(array: FloatArray, some: slice) -> FloatArray:
-    return array if len(array) == 1 else array[some]
 
 
 def _arrays(
@@ -156,7 +113,7 @@ def _stacked(given: Any) -> FloatArray | None:
     return array[None] if array.ndim == 2 else array
 
 
-def _example(data: Stacked | Levels | Frames, places: IntArray, n_rows: int) -> ReducedModel | None:
+def _example(data: DataSets, places: IntArray, n_rows: int) -> ReducedModel | None:
     """The reduction of one of some data sets, where nested elimination serves it."""
     for position in places.tolist():
         try:
@@ -165,65 +122,5 @@ def _example(data: Stacked | Levels | Frames, places: IntArray, n_rows: int) -> 
             continue
         if len(model.design.y) < n_rows:
             continue
-        nested = model.nested is not None and model.order
-        whole = len(model.kept) == len(model.design.x) > 0
-        one_each = len({block.level for block in model.blocks}) == len(model.blocks)
-        return model if nested and whole and one_each and model.profiled else None
+        return model if is_stackable(model) else None
     return None
-
-
-def _batch(
-    model: StackedModel,
-    data: Stacked | Levels | Frames,
-    at: IntArray,
-    method: str,
-    at_zero: tuple[FloatArray, FloatArray],
-    settings: NewtonOptions,
-    adjusts: bool,
-) -> FitBatch:
-    criterion = model.criterion(method)
-    covariance = fit_independent(criterion, at_zero, settings)
-    estimates = model.estimates(criterion, covariance.theta)
-    design, n = model.like.design, len(at)
-    unit = model.core.y_scale / model.y.scale[:, 0]
-    bases = stacked_bases(
-        model.core,
-        criterion,
-        covariance.theta,
-        np.arange(n),
-        unit[:, None, None] * model.fixed_maps,
-        design.n_obs,
-        adjusts,
-        covariance.singular,
-    )
-    rows = StackedRows(
-        data,
-        at,
-        model.like,
-        bases,
-        method,
-        covariance.theta,
-        covariance.singular,
-        estimates.beta,
-        estimates.vcov,
-    )
-    return FitBatch(
-        names=design.x_names,
-        params=estimates.beta,
-        bse=np.sqrt(np.diagonal(estimates.vcov, axis1=1, axis2=2)),
-        cov_params=estimates.vcov,
-        sigma=np.sqrt(estimates.sigma2),
-        varcorr=stacked_terms(design, estimates),
-        llf=-0.5 * estimates.deviance,
-        method=method,
-        kept=tuple(range(len(design.x))),
-        responses=("",) * n,
-        nobs=np.full(n, design.n_obs, dtype=np.intp),
-        effects=effect_names(design),
-        n_groups={f.name: np.full(n, f.n_levels) for f in design.factors},
-        n_parameters=np.full(n, n_parameters(model.like, covariance)),
-        aliased=np.zeros((n, len(design.x)), dtype=np.bool_),
-        undetermined=np.full(n, "", dtype=object),
-        _rows=rows,
-        **outcome(covariance),
-    )

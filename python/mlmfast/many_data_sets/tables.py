@@ -12,22 +12,16 @@ from mlmfast.errors import DataError, MlmError
 from mlmfast.formula.mixed_formula import parse_formula
 from mlmfast.formula.residual_formula import parse_residual
 from mlmfast.many_data_sets.data_sets import Frames, Levels
+from mlmfast.sources.frame_of import frame_of
+from mlmfast.sources.open_source import is_source
 
 
 def read_tables(data: Any, by: Any, arguments: Mapping[str, Any]) -> Levels | Frames:
     """The data sets, once what concerns all of them is checked."""
     if arguments["na_action"] not in {"drop", "raise"}:
         raise DataError(f"na_action is {arguments['na_action']!r}; use 'drop' or 'raise'")
-    residual, scale = arguments["residual"], arguments["residual_scale"]
-    names = variables_used(
-        parse_formula(arguments["formula"]),
-        None if residual is None else parse_residual(residual),
-        None if scale is None else parse_scale(scale),
-        (arguments["weights"], arguments["offset"]),
-    )
+    names = _names(arguments["formula"], arguments)
     if by is not None:
-        if is_sequence(data):
-            raise DataError("by= cuts one table, and data is a sequence of them; leave by= out")
         frame = Frame.from_native(data)
         for name in names:
             frame.missing(name)
@@ -36,9 +30,38 @@ def read_tables(data: Any, by: Any, arguments: Mapping[str, Any]) -> Levels | Fr
         raise DataError(
             "fit_each needs by=, the column whose levels are fitted, or a sequence of tables"
         )
-    frames = Frames(list(data), arguments)
+    frames = Frames(list(data), arguments, tuple(names))
     _check_some(frames, names)
     return frames
+
+
+def read_source(data: Any, by: Any, formulas: Sequence[str], arguments: Mapping[str, Any]) -> Any:
+    """One table as it is; of a source the columns of the models and of ``by``, in memory.
+
+    A list of frames is a source of which they are the parts. What passes once is read once,
+    whatever number of formulas there is.
+    """
+    if isinstance(data, list | tuple) and not data:
+        raise DataError("data is an empty sequence of tables")
+    if not is_source(data):
+        return data
+    names = [name for text in formulas for name in _names(text, arguments)]
+    cut = [by] if isinstance(by, str) else by if isinstance(by, Sequence) else []
+    names += [name for name in cut if isinstance(name, str)]
+    return frame_of(data, list(dict.fromkeys(names)))
+
+
+def _names(formula: str, arguments: Mapping[str, Any]) -> list[str]:
+    """Columns that a model reads."""
+    residual, scale = arguments["residual"], arguments["residual_scale"]
+    return list(
+        variables_used(
+            parse_formula(formula),
+            None if residual is None else parse_residual(residual),
+            None if scale is None else parse_scale(scale),
+            (arguments["weights"], arguments["offset"]),
+        )
+    )
 
 
 def is_sequence(data: Any) -> bool:

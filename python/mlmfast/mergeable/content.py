@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlmfast.arrays import CodeArray
+from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.data.columns.joined_factors import common_order
 from mlmfast.data.factor import code_integers
 from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError
@@ -35,6 +36,9 @@ from mlmfast.mergeable.condensed.units import (
     merge_units,
 )
 from mlmfast.mergeable.row_facts import Facts, facts_of_part
+
+#: The combination of levels of each row, and by combination the columns that go by it.
+LevelTable: TypeAlias = tuple[CodeArray, FloatArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +66,8 @@ class Content:
     unweighted
         Of rows with weights, few that have the sums of all of them without their weights, by which
         tests of terms go; None where rows have none, or some were withheld.
+    orders
+        Of grouping columns whose categories every part declares, the order of these.
     """
 
     plan: Plan
@@ -74,6 +80,7 @@ class Content:
     parts: Mapping[str, str]
     units: CondensedUnits | None = None
     unweighted: CondensedRows | None = None
+    orders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -107,24 +114,49 @@ def reduce_part(
     check_levels(plan.levels, rows.frame, assumed)
     by_levels = factor_columns(plan)
     coded = code_rows(plan, rows, frozenset() if by_levels is None else by_levels.terms)
+    with told_of(part.name):
+        table = _table(plan, coded.frame, by_levels)
     facts = facts_of_part(plan, coded.frame, coded.offset_mean)
     empty = replace(nothing(plan), n_obs=rows.frame.n_rows, n_dropped=rows.n_dropped, facts=facts)
     if plan.within is not None:
         with told_of(part.name):
-            units = _units(plan, plan.within, coded, by_levels)
+            units = _units(plan, plan.within, coded, table)
         mark = _mark(part.name, part.first_row, *_arrays_of_units(units))
         return replace(empty, units=units, parts={mark: part.name})
-    keys = {name: _key(rows.frame, name) for name in plan.grouping}
-    condensed = condense(keys, coded.whole, plan.origin, coded.weights)
+    keys = {name: grouping_key(rows.frame, name) for name in plan.grouping}
+    condensed = condense(keys, coded.columns, plan.origin, coded.weights, table)
     mark = fingerprint(condensed, part.name, part.first_row)
-    own = replace(empty, rows=condensed, parts={mark: part.name})
+    orders = _declared_orders(rows.frame, plan.grouping)
+    own = replace(empty, rows=condensed, parts={mark: part.name}, orders=orders)
     if coded.weights is None:
         return own
-    unweighted = condense({}, coded.whole, plan.origin, None)
+    unweighted = condense({}, coded.columns, plan.origin, None, table)
     return replace(own, log_weights=float(np.log(coded.weights).sum()), unweighted=unweighted)
 
 
-def _key(frame: Frame, name: str) -> tuple[CodeArray, NDArray[Any]]:
+def _declared_orders(frame: Frame, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Categories that grouping columns declare, in their order."""
+    out = {}
+    for name in names:
+        declared = None if frame.integers(name) is not None else frame.factor(name).declared
+        if declared is not None and len(declared) <= _MOST_DECLARED:
+            out[name] = declared
+    return out
+
+
+def _common_orders(contents: Sequence[Content]) -> dict[str, tuple[str, ...]]:
+    """Orders of categories that all parts with rows agree on; see `joined_factor`."""
+    present = [content.orders for content in contents if content.rows is not None]
+    out = {}
+    for name in present[0] if present else ():
+        declared = [own[name] for own in present if name in own]
+        order = common_order(declared) if len(declared) == len(present) else None
+        if order is not None:
+            out[name] = order
+    return out
+
+
+def grouping_key(frame: Frame, name: str) -> tuple[CodeArray, NDArray[Any]]:
     """Codes of a grouping column, each met, and the keys that they stand for."""
     integers = frame.integers(name)
     if integers is not None and (integers.dtype.kind == "i" or integers.dtype.itemsize < 8):
@@ -136,26 +168,30 @@ def _key(frame: Frame, name: str) -> tuple[CodeArray, NDArray[Any]]:
 
 
 def _units(
-    plan: Plan, within: ResidualFormula, coded: CodedRows, by_levels: FactorColumns | None
+    plan: Plan, within: ResidualFormula, coded: CodedRows, table: LevelTable | None
 ) -> CondensedUnits:
     frame = coded.frame
     positions: CodeArray = np.zeros(frame.n_rows, dtype=np.int32)
     for name in within.coordinates:
         levels = plan.levels[name].labels
-        positions = positions * np.int32(len(levels)) + _codes(plan, frame, name)
+        positions = positions * np.int32(len(levels)) + codes_of(plan, frame, name)
     arms = np.zeros(frame.n_rows, dtype=np.int32)
     if within.arm is not None:
-        arms = _codes(plan, frame, within.arm)
-    subjects = {name: _key(frame, name) for name in within.subject}
-    table = None
-    if by_levels is not None:
-        codes = [_codes(plan, frame, name) for name in by_levels.names]
-        table = by_levels.cells(codes), by_levels.values
+        arms = codes_of(plan, frame, within.arm)
+    subjects = {name: grouping_key(frame, name) for name in within.subject}
     rows = SubjectRows(subjects, arms, positions, coded.columns, plan.origin, table)
     return condense_units(rows)
 
 
-def _codes(plan: Plan, frame: Frame, name: str) -> CodeArray:
+def _table(plan: Plan, frame: Frame, by_levels: FactorColumns | None) -> LevelTable | None:
+    if by_levels is None:
+        return None
+    codes = [codes_of(plan, frame, name) for name in by_levels.names]
+    return by_levels.cells(codes), by_levels.values
+
+
+def codes_of(plan: Plan, frame: Frame, name: str) -> CodeArray:
+    """Positions of a column's values among the levels of the plan."""
     codes, unknown = frame.factor(name).recode(plan.levels[name].labels)
     if unknown:
         known = plan.levels[name].labels
@@ -188,6 +224,8 @@ def _mark(name: str, first_row: int, *arrays: NDArray[Any]) -> str:
     return found.hexdigest()
 
 
+#: Categories of a grouping column above which no order of theirs is kept.
+_MOST_DECLARED = 100_000
 #: Numbers that are added up, each of a long array to every so many others.
 _LANES = 512
 
@@ -242,6 +280,7 @@ def merge_contents(contents: Sequence[Content]) -> Content:
         parts,
         merge_units(units) if units else None,
         merge_rows(unweighted) if unweighted and len(unweighted) == len(rows) else None,
+        _common_orders(contents),
     )
 
 
@@ -338,4 +377,5 @@ def without_labels(content: Content) -> Content:
         _, codes = np.unique(values.astype(str), return_inverse=True)
         order = np.random.default_rng(int(mark, 16)).permutation(int(codes.max()) + 1)
         keys[name] = np.array([f"{mark}-{k}" for k in order[codes].tolist()], dtype=object)
-    return replace(content, rows=replace(rows, keys=keys), parts=dict.fromkeys(content.parts, ""))
+    parts = dict.fromkeys(content.parts, "")
+    return replace(content, rows=replace(rows, keys=keys), parts=parts, orders={})

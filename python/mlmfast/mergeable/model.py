@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
-from mlmfast.data.factor import cross_factors
+from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.data.factor import Factor, cross_factors, translate_codes
 from mlmfast.data.frame import Frame
 from mlmfast.degrees_of_freedom import Ddf
 from mlmfast.design.checks import check_columns, check_identified
 from mlmfast.design.condensed import Condensed, Shifted
 from mlmfast.design.design import Design
-from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
+from mlmfast.design.factors.grouping import EVERY_ROW, GroupingFactor, RandomEffects
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.design.random_structure import check_not_residual
 from mlmfast.errors import DataError
@@ -57,8 +57,11 @@ def model_frame(content: Content) -> ModelFrame:
     DataError, ModelError
         Where no rows are left, or nothing could be estimated from them.
     """
-    plan = content.plan
-    design = design_of(content)
+    return frame_of_design(design_of(content), content.plan)
+
+
+def frame_of_design(design: Design, plan: Plan) -> ModelFrame:
+    """A design of rows that were coded by a plan, as one that was read from a frame."""
     matrix = plan.fixed_matrix
     return ModelFrame(
         design,
@@ -79,45 +82,56 @@ def design_of(content: Content) -> Design:
     plan, rows = content.plan, content.rows
     if content.units is not None:
         return _design_of_units(content, content.units)
-    if rows is None:
-        raise DataError(
-            f"no rows are left: the parts hold none without a missing value ({content.n_dropped} "
-            "left out)"
-        )
-    places = plan.places
-    raw, shifted = _columns(rows.values, rows.origin)
-    terms = [_of_places(own, raw) for own in places.z]
-    factors, positions = _factors(plan, rows)
+    base, raw = condensed_design(content)
+    assert rows is not None, "there are rows"
+    terms = [columns_of_places(own, raw) for own in plan.places.z]
+    factors, positions = _factors(plan, rows, content.orders)
     random = tuple(
         RandomEffects(position, matrix.names, columns, structure, term.text)
         for term, position, matrix, columns, structure in zip(
             plan.parsed.random, positions, plan.random_matrices, terms, plan.structures, strict=True
         )
     )
-    weighted = plan.weights is not None
+    design = replace(base, factors=factors, random=random)
+    check_columns(design)
+    check_identified(design)
+    if len(rows.weights) == content.n_obs and plan.weights is None:
+        _check_terms(plan, design)
+    return design
+
+
+def condensed_design(content: Content) -> tuple[Design, list[FloatArray]]:
+    """Columns of y and X of the rows that stand for those read, and all that are kept.
+
+    Raises
+    ------
+    DataError
+        Where no rows are left.
+    """
+    plan, rows = content.plan, content.rows
+    if rows is None:
+        raise DataError(
+            f"no rows are left: the parts hold none without a missing value ({content.n_dropped} "
+            "left out)"
+        )
+    raw, shifted = _columns(rows.values, rows.origin)
     design = Design(
-        y=raw[places.y],
-        x=_of_places(places.x, raw),
+        y=raw[plan.places.y],
+        x=columns_of_places(plan.places.x, raw),
         x_names=plan.fixed_matrix.names,
-        factors=factors,
-        random=random,
         weights=rows.weights,
         response=plan.parsed.response,
         n_dropped=content.n_dropped,
         condensed=Condensed(
             content.n_obs,
             content.log_weights,
-            weighted,
+            plan.weights is not None,
             tuple(zip(raw, shifted, strict=True)),
             parts=tuple(content.parts),
             unweighted=_unweighted(plan, content.unweighted),
         ),
     )
-    check_columns(design)
-    check_identified(design)
-    if len(rows.weights) == content.n_obs and not weighted:
-        _check_terms(plan, design)
-    return design
+    return design, raw
 
 
 def _unweighted(plan: Plan, rows: CondensedRows | None) -> tuple[FloatArray, FloatArray] | None:
@@ -126,7 +140,7 @@ def _unweighted(plan: Plan, rows: CondensedRows | None) -> tuple[FloatArray, Flo
         return None
     raw, _ = _columns(rows.values, rows.origin)
     ones = np.ones(len(rows.weights))
-    own = [ones if column is None else column for column in _of_places(plan.places.x, raw)]
+    own = [ones if column is None else column for column in columns_of_places(plan.places.x, raw)]
     return np.stack(own, axis=1) if own else np.zeros((len(ones), 0)), rows.weights
 
 
@@ -147,7 +161,7 @@ def _design_of_units(content: Content, units: CondensedUnits) -> Design:
     raw, shifted = _columns(found.values, units.origin)
     design = Design(
         y=raw[places.y],
-        x=_of_places(places.x, raw),
+        x=columns_of_places(places.x, raw),
         x_names=plan.fixed_matrix.names,
         factors=(found.residual.subject,),
         weights=found.weights,
@@ -179,25 +193,49 @@ def _columns(values: FloatArray, origins: FloatArray) -> tuple[list[FloatArray],
     return raw, shifted
 
 
-def _of_places(
+def columns_of_places(
     places: tuple[int | None, ...], raw: list[FloatArray]
 ) -> tuple[FloatArray | None, ...]:
+    """Columns of a design among those that are kept; None for a constant 1."""
     return tuple(None if place is None else raw[place] for place in places)
 
 
-def _factors(plan: Plan, rows: CondensedRows) -> tuple[tuple[GroupingFactor, ...], list[int]]:
-    """Grouping factors, coded by cell."""
-    if not plan.grouping:
-        return (), []
-    cells = Frame.from_native(dict(rows.keys))
+def _in_order(factor: Factor, order: Sequence[str] | None) -> Factor:
+    """A factor with its levels as an order has them, where that has them all.
+
+    Examples
+    --------
+    >>> factor = Factor(np.int32([0, 1]), ("a", "b"), np.array(["a", "b"]))
+    >>> _in_order(factor, ("c", "b", "a")).codes.tolist()
+    [1, 0]
+    """
+    known = set() if order is None else set(order)
+    if order is None or not known.issuperset(factor.levels):
+        return factor
+    place = {label: k for k, label in enumerate(factor.levels)}
+    chosen = np.array([place[label] for label in order if label in place], dtype=np.intp)
+    new = np.empty(len(chosen), dtype=np.int32)
+    new[chosen] = np.arange(len(chosen), dtype=np.int32)
+    levels = tuple(factor.levels[k] for k in chosen.tolist())
+    return Factor(translate_codes(factor.codes, new), levels, factor.values[chosen])
+
+
+def _factors(
+    plan: Plan, rows: CondensedRows, orders: Mapping[str, tuple[str, ...]]
+) -> tuple[tuple[GroupingFactor, ...], list[int]]:
+    """Grouping factors, coded by cell, their levels in the order that was given or declared."""
+    cells = Frame.from_native(dict(rows.keys)) if plan.grouping else None
     factors: dict[tuple[str, ...], GroupingFactor] = {}
     positions = []
     for term in plan.parsed.random:
-        if term.group not in factors:
-            own = cross_factors([cells.factor(name) for name in term.group])
-            codes = np.repeat(own.codes, rows.sizes)
-            factors[term.group] = GroupingFactor(
-                ":".join(term.group), codes, own.levels, term.group
-            )
-        positions.append(list(factors).index(term.group))
+        key = term.group or (term.shared,)
+        if key not in factors:
+            codes: CodeArray = np.zeros(len(rows.weights), dtype=np.int32)
+            labels: tuple[str, ...] = (EVERY_ROW,)
+            if cells is not None and term.group:
+                given = {**orders, **{n: own.labels for n, own in plan.levels.items()}}
+                own = cross_factors([_in_order(cells.factor(n), given.get(n)) for n in term.group])
+                codes, labels = np.repeat(own.codes, rows.sizes), own.levels
+            factors[key] = GroupingFactor(":".join(key), codes, labels, term.group)
+        positions.append(list(factors).index(key))
     return tuple(factors.values()), positions

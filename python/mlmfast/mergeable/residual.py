@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray
+from mlmfast.covariance.base import CovarianceStructure
 from mlmfast.data.factor import level_labels
 from mlmfast.data.frame import Frame
 from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.design.residual.read import residual_design
+from mlmfast.design.residual.series import is_series
 from mlmfast.errors import ModelError
-from mlmfast.formula.mixed_formula import MixedFormula
-from mlmfast.formula.residual_formula import ResidualFormula
+from mlmfast.formula.mixed_formula import MixedFormula, parse_formula
+from mlmfast.formula.residual_formula import ResidualFormula, parse_residual, structure_kind
 from mlmfast.formula.row_wise import call_over_all_rows
 from mlmfast.formula.smooth_terms import SMOOTH
 from mlmfast.mergeable.coding.plan import Plan
@@ -24,17 +26,25 @@ from mlmfast.mergeable.condensed.units import CondensedUnits, close
 
 
 def check_reducible(
-    formula: MixedFormula, within: ResidualFormula | None, weights: str | None
+    formula: MixedFormula,
+    within: ResidualFormula | None,
+    weights: str | None,
+    held: bool = False,
 ) -> None:
     """Refuse what sums do not hold, before any row is read.
+
+    Parameters
+    ----------
+    held
+        Whether rows stay in parts, so that nothing is shared by all of them.
 
     Raises
     ------
     ModelError
-        For smooth terms, covariances by level, several levels a row and single levels of a factor;
-        for random effects or weights beside a residual covariance.
+        For smooth terms (beside a residual covariance), covariances by level, several levels a row
+        and single levels of a factor; for random effects or weights beside a residual covariance.
     """
-    call = call_over_all_rows(formula)
+    call = call_over_all_rows(formula, () if within is not None or held else (SMOOTH,))
     by_level = [term.text for term in formula.random if term.by is not None]
     if call is not None or by_level:
         what = f"{call}()" if call is not None else by_level[0]
@@ -49,6 +59,32 @@ def check_reducible(
             f"residual={within.text!r} beside {other}: then no two subjects have one covariance, "
             "and there are no sums to keep; fit the rows, mlm.lmm(formula, data, residual=...)"
         )
+
+
+def needs_rows(formula: str, residual: str | None, weights: object) -> bool:
+    """Whether a model asks the rows anew at every step, since no two subjects have one covariance.
+
+    Examples
+    --------
+    >>> needs_rows("y ~ t", "us(visit | id)", None), needs_rows("y ~ t", "ar1(visit | id)", None)
+    (False, True)
+    """
+    if residual is None:
+        return False
+    within = parse_residual(residual)
+    along = len(within.calls) == 1 and is_series(
+        structure_kind(within.calls[0], within.text), within.coordinates
+    )
+    return along or weights is not None or bool(parse_formula(formula).random)
+
+
+def time_of(within: ResidualFormula | None) -> str | None:
+    """The column of times, where residuals run along series that go by numbers."""
+    if within is None or len(within.calls) != 1:
+        return None
+    kind: type[CovarianceStructure] = structure_kind(within.calls[0], within.text)
+    along = is_series(kind, within.coordinates) and kind.needs == "coordinates"
+    return within.coordinates[0] if along else None
 
 
 @dataclass(frozen=True, eq=False)

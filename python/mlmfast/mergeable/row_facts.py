@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+import mlmfast._core as _core
+from mlmfast.data.factor import count_codes
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.model_variables import FactorVariable
 from mlmfast.fitted.row_facts import RowFacts
@@ -108,14 +109,13 @@ def facts_of_part(plan: Plan, frame: Frame, offset: float) -> Facts:
     numbers = {name: frame.numeric(name) for name in _variables(plan) if name not in levels}
     known = frame.statistics.of(list(numbers.values()))
     means = {name: own.mean for name, own in zip(numbers, known, strict=True)}
-    squares = {name: _squares(values - means[name]) for name, values in numbers.items()}
+    squares = {
+        name: _core.squares_about(np.ascontiguousarray(values), means[name])
+        for name, values in numbers.items()
+    }
     codes = [frame.factor(name).recode(labels)[0] for name, (labels, _) in levels.items()]
     cells = _cells(codes, [len(labels) for labels, _ in levels.values()])
     return Facts(frame.n_rows, means, squares, offset, cells)
-
-
-def _squares(values: FloatArray) -> float:
-    return float(values @ values)
 
 
 def _cells(codes: Sequence[Any], sizes: Sequence[int]) -> dict[tuple[int, ...], int] | None:
@@ -126,7 +126,7 @@ def _cells(codes: Sequence[Any], sizes: Sequence[int]) -> dict[tuple[int, ...], 
         return None
     flat = codes[0] if len(codes) == 1 else np.ravel_multi_index(tuple(codes), tuple(sizes))
     if n_cells <= len(flat):
-        of_all = np.bincount(flat, minlength=int(n_cells))
+        of_all = count_codes(flat, int(n_cells))
         places = np.flatnonzero(of_all)
         counts = of_all[places]
     else:

@@ -18,8 +18,16 @@ from mlmfast.formula.mixed_formula import MixedFormula
 from mlmfast.mergeable.coding.part_rows import CompleteRows, complete_rows, told_of
 from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.coding.survey import Survey, survey_part
-from mlmfast.mergeable.content import Content, merge_contents, nothing, reduce_part
-from mlmfast.mergeable.storage import of_bytes, to_bytes
+from mlmfast.mergeable.content import Content, nothing, reduce_part
+from mlmfast.mergeable.gathered import (
+    Gathered,
+    gathered,
+    held,
+    merge_packed,
+    pack,
+    unpack,
+    whole,
+)
 from mlmfast.running.memory_budget import memory_budget
 from mlmfast.sources.executors.run import run, run_parts
 from mlmfast.sources.executors.work import Work
@@ -32,6 +40,8 @@ _MOST_THREADS = 4
 #: Parts in memory at a time, each as read, as numbers and coded; see `How.part_bytes`.
 _HELD = 40
 _SMALLEST_PART = 1_000_000
+#: Statistics in memory at a time: the fit copies what was merged, and the last merge holds both.
+COPIES = 3
 
 
 @dataclass(frozen=True)
@@ -95,13 +105,13 @@ def reduced(task: Task, source: Source, parts: Iterator[Part], how: How) -> Cont
     if how.executor is None and how.resume is None and not source.reads_elsewhere:
         work = Work(task, _reduce, budget.merge)
         with ThreadPoolExecutor(_threads()) as threads:
-            found: Content | None = run_parts(work, source, parts, threads, how.progress)
-        return nothing(task.plan) if found is None else found
+            found: Gathered | None = run_parts(work, source, parts, threads, how.progress)
+        return nothing(task.plan) if found is None else whole(found)
     sent = (json.dumps(task.plan.to_json()), task.na_action, task.assumed)
-    version = f"{_core.__version__} {task.plan.digest} {sent}"
-    work = Work(sent, _reduce_to_bytes, _merge_bytes, version)
-    whole = run(work, source, names, how.executor, folder=how.resume, progress=how.progress)
-    return nothing(task.plan) if whole is None else of_bytes(whole)
+    version = f"{_core.__version__} packed {task.plan.digest} {sent}"
+    work = Work(sent, _reduce_sent, gathered, version, pack, merge_packed)
+    packed = run(work, source, names, how.executor, folder=how.resume, progress=how.progress)
+    return nothing(task.plan) if packed is None else whole(unpack(packed))
 
 
 def _threads() -> int:
@@ -109,16 +119,12 @@ def _threads() -> int:
                       if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))  # fmt: skip
 
 
-def _reduce(task: Task, part: Part) -> Content:
-    return reduce_part(task.plan, part, task.na_action, task.assumed)
+def _reduce(task: Task, part: Part) -> Gathered:
+    return (reduce_part(task.plan, part, task.na_action, task.assumed),)
 
 
-def _reduce_to_bytes(sent: tuple[str, str, tuple[str, ...]], part: Part) -> bytes:
-    return to_bytes(reduce_part(_plan(sent[0]), part, *sent[1:]))
-
-
-def _merge_bytes(partials: Sequence[bytes]) -> bytes:
-    return to_bytes(merge_contents([of_bytes(partial) for partial in partials]))
+def _reduce_sent(sent: tuple[str, str, tuple[str, ...]], part: Part) -> Gathered:
+    return (reduce_part(_plan(sent[0]), part, *sent[1:]),)
 
 
 @lru_cache(4)
@@ -133,20 +139,26 @@ class _Budget:
     def __init__(self, n_bytes: int | None, source: Source) -> None:
         self._n_bytes, self._source = n_bytes, source
 
-    def merge(self, contents: Sequence[Content]) -> Content:
-        """`merge_contents`, its result held against the budget."""
-        merged = merge_contents(contents)
-        # The fit copies what was merged, and the last merge holds both.
-        if self._n_bytes is not None and 3 * merged.nbytes > self._n_bytes:
-            n, rows = merged.n_obs, self._source.n_rows
-            whole = "" if rows is None else f" of {rows:,}"
+    def merge(self, some: Sequence[Gathered]) -> Gathered:
+        """`gathered`, what comes of it held against the budget."""
+        found = gathered(some)
+        if self._outgrown(found):
+            found = (whole(found),)
+        if self._n_bytes is not None and self._outgrown(found):
+            n, rows = found[0].n_obs, self._source.n_rows
+            of_all = "" if rows is None else f" of {rows:,}"
             raise MemoryError(
-                f"the statistics of {n:,}{whole} rows of {self._source.title} take "
-                f"{merged.nbytes / 1e6:,.0f} MB and a fit three times that, more than memory= "
+                f"the statistics of {n:,}{of_all} rows of {self._source.title} take "
+                f"{held(found) / 1e6:,.0f} MB and a fit three times that, more than memory= "
                 f"allows ({self._n_bytes / 1e6:,.0f} MB): there are many clusters of few rows. "
-                "Raise memory=, or reduce by an executor on larger machines"
+                "Raise memory=, or give mlm.lmm a dask.distributed.Client as executor=, whose "
+                "workers keep a part each"
             )
-        return merged
+        return found
+
+    def _outgrown(self, found: Gathered) -> bool:
+        # The fit copies what was merged, and the last merge holds both.
+        return self._n_bytes is not None and COPIES * held(found) > self._n_bytes
 
 
 # -- the first pass ------------------------------------------------------------------------------
@@ -168,8 +180,8 @@ def surveyed(
             found: list[Survey] | None = run_parts(work, source, parts, threads, how.progress)
         return found or []
     work = Work(plan, _survey_to_bytes, _all_of_bytes)
-    whole = run(work, source, names, how.executor, progress=how.progress)
-    own: list[Survey] = [] if whole is None else pickle.loads(whole)
+    packed = run(work, source, names, how.executor, progress=how.progress)
+    own: list[Survey] = [] if packed is None else pickle.loads(packed)
     return own
 
 

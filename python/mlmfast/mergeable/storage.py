@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def to_table(content: Content) -> Any:
         "unweighted": _without_keys(content.unweighted),
         "facts": content.facts.to_json(),
         "parts": dict(content.parts),
+        "orders": {name: list(own) for name, own in content.orders.items()},
     }
     table = pa.table(columns)
     return table.replace_schema_metadata({_META: json.dumps(meta).encode()})
@@ -102,6 +104,8 @@ def write(content: Content, path: str | os.PathLike[str]) -> None:
     """Write an Arrow IPC file; under another name first, so that no half of it is ever read."""
     pa = _arrow()
     table, target = to_table(content), Path(path)
+    if target.exists() and not target.is_file():
+        raise DataError(f"{target} is no file that a reduction could be written to; give another")
     half = target.with_name(target.name + ".part")
     try:
         with pa.OSFile(str(half), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
@@ -131,7 +135,7 @@ def read(path: str | os.PathLike[str]) -> Content:
     return of_table(table, os.fspath(path))
 
 
-def of_bytes(data: bytes, name: str = "the bytes") -> Content:
+def of_bytes(data: bytes | memoryview, name: str = "the bytes") -> Content:
     """Read a reduction from what `to_bytes` gave."""
     pa = _arrow()
     try:
@@ -174,7 +178,7 @@ def of_table(table: Any, name: str) -> Content:
 
 
 def _content(table: Any, meta: dict[str, Any]) -> Content:
-    plan = Plan.from_json(meta["plan"])
+    plan = _plan(json.dumps(meta["plan"]))
     counts = [meta[name] for name in ("n_obs", "n_dropped", "n_withheld")]
     if not all(type(n) is int and n >= 0 for n in counts):
         raise ValueError("a number of rows is not one")
@@ -184,6 +188,7 @@ def _content(table: Any, meta: dict[str, Any]) -> Content:
     parts = {str(mark): str(own) for mark, own in meta["parts"].items()}
     rows = None if meta["origin"] is None else _rows(table, meta, plan)
     units = None if meta["units"] is None else _units(table, meta, plan)
+    orders = {str(k): tuple(map(str, own)) for k, own in meta.get("orders", {}).items()}
     n_obs, n_dropped, n_withheld = counts
     unweighted = None if rows is None else _of_one_cell(meta.get("unweighted"), rows.origin)
     held = 0 if rows is None else int(rows.counts.sum())
@@ -193,8 +198,24 @@ def _content(table: Any, meta: dict[str, Any]) -> Content:
         raise ValueError("the number of rows is not that of the cells")
     facts = Facts.from_json(meta["facts"])
     return Content(
-        plan, rows, n_obs, n_dropped, n_withheld, log_weights, facts, parts, units, unweighted
+        plan,
+        rows,
+        n_obs,
+        n_dropped,
+        n_withheld,
+        log_weights,
+        facts,
+        parts,
+        units,
+        unweighted,
+        orders,
     )
+
+
+@lru_cache(4)
+def _plan(text: str) -> Plan:
+    """A plan, made once for all parts that were coded by it."""
+    return Plan.from_json(json.loads(text))
 
 
 def _rows(table: Any, meta: dict[str, Any], plan: Plan) -> CondensedRows:

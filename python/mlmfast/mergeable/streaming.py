@@ -12,6 +12,7 @@ from mlmfast.errors import DataError, FormulaError, MlmError
 from mlmfast.formula.mixed_formula import MixedFormula, parse_formula
 from mlmfast.formula.residual_formula import parse_residual
 from mlmfast.formula.row_wise import call_over_all_rows
+from mlmfast.formula.smooth_terms import SMOOTH
 from mlmfast.mergeable.coding.levels import OtherLevels, given
 from mlmfast.mergeable.coding.part_rows import CompleteRows, code_rows, complete_rows
 from mlmfast.mergeable.coding.plan import Plan, check_width, plan_of, with_origin
@@ -23,7 +24,7 @@ from mlmfast.mergeable.coding.survey import (
 )
 from mlmfast.mergeable.coding.transform_states import transforms_in
 from mlmfast.mergeable.content import Content, withhold, without_labels
-from mlmfast.mergeable.residual import check_reducible
+from mlmfast.mergeable.residual import check_reducible, time_of
 from mlmfast.mergeable.running import How, Task, frame_of_rows, reduced, surveyed
 from mlmfast.sources.part import Part
 from mlmfast.sources.source import Source
@@ -45,6 +46,8 @@ class Asked:
     min_cluster_size: int | None = None
     labels: bool = True
     residual: str | None = None
+    #: Whether rows stay where they are, and their sums are asked for at every step.
+    held: bool = False
 
     def __post_init__(self) -> None:
         if not is_one_of(self.na_action, ("drop", "raise")):
@@ -52,7 +55,8 @@ class Asked:
         for role, column in (("weights", self.weights), ("offset", self.offset)):
             if column is not None and not isinstance(column, str):
                 raise DataError(f"{role} is the name of a column here, not {type(column).__name__}")
-        whole = call_over_all_rows(parse_formula(self.formula))
+        parsed = parse_formula(self.formula)
+        whole = call_over_all_rows(parsed, (SMOOTH,))
         if whole is not None:
             raise FormulaError(
                 f"{whole}() looks at all rows at once, and rows are reduced part by part here; fit "
@@ -65,8 +69,8 @@ class Asked:
                 "reduced part by part here; compute the column beforehand, or fit a data frame of "
                 "all rows by mlmfast.lmm"
             )
-        within = None if self.residual is None else parse_residual(self.residual)
-        check_reducible(self.parsed, within, self.weights)
+        within = None if self.residual is None or self.held else parse_residual(self.residual)
+        check_reducible(self.parsed, within, self.weights, self.held)
         if self.plan is not None:
             _check_plan(self, self.plan)
 
@@ -91,7 +95,8 @@ class Asked:
         if self.residual is None:
             return []
         within = parse_residual(self.residual)
-        return [*within.coordinates, *([] if within.arm is None else [within.arm])]
+        visits = [] if time_of(within) is not None and self.held else within.coordinates
+        return [*visits, *([] if within.arm is None else [within.arm])]
 
     def unsettled(self, survey: Survey) -> tuple[list[str], list[str]]:
         """Factors whose levels, and calls whose states, parts not yet looked at may change."""
@@ -150,6 +155,28 @@ def _content_of(asked: Asked, source: Source, how: How, stack: ExitStack) -> Con
     surveys = surveyed((asked.parsed, asked.factors), names, asked.na_action, source, how)
     task = Task(asked.plan_by(surveys, head), asked.na_action)
     return reduced(task, source, source.parts(names), how)
+
+
+def plan_by_all_parts(
+    asked: Asked, source: Source, how: How, stack: ExitStack
+) -> tuple[Plan, Source]:
+    """How rows are coded, by all of them where that is to be found, and what reads them (again)."""
+    names = asked.variables
+    if asked.plan is not None:
+        return asked.plan, source
+    first = source.parts(names)
+    head, seen = _head(asked, first)
+    parts: Iterator[Part] = chain(seen, first)
+    if not source.repeatable:
+        source = stack.enter_context(repeatable(source, names, parts))
+    else:
+        first.close()
+    survey = survey_part(asked.parsed, frame_of_rows(head), head.name, asked.factors)
+    factors, calls = asked.unsettled(survey)
+    surveys = [survey]
+    if factors or calls:
+        surveys = surveyed((asked.parsed, asked.factors), names, asked.na_action, source, how)
+    return asked.plan_by(surveys, head), source
 
 
 def _plan_by_one(asked: Asked, survey: Survey, head: CompleteRows) -> Plan:

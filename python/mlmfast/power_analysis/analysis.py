@@ -140,8 +140,8 @@ class Analysis:
             X=_matrices(stacked.x, n, nobs),
             groups={factor.name: factor.codes.astype(np.intp) for factor in factors},
             Z={
-                factors[term.factor].name: _matrices(term.columns, n, nobs)
-                for term in stacked.random
+                factors[term.factor].name: _matrices(columns, n, nobs)
+                for term, columns in zip(self.design.design.random, stacked.z, strict=True)
             },
             names=list(stacked.x_names),
             method=self.method,

@@ -294,10 +294,13 @@ def _check_refits(fit: Fitted, method: str | None, formula: str | None) -> None:
             "power fits each replicate by likelihood, and this fit is by "
             f"method={fit.method!r}: give method='REML' or 'ML' for the analysis"
         )
-    if formula is None and fit.held:
+    asked = fit._needs_source("power").asked
+    limited = {**fit.held, **({} if asked is None else asked.bounds)}
+    if formula is None and limited:
         raise ModelError(
-            "power estimates all covariance parameters of each replicate, and this fit holds "
-            f"{', '.join(fit.held)}: fit without hold= and bounds=, and give true values by set="
+            "power estimates all covariance parameters of each replicate freely, and this fit "
+            f"holds or bounds {', '.join(map(str, limited))}: fit without hold= and bounds=, and "
+            "give true values by set="
         )
 
 

@@ -12,10 +12,12 @@ from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.confidence_level import check_level
 from mlmfast.data.frame import Frame
 from mlmfast.degrees_of_freedom import Ddf, method_of
+from mlmfast.design.design import check_rows_are_here
 from mlmfast.distributions import quantile, two_sided_normal
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.random_effects import ConditionalEffects
 from mlmfast.fitted.record import FitRecord
+from mlmfast.prediction.new_weights import weights_argument, weights_of_rows
 from mlmfast.prediction.rows import Needs, PredictionRows, rows_of_fit, rows_of_newdata
 from mlmfast.prediction.spread import Noise
 from mlmfast.prediction.targets import RowTargets
@@ -128,8 +130,8 @@ def predict(
         the covariance parameters; Kenward and Roger's also add to v what estimating the
         parameters costs (linear form); the other methods give those of x'beta. Normal
         quantiles serve where matrices would be too large: clusters of more than 2,000 rows,
-        long series, crossed designs with thousands of levels. Conditional intervals need the
-        rows of the fit, so a loaded fit has none.
+        long series, crossed designs with thousands of levels. A loaded fit has intervals
+        around random effects where it has one grouping factor of few levels.
     level
         Level of the interval.
     offset
@@ -146,8 +148,9 @@ def predict(
         ``residual=`` tells rows apart by subject and visit, rows of newdata are new
         observations, and a response among them is not used.
     weights
-        Weights of new rows under ``conditional``, for a fit with weights: a column name or an
-        array; by default the column the fit had them from.
+        Weights of new rows for "prediction" and under ``conditional``, for a fit with weights: a
+        column name or an array; by default the column the fit had them from. A new response
+        of weight w has the residual variance over w.
     ddf
         Degrees of freedom of the intervals; the fit's own by default. "asymptotic", normal
         quantiles, also serves the prediction intervals of a loaded fit. Under ``conditional``
@@ -229,13 +232,21 @@ def predict(
         half = _half_width_given(fit, given, found, interval, level, ddf)
         bounds = {"fit": found.mean, "lower": found.mean - half, "upper": found.mean + half}
         return _in_frame(given.frame, bounds)
-    if weights is not None:
-        raise ModelError("weights are those of new rows under conditional=True")
+    if weights is not None and (interval != "prediction" or newdata is None):
+        raise ModelError(
+            "weights are those of new rows, under conditional=True and for interval='prediction'"
+        )
     # A new observation varies with its random effects, whether they are predicted or not.
     # Without random terms the levels of the residual structure's subjects tell nothing.
     groups = bool(ranef) and bool(fit._record.terms)
+    if groups and fit._source is not None:
+        check_rows_are_here(fit._source.design)
     needs = Needs(z=ranef or interval == "prediction", groups=groups)
-    frame, rows, complete = _rows(fit, newdata, needs, new_levels, offset)
+    of_rows: str | FloatArray | None = None
+    if newdata is not None and interval == "prediction":
+        newdata = Frame.from_native(newdata)
+        of_rows = weights_argument(fit, newdata, weights, "the interval of a response")
+    frame, rows, complete = _rows(fit, newdata, needs, new_levels, offset, of_rows)
     values = np.empty(0)
     if rows.n_rows:
         values = predicted(rows, fit._record, fit._effects if rows.codes else ())
@@ -249,7 +260,10 @@ def predict(
     if interval is None:
         return _in_container(frame, _spread(values, complete))
     new = _complete(frame, complete) if newdata is not None and rows.n_rows else None
-    half = _half_width(fit, rows, interval, level, new, ddf)
+    own = None
+    if new is not None and complete is not None:
+        own = weights_of_rows(of_rows, new, complete)
+    half = _half_width(fit, rows, interval, level, new, ddf, own)
     bounds = {"fit": values, "lower": values - half, "upper": values + half}
     return _in_frame(frame, {name: _spread(v, complete) for name, v in bounds.items()})
 
@@ -273,12 +287,13 @@ def _half_width_given(
 
 
 def _rows(
-    fit: Fitted, newdata: object, needs: Needs, new_levels: str, offset: Any
+    fit: Fitted, newdata: object, needs: Needs, new_levels: str, offset: Any, weights: Any
 ) -> tuple[Frame | None, PredictionRows, BoolArray | None]:
     """Read the frame, its rows without missing values, and which they are (None for all)."""
     if newdata is not None:
-        frame = Frame.from_native(newdata)
-        return frame, *rows_of_newdata(fit._record, frame, needs, new_levels, offset)
+        frame = newdata if isinstance(newdata, Frame) else Frame.from_native(newdata)
+        more = [weights] if isinstance(weights, str) else []
+        return frame, *rows_of_newdata(fit._record, frame, needs, new_levels, offset, more)
     source = fit._needs_source("a prediction without newdata")
     if offset is not None:
         raise DataError("offset is for newdata; the rows used keep the offset of the fit")
@@ -305,6 +320,7 @@ def _half_width(
     level: float,
     newdata: Frame | None,
     ddf: Ddf | None,
+    weights: FloatArray | None,
 ) -> FloatArray:
     """Half the width of each row's interval, t quantile times standard error."""
     if rows.n_rows == 0:
@@ -314,19 +330,19 @@ def _half_width(
     if rows.absorbed is not None:
         from mlmfast.prediction.absorbed import half_width_within
 
-        new = _noise_variance(fit, newdata) if interval == "prediction" else 0.0
+        new = _noise_variance(fit, newdata, weights) if interval == "prediction" else 0.0
         return half_width_within(fit, rows, new, level, ddf)
-    if rows.codes:
-        fit._needs_source("an interval around random effects", of_sums=True)
     noise = None
     if interval == "prediction":
-        variance = np.broadcast_to(_noise_variance(fit, newdata), rows.n_rows)
-        noise = Noise(variance, newdata is None)
+        variance = np.broadcast_to(_noise_variance(fit, newdata, weights), rows.n_rows)
+        noise = Noise(variance, newdata is None, weights)
     found = spread_of(fit, RowTargets(rows, fit._record), bool(rows.codes), noise, ddf)
     return np.asarray(quantile(found.df, level) * found.se)
 
 
-def _noise_variance(fit: Fitted, newdata: Frame | None) -> FloatArray | float:
+def _noise_variance(
+    fit: Fitted, newdata: Frame | None, weights: FloatArray | None
+) -> FloatArray | float:
     """Variance of a new residual of each row, of the fit or of newdata."""
     record = fit._record
     plain = record.residual is None and record.residual_scale is None
@@ -336,14 +352,10 @@ def _noise_variance(fit: Fitted, newdata: Frame | None) -> FloatArray | float:
         from mlmfast.clusters.noise import noise_sd
 
         return noise_sd(fit._needs_source("a prediction interval").design, record) ** 2
-    if record.weighted:
-        raise ModelError(
-            "interval='prediction' needs the weights of new rows, which newdata do not hold; "
-            "use interval='confidence', or add scale / weight to its variance yourself"
-        )
     from mlmfast.prediction.given_observed.noise import noise_variance
 
-    return noise_variance(record, newdata)
+    variance = record.sigma2 if plain else noise_variance(record, newdata)
+    return variance if weights is None else variance / weights
 
 
 def _spread_flags(flags: BoolArray, complete: BoolArray | None) -> BoolArray:

@@ -16,6 +16,7 @@ from mlmfast.fitted.marginal_slopes import MarginalSlopes
 from mlmfast.information.undetermined_effects import depend
 from mlmfast.prediction.crossed import crossed_error_variance
 from mlmfast.prediction.error import ErrorSlopes, error_slopes, error_variance, largest_told
+from mlmfast.prediction.saved_errors import forms_of_saved
 from mlmfast.prediction.targets import RowTargets, Targets
 
 if TYPE_CHECKING:
@@ -34,10 +35,17 @@ class Noise:
     variance : shape (n,)
     of_fit
         Whether the rows are those of the fit.
+    weights : shape (n,), of new rows; None without weights.
     """
 
     variance: FloatArray
     of_fit: bool
+    weights: FloatArray | None = None
+
+    @property
+    def at_one(self) -> FloatArray:
+        """Variances at weight 1."""
+        return self.variance if self.weights is None else self.variance * self.weights
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,9 @@ def _spread_at_estimates(
     alone = not conditional and noise is None and not _has_effects(targets)
     if alone:
         return Spread(np.sqrt(np.maximum(plain, 0.0)), method.of_rows(basis, x))
-    variance = _variance(fit, targets, conditional)
+    if conditional and fit._source is None:
+        return _around_saved_effects(fit, targets, basis.method, noise)
+    variance = error_variance_of(fit, targets, conditional)
     added = 0.0 if noise is None else noise.variance
     if method.information is None:
         return Spread(np.sqrt(variance + added), method.of_rows(basis, x))
@@ -110,7 +120,7 @@ def _spread_at_estimates(
     is_related = conditional and _has_related_levels(rows)
     # Slopes are formed cluster by cluster, from levels that are independent.
     if not is_related and largest_told(targets, record, design) <= LARGEST_CLUSTER:
-        found = _slopes(rows, fit, targets, basis.method, conditional)
+        found = error_slopes_of(rows, fit, targets, basis.method, conditional)
     if found is None:
         return Spread(np.sqrt(variance + added), np.full(len(x), np.inf))
     slopes, moves, weights = found
@@ -146,9 +156,9 @@ def marginal_slopes(fit: Fitted, ddf: str) -> MarginalSlopes | None:
         slopes, noise = np.zeros((1, len(weights))), np.array([record.sigma2])
         slopes[0, -1] = 1.0
     else:
-        slopes, noise = moves.noise()
-        noise, first = np.unique(noise, return_index=True)
-        slopes = slopes[first]
+        slopes, noise = _noise_at_one(moves)
+        first = np.unique(np.round(noise / noise.max(), 12), return_index=True)[1]
+        slopes, noise = slopes[first], noise[first]
     return MarginalSlopes(ddf, weights, gradient_of_phi(about), effects, noise, slopes)
 
 
@@ -163,11 +173,7 @@ def _of_saved(
     """Spread of predictions of the population by a fit without its rows."""
     known, method, record = fit._marginal_slopes, method_of(ddf), fit._record
     if known is None or known.method != ddf:
-        raise ModelError(
-            f"an interval of new responses with {method.label} degrees of freedom needs the rows "
-            "of the data, and a loaded fit holds none; say ddf='asymptotic' for normal quantiles, "
-            "or fit the model again"
-        )
+        raise _lacks_slopes(method.label)
     x = targets.x
     gradient = np.einsum("np,kpq,nq->nk", x, known.phi, x, optimize=True)
     r = len(known.covariance)
@@ -175,13 +181,48 @@ def _of_saved(
     gradient = gradient + np.array(within).reshape(r, len(x)).T
     total = variance
     if noise is not None:
-        nearest = np.abs(known.noise - noise.variance[:, None]).argmin(axis=1)
-        scale = noise.variance / known.noise[nearest]
-        gradient = gradient + known.noise_slopes[nearest] * scale[:, None]
+        gradient = gradient + _saved_noise_slopes(known, noise)
         total = total + noise.variance
     if method.adjusts:
         total = total + plain - ((x @ record.vcov) * x).sum(axis=1)
     return Spread(np.sqrt(np.maximum(total, 0.0)), of_variances(total, gradient, known.covariance))
+
+
+def _lacks_slopes(label: str) -> ModelError:
+    return ModelError(
+        f"an interval of new responses with {label} degrees of freedom needs the rows of the data, "
+        "and a loaded fit holds none; say ddf='asymptotic' for normal quantiles, or fit the model "
+        "again"
+    )
+
+
+def _saved_noise_slopes(known: MarginalSlopes, noise: Noise) -> FloatArray:
+    nearest = np.abs(known.noise - noise.at_one[:, None]).argmin(axis=1)
+    scale = noise.variance / known.noise[nearest]
+    return np.asarray(known.noise_slopes[nearest] * scale[:, None])
+
+
+def _around_saved_effects(fit: Fitted, targets: Targets, ddf: str, noise: Noise | None) -> Spread:
+    """Spread of predictions with random effects by a fit without its rows."""
+    assert isinstance(targets, RowTargets), "other functions ask for the rows first"
+    method, known = method_of(ddf), fit._marginal_slopes
+    forms, weights = forms_of_saved(fit, targets, ddf)
+    # The effects of a level that the fit did not see are new ones.
+    new = targets.rows.codes[0] < 0
+    g = [term.covariance for term in fit._record.terms]
+    total = np.maximum(forms[:, 0], 0.0) + np.where(new, targets.within(g), 0.0)
+    total = total + (0.0 if noise is None else noise.variance)
+    if method.information is None:
+        return Spread(np.sqrt(total), method.of_rows(fit._basis(ddf), targets.x))
+    total, gradient = total + forms[:, 1], forms[:, 2:]
+    if noise is not None or new.any():
+        if known is None or known.method != ddf:
+            raise _lacks_slopes(method.label)
+        r = range(len(weights))
+        within = [targets.within([own[k] for own in known.effects]) for k in r]
+        gradient = gradient + np.where(new[:, None], np.array(within).reshape(len(r), -1).T, 0.0)
+        gradient = gradient + (0.0 if noise is None else _saved_noise_slopes(known, noise))
+    return Spread(np.sqrt(np.maximum(total, 0.0)), of_variances(total, gradient, weights))
 
 
 def _has_related_levels(rows: FittedRows) -> bool:
@@ -192,7 +233,7 @@ def _has_effects(targets: Targets) -> bool:
     return not isinstance(targets, RowTargets) or bool(targets.rows.z)
 
 
-def _variance(fit: Fitted, targets: Targets, conditional: bool) -> FloatArray:
+def error_variance_of(fit: Fitted, targets: Targets, conditional: bool) -> FloatArray:
     """Error variance at the estimates, by the factored system where factors cross."""
     record, source = fit._record, fit._source
     if not conditional or source is None:
@@ -202,7 +243,7 @@ def _variance(fit: Fitted, targets: Targets, conditional: bool) -> FloatArray:
     return error_variance(targets, record, source.design)
 
 
-def _slopes(
+def error_slopes_of(
     rows: FittedRows, fit: Fitted, targets: Targets, ddf: str, conditional: bool
 ) -> tuple[ErrorSlopes, RowCovariances, FloatArray] | None:
     """Slopes of the error variance, and the parameters' covariance; None where there are none."""
@@ -221,18 +262,27 @@ def _slopes(
     return slopes, RowCovariances(about), weights
 
 
+def _noise_at_one(moves: RowCovariances) -> tuple[FloatArray, FloatArray]:
+    """Derivatives (n, r) and residual variances (n,) of the rows of the fit at weight 1."""
+    slopes, variance = moves.noise()
+    weights = moves.about.model.design.weights
+    if weights is None:
+        return slopes, variance
+    return slopes * weights[:, None], variance * weights
+
+
 def _noise_slopes(moves: RowCovariances, noise: Noise) -> FloatArray:
     """Derivatives of the noise variances, (n, r).
 
     Those of a row of the fit with the same variance, which has the same visit, arm and level of the
     scale; of the row with the nearest one where a covariate scales the residuals.
     """
-    slopes, variance = moves.noise()
     if noise.of_fit:
-        return slopes
+        return moves.noise()[0]
+    slopes, variance = _noise_at_one(moves)
     order = np.argsort(variance, kind="stable")
-    at = np.searchsorted(variance[order], noise.variance).clip(1, len(order) - 1)
+    at = np.searchsorted(variance[order], noise.at_one).clip(1, len(order) - 1)
     below, above = order[at - 1], order[at]
-    near = noise.variance - variance[below] < variance[above] - noise.variance
+    near = noise.at_one - variance[below] < variance[above] - noise.at_one
     row = np.where(near, below, above)
     return np.asarray(slopes[row] * (noise.variance / variance[row])[:, None])

@@ -34,6 +34,7 @@ from mlmfast.words import read_estimator, read_method
 
 if TYPE_CHECKING:
     from mlmfast.fitting.parms.fit import ParmsFit
+    from mlmfast.fitting.parms.request import Parms
 
 _Result = TypeVar("_Result", bound=Fitted)
 #: A record, or how to make it.
@@ -167,7 +168,17 @@ def _fit(
     record = make_record(reduced, frame, method, covariance, estimates, ddf, held)
     if wishes.hold:
         record = replace(record, n_theta=record.n_theta - len(wishes.hold))
-    return record, FitSource(reduced, covariance.criterion, covariance.theta, frame, parms, came)
+    made = (reduced, covariance.criterion, covariance.theta, frame, parms, came)
+    return record, FitSource(*made, asked=_limits(wishes))
+
+
+def _limits(wishes: Wishes) -> Parms | None:
+    """Values held and bounds that were asked for."""
+    if not (_is_given(wishes.hold) or _is_given(wishes.bounds)):
+        return None
+    from mlmfast.fitting.parms.request import Parms
+
+    return Parms(hold=wishes.hold or {}, bounds=wishes.bounds or {})
 
 
 def _has_nothing_to_tell(reduced: ReducedModel, found: CovarianceFit) -> bool:

@@ -12,10 +12,9 @@ import numpy as np
 import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.data.statistics import KnownStatistics
-from mlmfast.design.design import Design
+from mlmfast.design.design import Design, check_rows_are_here
 from mlmfast.design.factors.grouping import RandomEffects
 from mlmfast.errors import ModelError
-from mlmfast.reduction.absorbed.core import AbsorbedCore
 from mlmfast.reduction.absorbed.reduce import reduce_within, relate_absorbed, within_levels
 from mlmfast.reduction.blocks import TermBlock
 from mlmfast.reduction.engines.choice import relate_factors
@@ -41,6 +40,10 @@ from mlmfast.reduction.scaling import (
 Basis: TypeAlias = Literal["orthonormal", "scaled", "common", "isotropic"]
 
 
+#: What the core takes: columns of X that are kept, R, Q'y, scale of y, bases by level.
+CoreCoordinates: TypeAlias = tuple[list[int], FloatArray, FloatArray, FloatArray, list[FloatArray]]
+
+
 def reduce_design(
     design: Design,
     responses: Sequence[FloatArray] | FloatArray | None = None,
@@ -62,6 +65,7 @@ def reduce_design(
     DataError
         Where a response is fitted exactly by the fixed effects.
     """
+    check_rows_are_here(design)
     own = responses is None
     columns: Sequence[FloatArray] | FloatArray = (
         [design.working_response] if responses is None else responses
@@ -86,14 +90,14 @@ def reduce_design(
     else:
         x_scaling = scale_columns(within_levels(design, design.x), False)
         y_scaling = scale_columns(within_levels(design, list(columns)), False)
-    z_scaling = tuple(_scale_term(term, design.statistics) for term in design.random)
+    z_scaling = tuple(scale_term(term, design.statistics) for term in design.random)
     check_sizes(design, x_scaling, y_scaling[0] if own else None)
     blocks = blocks_of(design, order, position, nesting)
     parts = (design, nesting, levels, order, blocks, z_scaling)
     core: Core = (
-        _reduce(*parts, x_scaling, y_scaling)
+        reduce_columns(*parts, x_scaling, y_scaling)
         if design.absorbed is None
-        else reduce_within(_reduce, parts, x_scaling, y_scaling, _schur(engine))
+        else reduce_within(reduce_columns, parts, x_scaling, y_scaling, _schur(engine))
     )
     model = ReducedModel(
         design,
@@ -113,7 +117,7 @@ def reduce_design(
     return model
 
 
-def _reduce(
+def reduce_columns(
     design: Design,
     nesting: Grouped,
     levels: tuple[int, ...],
@@ -124,7 +128,20 @@ def _reduce(
     y_scaling: Sequence[ScaledColumn],
     share: bool = True,
     absorbed: bool = False,
+    coordinates: CoreCoordinates | None = None,
 ) -> Core:
+    """Columns, centred and scaled, reduced by the engine that the nesting is for.
+
+    Parameters
+    ----------
+    share
+        Whether units with the same rows of Z stand for each other.
+    absorbed
+        Whether the last level is an absorbed factor's.
+    coordinates
+        Those of other rows too, in place of those that these rows suggest; nested factors only.
+    """
+    check_rows_are_here(design)
     residual = design.residual
     form = blocks[-1].form if blocks else None
     rows = None if form is None else form.core_rows
@@ -183,6 +200,7 @@ def _reduce(
             responses=None if many is None else (many.values, many.center, many.scale),
             n_obs=n_obs,
             counts=counts,
+            coordinates=coordinates,
         )
     except _core.CollinearRandomEffects as error:
         raise _collinear(design, order, blocks, *error.args) from None
@@ -206,7 +224,8 @@ def _schur(engine: Engine) -> str:
     return engine.schur if isinstance(engine, CrossedSettings) else "cheaper"
 
 
-def _scale_term(term: RandomEffects, known: KnownStatistics) -> tuple[ScaledColumn, ...]:
+def scale_term(term: RandomEffects, known: KnownStatistics) -> tuple[ScaledColumn, ...]:
+    """Columns of a term, centred where another takes that up, and scaled as its structure lets."""
     centred = term.structure.mixes and any(column is None for column in term.columns)
     scaled = scale_columns(term.columns, centred, known)
     if term.structure.scales:
@@ -251,7 +270,7 @@ def reduce_residuals(
 ) -> tuple[_core.Engine, list[float]]:
     """Residuals, without fixed effects, reduced unit by unit, and the units of their results."""
     columns = scale_columns(residuals, centred=False)
-    core = _reduce(
+    core = reduce_columns(
         model.design,
         model.nesting,
         model.levels,
@@ -262,7 +281,8 @@ def reduce_residuals(
         columns,
         share=False,
     )
-    assert not isinstance(core, _core.IterativeReduction | AbsorbedCore), "it has its own"
+    assert isinstance(core, _core.Engine), "an absorbed factor has its own"
+    assert not isinstance(core, _core.IterativeReduction), "it has its own"
     scales = zip(core.y_scale, columns, strict=True)
     return core, [float(scale) / column.scale for scale, column in scales]
 
@@ -270,7 +290,7 @@ def reduce_residuals(
 def reduce_for_start(model: ReducedModel) -> ReducedModel:
     """The rows of a model once more, for the iterative engine, where only a start is wanted."""
     settings = StartSettings()
-    core = _reduce(
+    core = reduce_columns(
         model.design,
         settings,
         model.levels,

@@ -10,6 +10,7 @@ import numpy as np
 
 from mlmfast.degrees_of_freedom import TestBasis, method_of
 from mlmfast.errors import ModelError
+from mlmfast.fitted.level_errors import LevelErrors
 from mlmfast.fitted.marginal_slopes import MarginalSlopes
 from mlmfast.fitted.record import FitRecord
 from mlmfast.inference.contrasts.aliasing import Aliasing
@@ -19,6 +20,7 @@ from mlmfast.inference.intervals.parameter_table import (
     ParameterTable,
     parameter_table,
 )
+from mlmfast.prediction.level_errors import level_errors
 from mlmfast.prediction.spread import marginal_slopes
 from mlmfast.saving.record import array, covariance, typed
 
@@ -53,6 +55,7 @@ def inference_to_dict(fit: Fitted) -> dict[str, Any]:
         "parameters": None if table is None else _members(table),
         "aliasing": _aliasing_members(aliasing_of_fit(fit)) if fit.aliased else None,
         "marginal_slopes": _slopes_of(fit),
+        "level_errors": _level_errors_of(fit),
     }
 
 
@@ -105,6 +108,34 @@ def _slopes_from(data: Mapping[str, Any], record: FitRecord) -> MarginalSlopes:
     )
 
 
+def _level_errors_of(fit: Fitted) -> dict[str, Any] | None:
+    """What intervals around random effects need, of a fit with its rows or one that was saved."""
+    known = fit._level_errors if fit._rows is None else level_errors(fit)
+    if known is None:
+        return None
+    return {
+        "method": known.method,
+        "covariance": known.covariance,
+        "by_level": known.by_level,
+        "of_beta": known.of_beta,
+    }
+
+
+def _level_errors_from(data: Mapping[str, Any], record: FitRecord) -> LevelErrors:
+    method, p = typed(data["method"], str), record.rank
+    method_of(method)
+    r, q = len(typed(data["covariance"], list)), sum(len(term.names) for term in record.terms)
+    if len(record.groups) != 1:
+        raise ValueError("errors by level are those of one grouping factor")
+    n_levels = record.groups[0].n_levels
+    return LevelErrors(
+        method,
+        array(data["covariance"], (r, r)),
+        array(data["by_level"], (n_levels, 2 + r, q, q + p)),
+        array(data["of_beta"], (2 + r, p, p)),
+    )
+
+
 def _members(table: ParameterTable) -> dict[str, Any]:
     return {
         "names": table.names,
@@ -137,6 +168,8 @@ def inference_from_dict(data: Mapping[str, Any], record: FitRecord) -> dict[str,
         out["_parameter_table"] = _parameters(data["parameters"])
     if data.get("marginal_slopes") is not None:
         out["_marginal_slopes"] = _slopes_from(data["marginal_slopes"], record)
+    if data.get("level_errors") is not None:
+        out["_level_errors"] = _level_errors_from(data["level_errors"], record)
     if data["aliasing"] is not None:
         out["_aliasing"] = _aliasing(data["aliasing"], record)
     return out

@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
 
 #: Attributes that are the fit; all others follow from them and the rows.
-_OWN = ("_record", "_source", "_timings", "_row_facts", "_marginal_slopes", "_shares", "_held")
+_OWN = (
+    *("_record", "_source", "_timings", "_row_facts", "_marginal_slopes", "_level_errors"),
+    *("_shares", "_held"),
+)
 
 
 def state_of(fit: Fitted) -> dict[str, Any]:
@@ -32,7 +35,8 @@ def remove_data(fit: Fitted) -> None:
 
     The fit is then what `mlmfast.load` gives back of a saved one: what needs no rows works as
     before, tests by the methods of degrees of freedom used so far and by those that need no
-    rows. `nbytes` says what that saves.
+    rows. `nbytes` says what that saves; what would hold as much as the rows do, for intervals
+    around random effects, goes with them.
 
     Examples
     --------
@@ -46,7 +50,10 @@ def remove_data(fit: Fitted) -> None:
     from mlmfast.saving.storage import read_fit
 
     if fit._source is not None:
+        before = size_of(fit)
         read_fit(fit.to_json()).into(fit)
+        if size_of(fit) >= before:
+            fit._level_errors = None
 
 
 def nbytes(fit: Fitted) -> int:

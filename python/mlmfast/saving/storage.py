@@ -32,7 +32,8 @@ def to_json(fit: Fitted, path: str | os.PathLike[str] | None = None) -> str:
 
     Numbers keep all their digits, and `manifest` says by what versions, from which data and with
     what options the fit was made. The rows of the data are left out, so a loaded fit has no
-    fitted values, residuals, simulations, bootstraps, profiles, or intervals around random effects,
+    fitted values, residuals, simulations, bootstraps or profiles, intervals around random effects
+    where it has one grouping factor of few levels, by the fit's method and by normal quantiles,
     and tests by the methods of degrees of freedom that were used before it was saved, by those
     that need no rows and, for fits of few coefficients, by Satterthwaite, Kenward-Roger,
     containment and between-within; everything else it answers as before: `anova`, `emmeans`, `icc`,

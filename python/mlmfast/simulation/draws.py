@@ -13,6 +13,7 @@ from mlmfast.clusters.simulate import residual_noise
 from mlmfast.covariance.correlations import correlations, covariance_root
 from mlmfast.design.design import Design
 from mlmfast.simulation.distributions import Draw, standardised
+from mlmfast.simulation.rows.rebuild import RowColumns
 from mlmfast.simulation.streams import ByPart
 from mlmfast.simulation.truth.parameters import Truth
 
@@ -48,7 +49,7 @@ class ResponseDraws:
     level_orders: tuple[IntArray | None, ...] = ()
 
     def responses(
-        self, replicates: Iterable[ByPart], n: int, stacked: Design | None = None
+        self, replicates: ByPart, n: int, stacked: RowColumns | None = None
     ) -> FloatArray:
         """One response a replicate, shape (n_obs, n), the offset included.
 
@@ -57,7 +58,7 @@ class ResponseDraws:
         replicates
             Streams of the n replicates by part.
         stacked
-            The designs of all replicates as one, where covariates differ; what groups rows is the
+            Columns of the rows of all replicates, where covariates differ; what groups rows is the
             same in all.
         """
         design, truth = self.design, self.truth
@@ -69,7 +70,7 @@ class ResponseDraws:
         effects = [np.empty(size) for size in sizes]
         noise = self._noise_buffer(n)
         self._fill(replicates, effects, noise)
-        rows = design if stacked is None else stacked
+        rows = _own_columns(design) if stacked is None else stacked
         mean, sd = self._mean(rows).reshape(-1, design.n_obs), noise_sd(design, truth)
         out = np.empty((n, design.n_obs))
         # Some responses at a time: they stay in the cache.
@@ -78,44 +79,37 @@ class ResponseDraws:
             some = slice(first, first + step)
             total = out[some]
             np.multiply(self._correlated(noise[some]), sd, out=total)
-            total += mean if stacked is None else mean[some]
+            total += mean if len(mean) == 1 else mean[some]
             for t, root in enumerate(roots):
-                columns = rows.random[t].columns
+                columns = rows.z[t]
                 if stacked is not None:
                     columns = tuple(c if c is None else c.reshape(n, -1)[some] for c in columns)
                 self._add_effects(total, t, effects[t][some], root, columns)
         return out.T
 
-    def _fill(
-        self, replicates: Iterable[ByPart], effects: list[FloatArray], noise: FloatArray
-    ) -> None:
+    def _fill(self, replicates: ByPart, effects: list[FloatArray], noise: FloatArray) -> None:
         """Draw the effects (n, n_levels, q) and the noise of unit variance of each replicate."""
+        for t, drawn in enumerate(effects):
+            _fill_rows(drawn, replicates.at(FIRST_TERM + t), self.effects)
         unit_noise = self._noise()
-        normal = standardised("normal", "errors")
-        plain = self.errors is normal and unit_noise is None
-        for i, parts in zip(range(len(noise)), replicates, strict=True):
-            for t, drawn in enumerate(effects):
-                if self.effects is normal:
-                    parts(FIRST_TERM + t).standard_normal(out=drawn[i])
-                else:
-                    drawn[i] = self.effects(parts(FIRST_TERM + t), drawn.shape[1:])
-            if plain:
-                parts(NOISE).standard_normal(out=noise[i])
-            elif unit_noise is None:
-                noise[i] = self.errors(parts(NOISE), noise.shape[1:])
-            else:
-                noise[i] = unit_noise(parts(NOISE))
+        if unit_noise is None:
+            _fill_rows(noise, replicates.at(NOISE), self.errors)
+        else:
+            for own, generator in zip(noise, replicates.at(NOISE), strict=True):
+                own[...] = unit_noise(generator)
 
     @property
     def mean(self) -> FloatArray:
         """X beta and the offset, shape (n_obs,)."""
-        return self._mean(self.design)
+        return self._mean(_own_columns(self.design))
 
-    def _mean(self, design: Design) -> FloatArray:
-        out = np.zeros(design.n_obs)
-        for column, b in zip(design.x, self.truth.beta.tolist(), strict=True):
+    def _mean(self, rows: RowColumns) -> FloatArray:
+        """X beta and the offset over some rows."""
+        lengths = [len(column) for column in (*rows.x, rows.offset) if column is not None]
+        out = np.zeros(max(lengths, default=self.design.n_obs))
+        for column, b in zip(rows.x, self.truth.beta.tolist(), strict=True):
             out += b if column is None else b * column
-        return out if design.offset is None else out + design.offset
+        return out if rows.offset is None else out + rows.offset
 
     def _add_effects(
         self,
@@ -187,3 +181,18 @@ class ResponseDraws:
         for k in range(len(root)):
             out += drawn[:, :, k] * root[positions, k]
         return out
+
+
+def _own_columns(design: Design) -> RowColumns:
+    z = tuple(term.columns for term in design.random)
+    return RowColumns(design.x_names, design.x, z, design.offset)
+
+
+def _fill_rows(out: FloatArray, generators: Iterable[np.random.Generator], draw: Draw) -> None:
+    """Draw what stands at each position of the first axis from a generator of its own."""
+    if draw is standardised("normal", "errors"):
+        for own, generator in zip(out, generators, strict=True):
+            generator.standard_normal(out=own)
+    else:
+        for own, generator in zip(out, generators, strict=True):
+            own[...] = draw(generator, own.shape)

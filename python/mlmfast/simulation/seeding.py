@@ -6,7 +6,7 @@ differ in their last word share all the rest. A state of PCG64DXSM follows from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -143,20 +143,52 @@ def _same(sequence: np.random.SeedSequence) -> np.random.SeedSequence:
     return sequence
 
 
-def states(words: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
-    """State and increment of PCG64DXSM seeded by each row of words.
+def states(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """State and increment of PCG64DXSM seeded by each row of words, (n, 4), high words first.
 
     Examples
     --------
     >>> sequence = np.random.SeedSequence(1)
-    >>> [(state, inc)] = states(sequence.generate_state(4, np.uint64)[None])
-    >>> np.random.PCG64DXSM(sequence).state["state"] == {"state": state, "inc": inc}
+    >>> [(high, low, _, _)] = states(sequence.generate_state(4, np.uint64)[None]).tolist()
+    >>> np.random.PCG64DXSM(sequence).state["state"]["state"] == (high << 64) | low
     True
     """
-    for high, low, high_inc, low_inc in words.tolist():
-        inc = ((high_inc << 65) | (low_inc << 1) | 1) & _LONG
-        state = ((inc + ((high << 64) | low)) * _SEEDING + inc) & _LONG
-        yield state, inc
+    high, low, high_inc, low_inc = words.T
+    one = np.uint64(1)
+    inc = (high_inc << one) | (low_inc >> np.uint64(63)), (low_inc << one) | one
+    state = _plus(_times(_plus(inc, (high, low)), _halves(_SEEDING)), inc)
+    return np.stack([*state, *inc], axis=1)
+
+
+def advanced(states: NDArray[np.uint64], times: int, plus: int) -> NDArray[np.uint64]:
+    """States moved on by what `jump` gives."""
+    state, inc = (states[:, 0], states[:, 1]), (states[:, 2], states[:, 3])
+    moved = _plus(_times(state, _halves(times)), _times(inc, _halves(plus)))
+    return np.stack([*moved, *inc], axis=1)
+
+
+#: A number of 128 bits, or many: the high and the low half.
+_Halves = tuple[NDArray[np.uint64], NDArray[np.uint64]]
+
+
+def _halves(number: int) -> _Halves:
+    high, low = np.array([[number >> 64], [number & (1 << 64) - 1]], dtype=np.uint64)
+    return high, low
+
+
+def _plus(one: _Halves, other: _Halves) -> _Halves:
+    low = one[1] + other[1]
+    return one[0] + other[0] + (low < one[1]), low
+
+
+def _times(one: _Halves, other: _Halves) -> _Halves:
+    """The lower 128 bits of products."""
+    half, word = np.uint64(32), np.uint64(_WORD)
+    a, b = (one[1] >> half, one[1] & word), (other[1] >> half, other[1] & word)
+    right = a[0] * b[1] + ((a[1] * b[1]) >> half)
+    left = a[1] * b[0] + (right & word)
+    carried = a[0] * b[0] + (right >> half) + (left >> half)
+    return carried + one[0] * other[1] + one[1] * other[0], one[1] * other[1]
 
 
 def jump(delta: int) -> tuple[int, int]:

@@ -7,19 +7,19 @@ the number of workers or the size of batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlmfast.clusters.simulate import seed_sequence
 from mlmfast.errors import DataError
-from mlmfast.simulation.seeding import KnownSeed, SeedWords, jump, states
+from mlmfast.simulation.movable_generator import generators_at
+from mlmfast.simulation.seeding import KnownSeed, SeedWords, advanced, jump, states
 
-#: The generator at the beginning of a part of a replicate's stream, by the part's number.
-ByPart: TypeAlias = Callable[[int], np.random.Generator]
-_LONG = (1 << 128) - 1
 #: From here on a number is more than one word of a seed.
 _ONE_WORD = 1 << 32
 #: What two parts of one replicate are apart in the period of 2^128: numpy's odd jump, over which
@@ -94,17 +94,11 @@ class Streams:
             seed = KnownSeed(words, partial(self._sequence, k))
             yield np.random.Generator(np.random.PCG64DXSM(seed))
 
-    def parts(self, first: int, n: int) -> Iterator[ByPart]:
-        """As `Parts` of each of n streams from number ``first`` on, one generator for all.
-
-        What is had of one replicate is used before the next is asked for.
-        """
+    def parts(self, first: int, n: int) -> ByPart:
+        """The streams of n replicates from number ``first`` on, by part, one generator for all."""
         if first < 0 or first + n > _ONE_WORD:
-            yield from (Parts(self(first + i)) for i in range(n))
-            return
-        generator = np.random.Generator(np.random.PCG64DXSM(0))
-        for state, inc in states(self._words(np.arange(first, first + n))):
-            yield _AtPart(generator, generator.bit_generator, state, inc)
+            return _OneByOne([Parts(self(first + i)) for i in range(n)])
+        return _Together(states(self._words(np.arange(first, first + n))))
 
     def _sequence(self, replicate: int) -> np.random.SeedSequence:
         return np.random.SeedSequence(
@@ -112,26 +106,34 @@ class Streams:
         )
 
 
-class _AtPart:
-    """A generator put to the beginning of a part of one stream."""
+class ByPart(Protocol):
+    """Streams of some replicates."""
 
-    __slots__ = ("_bits", "_generator", "_inc", "_state")
+    def at(self, part: int, /) -> Iterator[np.random.Generator]:
+        """A generator at the beginning of a part of each stream in turn.
 
-    def __init__(self, generator: np.random.Generator, bits: Any, state: int, inc: int) -> None:
-        self._generator, self._bits, self._state, self._inc = generator, bits, state, inc
+        It is one for all: what is had of a stream is drawn before the next is asked for.
+        """
 
-    def __call__(self, part: int) -> np.random.Generator:
-        state, inc = self._state, self._inc
-        if part:
-            times, plus = _jump_of(part)
-            state = (state * times + inc * plus) & _LONG
-        self._bits.state = {
-            "bit_generator": "PCG64DXSM",
-            "state": {"state": state, "inc": inc},
-            "has_uint32": 0,
-            "uinteger": 0,
-        }
-        return self._generator
+
+@dataclass(frozen=True)
+class _Together:
+    """Streams known by their states, (n, 4)."""
+
+    states: NDArray[np.uint64]
+
+    def at(self, part: int) -> Iterator[np.random.Generator]:
+        """See `ByPart`."""
+        return generators_at(advanced(self.states, *_jump_of(part)) if part else self.states)
+
+
+@dataclass(frozen=True)
+class _OneByOne:
+    streams: list[Parts]
+
+    def at(self, part: int) -> Iterator[np.random.Generator]:
+        """See `ByPart`."""
+        return (stream(part) for stream in self.streams)
 
 
 @cache
@@ -190,3 +192,7 @@ class Parts:
         if part:
             self._bits.advance((part * _JUMP) % 2**128)  # type: ignore[attr-defined]
         return self._generator
+
+    def at(self, part: int) -> Iterator[np.random.Generator]:
+        """As `ByPart`: this stream alone."""
+        yield self(part)

@@ -21,8 +21,14 @@ from mlmfast.simulation.distributions import standardised
 from mlmfast.simulation.draws import COVARIATES, MISSING, ResponseDraws
 from mlmfast.simulation.rows.crossing import Crossing
 from mlmfast.simulation.rows.missingness import DropoutRows, Missingness, missing_rows
-from mlmfast.simulation.rows.rebuild import design_of
-from mlmfast.simulation.streams import ByPart, Parts, Streams
+from mlmfast.simulation.rows.rebuild import (
+    RowColumns,
+    columns_of,
+    design_of,
+    repeated,
+    variables_of_model,
+)
+from mlmfast.simulation.streams import Parts, Streams
 from mlmfast.simulation.truth.parameters import Truth
 from mlmfast.simulation.truth.residual import truth_of_rows
 
@@ -170,8 +176,8 @@ class TrueModel:
         """Responses of n replicates from number ``first`` on, shape (nobs, n)."""
         out = self._draws.responses(streams.parts(first, n), n)
         if self.missing is not None:
-            for i, parts in enumerate(streams.parts(first, n)):
-                self._make_missing(out[:, i], parts)
+            for i, generator in enumerate(streams.parts(first, n).at(MISSING)):
+                self._make_missing(out[:, i], generator)
         return out
 
     @property
@@ -193,25 +199,25 @@ class TrueModel:
         assert self.crossing is not None, "it draws the covariates"
         codes = self.crossing.codes()
         drawn = {name: np.empty((n, self.nobs)) for name in self.crossing.covariates}
-        replicates = list(streams.parts(first, n))
-        for i, parts in enumerate(replicates):
-            for name, values in self.crossing.drawn(codes, parts(COVARIATES)).items():
+        replicates = streams.parts(first, n)
+        for i, generator in enumerate(replicates.at(COVARIATES)):
+            for name, values in self.crossing.drawn(codes, generator).items():
                 drawn[name][i] = values
         stacked = self.stacked(drawn, n)
         draws = replace(self._draws, row_order=None, level_orders=())
         Y = draws.responses(replicates, n, stacked).T
         if self.missing is not None:
-            for i, parts in enumerate(replicates):
-                missing = missing_rows(self.missing, self._dropout, Y[i], Y[i], parts(MISSING))
+            for i, generator in enumerate(replicates.at(MISSING)):
+                missing = missing_rows(self.missing, self._dropout, Y[i], Y[i], generator)
                 Y[i, missing] = np.nan
         return {**drawn, self.response: Y}
 
-    def stacked(self, drawn: Mapping[str, FloatArray], n: int) -> Design:
-        """The designs of n data sets, one after the other, given their covariates (n, nobs)."""
-        rows = np.tile(np.arange(self.nobs), n)
-        table = self.data.take(rows).reset_index(drop=True)
-        columns = {name: values.ravel() for name, values in drawn.items()}
-        return design_of(self.model, table.assign(**columns))
+    def stacked(self, drawn: Mapping[str, FloatArray], n: int) -> RowColumns:
+        """Columns of n data sets, one after the other, given their covariates (n, nobs)."""
+        read = variables_of_model(self.model)
+        table = {name: repeated(self.data[name], n) for name in read if name not in drawn}
+        table |= {name: drawn[name].ravel() for name in read if name in drawn}
+        return columns_of(self.model, Frame.from_native(pd.DataFrame(table)))
 
     def draw(self, rng: np.random.Generator) -> pd.DataFrame:
         """One data set: the rows with a response, covariates and missing values drawn anew.
@@ -230,9 +236,9 @@ class TrueModel:
         if self.redraws_rows:
             assert self.crossing is not None, "it draws the covariates"
             here = self.with_rows(self.crossing.frame(parts(COVARIATES)))
-        y = here._draws.responses([parts], 1)[:, 0]
+        y = here._draws.responses(parts, 1)[:, 0]
         if here.missing is not None:
-            here._make_missing(y, parts)
+            here._make_missing(y, parts(MISSING))
         return here.data.assign(**{self.response: y})
 
     def with_rows(self, table: pd.DataFrame) -> Self:
@@ -268,10 +274,10 @@ class TrueModel:
             variance = variance + np.einsum("ij,jk,ik->i", z, matrix, z)
         return np.asarray(np.sqrt(variance))
 
-    def _make_missing(self, y: FloatArray, parts: ByPart) -> None:
+    def _make_missing(self, y: FloatArray, generator: np.random.Generator) -> None:
         assert self.missing is not None, "asked where responses go missing"
         scores = (y - self._draws.mean) / self._marginal_sd
-        y[missing_rows(self.missing, self._dropout, y, scores, parts(MISSING))] = np.nan
+        y[missing_rows(self.missing, self._dropout, y, scores, generator)] = np.nan
 
     def __repr__(self) -> str:
         groups = ", ".join(f"{name} {n}" for name, n in self.n_groups.items())

@@ -41,6 +41,9 @@ class FramesSource(Source):
         if not self.repeatable:
             self._frames = chain([first], frames)
         table = columns_of(first)
+        twice = next((n for n in table.names if table.names.count(n) > 1), None)
+        if twice is not None:
+            raise DataError(f"frame 1 has several columns named {twice!r}; rename them")
         return tuple(Column(name, table.dtype_name(name)) for name in table.names)
 
     @cached_property

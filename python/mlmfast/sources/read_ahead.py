@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 _Item = TypeVar("_Item")
 #: Parts that wait; each may be large.
-_DEPTH = 2
+_DEPTH = 1
 #: Seconds between two looks for the end, so that Ctrl-C and an early end are answered.
 _PATIENCE = 0.1
 

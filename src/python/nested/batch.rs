@@ -110,7 +110,8 @@ impl NestedBatch {
             };
             let rotated = rotate(nesting, &rows);
             let noise = &noise[fit * p..(fit + 1) * p];
-            let reduced = Reduction::new(rotated, nesting, noise, &terms, (0, 0, 0), true).ok()?;
+            let reduced =
+                Reduction::new(rotated, nesting, noise, &terms, (0, 0, 0), true, None).ok()?;
             // A fit whose columns are aliased has other shapes than the rest.
             (reduced.rank() == p).then_some(reduced)
         };

@@ -16,8 +16,9 @@ use super::engine::Engine;
 use super::gateway::{CollinearRandomEffects, without_gil};
 use super::rows::Nesting;
 use crate::nested::many_responses::{Plan, reduce};
-use crate::nested::reduction;
+use crate::nested::reduction::{self, Coordinates};
 use crate::nested::series::chain::ChainParameters;
+use crate::rows::basis::FixedBasis;
 use crate::rows::columns::{Column, RowColumns, Values};
 use crate::rows::series_columns::{Combination, SeriesColumns};
 
@@ -39,6 +40,40 @@ type ChainArgument<'py> = (
 /// Many responses `(n_fits, n)`, with the center and the scale of each.
 type ResponsesArgument<'py> =
     (PyReadonlyArrayDyn<'py, f64>, PyReadonlyArray1<'py, f64>, PyReadonlyArray1<'py, f64>);
+
+/// Columns of X that are kept, R with X = Q R, Q'y and the scale of each response; by level, B with
+/// z = (transformed z) B.
+type CoordinatesArgument<'py> = (
+    Vec<usize>,
+    PyReadonlyArrayDyn<'py, f64>,
+    PyReadonlyArrayDyn<'py, f64>,
+    PyReadonlyArray1<'py, f64>,
+    Vec<PyReadonlyArrayDyn<'py, f64>>,
+);
+
+/// Coordinates for `n_columns` of X, `n_fits` responses and levels with so many columns of Z.
+fn shared_coordinates(
+    (kept, factor, ols, y_scale, bases): &CoordinatesArgument<'_>,
+    (n_columns, n_fits): (usize, usize),
+    sizes: &[usize],
+) -> PyResult<Coordinates> {
+    let rank = kept.len();
+    if kept.iter().any(|&j| j >= n_columns) || bases.len() != sizes.len() {
+        return Err(PyValueError::new_err("the coordinates do not match the design"));
+    }
+    let bases = bases.iter().zip(sizes);
+    Ok(Coordinates {
+        fixed: FixedBasis {
+            kept: kept.clone(),
+            factor: c_slice("factor", factor, &[rank, rank])?.to_vec(),
+            ols: c_slice("ols", ols, &[n_fits, rank])?.to_vec(),
+            y_scale: vector("y_scale", y_scale, n_fits)?.to_vec(),
+        },
+        bases: bases
+            .map(|(basis, &q)| Ok(c_slice("bases", basis, &[q, q])?.to_vec()))
+            .collect::<PyResult<_>>()?,
+    })
+}
 
 fn response_columns<'a>(
     (values, center, scale): &'a ResponsesArgument<'_>,
@@ -128,7 +163,7 @@ impl NestedReduction {
     #[allow(clippy::too_many_arguments)] // one call carries a whole design across
     #[pyo3(signature = (
         nesting, *, z, x, y, noise, terms, sqrt_weights=None, visits=None, n_visits=0, series=None,
-        chain=None, share=true, responses=None, n_obs=None, counts=None
+        chain=None, share=true, responses=None, n_obs=None, counts=None, coordinates=None
     ))]
     fn new(
         py: Python<'_>,
@@ -147,6 +182,7 @@ impl NestedReduction {
         responses: Option<ResponsesArgument<'_>>,
         n_obs: Option<usize>,
         counts: Option<PyReadonlyArray1<'_, i64>>,
+        coordinates: Option<CoordinatesArgument<'_>>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let nesting = nesting.inner();
         let n = nesting.n_rows;
@@ -179,8 +215,24 @@ impl NestedReduction {
         if rows.visits.is_some_and(|(v, k)| v.iter().any(|&v| v < 0 || v as usize >= k)) {
             return Err(PyValueError::new_err("a visit lies outside 0..n_visits"));
         }
-        let classes = (n_classes, n_basis, n_ends);
-        let plan = Plan { nesting, noise: &noise, terms: &terms, series: classes, share };
+        let sizes: Vec<usize> = (z.iter().enumerate())
+            .map(|(l, own)| match rows.visits {
+                Some((_, k)) if l + 1 == z.len() => k,
+                _ => own.len(),
+            })
+            .collect();
+        let given = coordinates
+            .as_ref()
+            .map(|c| shared_coordinates(c, (x.len(), rows.y.len()), &sizes))
+            .transpose()?;
+        let plan = Plan {
+            nesting,
+            noise: &noise,
+            terms: &terms,
+            series: (n_classes, n_basis, n_ends),
+            share,
+            given: given.as_ref(),
+        };
         let reduced = without_gil(py, || reduce(plan, &rows))?;
         let mut reduced = reduced
             .map_err(|error| CollinearRandomEffects::new_err((error.level, error.column)))?;

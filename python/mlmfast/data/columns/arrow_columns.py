@@ -7,7 +7,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, in_line
 from mlmfast.data.columns import TEXT_ONLY, Kind, unusable
 from mlmfast.data.columns.arrow_dictionaries import dictionary_factor, has_own_order
 from mlmfast.data.columns.elapsed import Elapsed, elapsed_in_arrow
@@ -50,7 +50,7 @@ class ArrowColumns:
         if column.type != pa.float64():
             column = column.cast(pa.float64(), safe=False)
         values = _in_one_piece(column).to_numpy(zero_copy_only=False)
-        return np.ascontiguousarray(values, dtype=np.float64)
+        return in_line(values)
 
     def integers(self, name: str) -> NDArray[np.integer] | None:
         """Values as they lie in memory; None unless every row has an integer."""

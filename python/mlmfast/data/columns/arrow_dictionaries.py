@@ -50,7 +50,8 @@ def dictionary_factor(column: pa.ChunkedArray, ordered: bool = True) -> Factor:
     level_of, distinct = pd.factorize(np.concatenate(dictionaries))
     ends = np.cumsum([len(values) for values in dictionaries])[:-1]
     levels = np.split(level_of.astype(np.int32), ends)
-    codes = np.concatenate([_codes(own, to) for own, to in zip(chunks, levels, strict=True)])
+    pieces = [_codes(own, to) for own, to in zip(chunks, levels, strict=True)]
+    codes = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
     if ordered:
         return factor_from_categories(codes, np.asarray(distinct))
     # A dictionary may be that of more rows.

@@ -40,7 +40,8 @@ def factor_from_texts(column: Any) -> Factor | None:
     n, first = len(texts), texts.offset
     if n == 0:
         return Factor(np.empty(0, dtype=np.int32), (), np.empty(0, dtype=object))
-    offsets = np.frombuffer(ends, dtype=width).astype(np.int64, copy=False)
+    # What was sent may lie at any address, and the core reads whole numbers at theirs.
+    offsets = np.require(np.frombuffer(ends, dtype=width), np.int64, ["ALIGNED"])
     whole = np.frombuffer(b"" if data is None else data, dtype=np.uint8)
     bits = None if texts.null_count == 0 else np.frombuffer(present, dtype=np.uint8)
     codes, rows = _core.code_texts(offsets, whole, bits, first, n)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.arrays import BoolArray, FloatArray, in_line
 from mlmfast.data.columns import Kind, unusable
 from mlmfast.data.columns.elapsed import Elapsed, elapsed_in_pandas
 from mlmfast.data.columns.label_codes import SharedObjects, factor_from_texts, shared_objects
@@ -113,12 +113,12 @@ class PandasColumns:
         series = self._series(name)
         dtype = series.dtype
         if isinstance(dtype, np.dtype) and dtype.kind in "fiub":
-            return np.ascontiguousarray(series.to_numpy(), dtype=np.float64)
+            return in_line(series.to_numpy())
         if self.kind(name) != "number" and not pd.api.types.is_bool_dtype(dtype):
             raise unusable(self, name, "a number")
         if isinstance(dtype, np.dtype):
             return _numbers_of_objects(series)
-        return np.ascontiguousarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
+        return in_line(series.to_numpy(dtype=np.float64, na_value=np.nan))
 
     def integers(self, name: str) -> NDArray[np.integer] | None:
         """Values as they lie in memory; None unless every row has an integer."""

@@ -7,7 +7,7 @@ import pandas as pd
 import polars as pl
 from numpy.typing import NDArray
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, in_line
 from mlmfast.data.columns import Kind, unusable
 from mlmfast.data.columns.elapsed import Elapsed, elapsed_in_polars
 from mlmfast.data.factor import (
@@ -56,7 +56,7 @@ class PolarsColumns:
             raise unusable(self, name, "a number")
         if column.dtype != pl.Float64:
             column = column.cast(pl.Float64)
-        return np.ascontiguousarray(column.to_numpy(), dtype=np.float64)
+        return in_line(column.to_numpy())
 
     def integers(self, name: str) -> NDArray[np.integer] | None:
         """Values as they lie in memory; None unless every row has an integer."""

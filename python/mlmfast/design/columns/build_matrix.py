@@ -22,6 +22,7 @@ from mlmfast.design.columns.model_matrix import (
     ModelMatrixSpec,
     _assemble,
     _numeric_columns,
+    constant,
     contrast_flags,
 )
 from mlmfast.design.columns.model_size import check_size
@@ -32,6 +33,8 @@ from mlmfast.design.columns.model_variables import (
 from mlmfast.design.columns.values import CodedFactor, Variable
 from mlmfast.errors import DataError, FormulaError
 from mlmfast.formula.functions import variables_of
+from mlmfast.formula.smooth_terms import is_smooth, read_smooth
+from mlmfast.formula.syntax import Call
 from mlmfast.formula.terms import TermList, term_list
 from mlmfast.running.memory import RESERVE
 
@@ -65,7 +68,13 @@ def build_model_matrix(
     """
     structure = term_list(rhs)
     known = {} if states is None else states
-    texts = (rhs, *structure.variable_names)
+    # A curve of a smooth is written with an option that its state is not known by.
+    smooths = [
+        read_smooth(node).text
+        for node in structure.variables
+        if isinstance(node, Call) and is_smooth(node)
+    ]
+    texts = (rhs, *structure.variable_names, *smooths)
     states = {call: known[call] for call in known if any(call in text for text in texts)}
     values = [evaluate(node, frame, states) for node in structure.variables]
     asked = contrasts is not None and (type(contrasts) is not dict or contrasts)
@@ -101,7 +110,7 @@ def _of_numbers(
     if 8.0 * n_rows * (len(structure.terms) + 1) >= RESERVE:
         check_size(structure, values, n_rows, None)
     spec = ModelMatrixSpec(rhs, dict.fromkeys(structure.variable_names, NumericVariable(1)), states)
-    columns = [np.ones(n_rows)] if structure.intercept else []
+    columns = [constant(n_rows)] if structure.intercept else []
     columns += [reduce(mul, [values[k] for k in term]) for term in structure.terms]
     names = (INTERCEPT, *structure.labels) if structure.intercept else structure.labels
     return ModelMatrix(columns, names, tuple(range(len(names))), names, spec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -34,6 +35,26 @@ from mlmfast.formula.terms import TermList, term_list
 __all__ = ["INTERCEPT", "ModelMatrix", "ModelMatrixSpec"]
 
 INTERCEPT = "(Intercept)"
+
+
+#: Columns of ones that somebody holds, by their length: all intercepts of a model share one.
+_ONES: WeakValueDictionary[int, FloatArray] = WeakValueDictionary()
+
+
+def constant(n_rows: int) -> FloatArray:
+    """A column of ones, not to be written to.
+
+    Examples
+    --------
+    >>> constant(3)
+    array([1., 1., 1.])
+    """
+    found = _ONES.get(n_rows)
+    if found is None:
+        found = np.ones(n_rows)
+        found.flags.writeable = False
+        _ONES[n_rows] = found
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,7 +350,7 @@ def _assemble(
     if spec.absorbed is not None:
         return _assemble_without(spec, structure, variables, flags)
     has_constant = structure.intercept and (chosen is None or 0 in chosen)
-    columns = [np.ones(n_rows)] if has_constant else []
+    columns = [constant(n_rows)] if has_constant else []
     names = [INTERCEPT] if has_constant else []
     terms = (INTERCEPT, *structure.labels) if structure.intercept else structure.labels
     term_of_column = [0] * len(names)

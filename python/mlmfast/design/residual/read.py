@@ -70,7 +70,7 @@ def residual_design(
         raise too_many(formula.text, len(labels), f"at most {LARGEST_TEMPLATE:,} are available")
     for call, kind, axis in zip(formula.calls, kinds, axes, strict=True):
         check_spacing(call, kind, axis)
-    units, n_units = _units(formula, subjects, visits, labels, independent)
+    units, n_units = units_of_rows(formula, subjects, visits, labels, independent)
     arms, arm_codes = _arms_of_rows(formula, frame, subjects)
     structure = _product(formula, kinds, axes, lin)
     is_chain = isinstance(structure, VisitChain) and not scaled and len(labels) > FEW_VISITS
@@ -131,7 +131,7 @@ def _scattered(
     """Distances of its own for each subject: too many distinct points for one template."""
     codes, points = of_rows.codes, of_rows.points
     assert points is not None, "the caller looked"
-    units, n_units = _units(formula, subjects, codes, of_rows.labels, kind.independent)
+    units, n_units = units_of_rows(formula, subjects, codes, of_rows.labels, kind.independent)
     arms, arm_codes = _arms_of_rows(formula, frame, subjects)
     order = np.argsort(units, kind="stable")
     sizes = np.bincount(units, minlength=n_units)
@@ -156,7 +156,7 @@ def _scattered(
     )
 
 
-def _units(
+def units_of_rows(
     formula: ResidualFormula,
     subjects: Factor,
     visits: CodeArray,

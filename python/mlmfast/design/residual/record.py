@@ -107,3 +107,9 @@ class ScaleRecord:
 
     def __post_init__(self) -> None:
         freeze(self, "parameters")
+
+    @property
+    def logarithms(self) -> FloatArray:
+        """Logarithms of the ratios, and the exponents, shape (n_parameters,)."""
+        ratio = np.array(self.is_ratio)
+        return np.where(ratio, np.log(np.where(ratio, self.parameters, 1.0)), self.parameters)

@@ -16,6 +16,8 @@ Additive Models, sections 5.3.3, 5.4.1 and 5.8.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mlmfast.arrays import FloatArray
@@ -28,8 +30,15 @@ _DEGREE, _DIFFERENCES = 3, 2
 MARGIN = 1e-3
 
 
-def fit_basis(x: FloatArray, k: int, centred: bool, state: State) -> None:
+def fit_basis(
+    x: FloatArray, k: int, centred: bool, state: State, counts: FloatArray | None = None
+) -> None:
     """Knots and T of a curve over the values x, into its state.
+
+    Parameters
+    ----------
+    counts
+        How many rows have each value; None for one each.
 
     Raises
     ------
@@ -41,7 +50,7 @@ def fit_basis(x: FloatArray, k: int, centred: bool, state: State) -> None:
     _check_distinct(x, k)
     knots = _knots(float(x.min()), float(x.max()), k)
     b = BSpline.design_matrix(x, knots, _DEGREE)
-    constraint: FloatArray = np.asarray(b.mean(axis=0)).ravel()
+    constraint, squares, mean = _moments(x, b, counts)
     complement = np.eye(k)
     if centred:
         complement = np.linalg.qr(constraint[:, None], mode="complete")[0][:, 1:]
@@ -52,10 +61,21 @@ def fit_basis(x: FloatArray, k: int, centred: bool, state: State) -> None:
     # Signs are free: the largest entry of a column is positive, whatever the library chose.
     largest = np.abs(t).argmax(axis=0)
     t *= np.sign(t[largest, np.arange(t.shape[1])])
-    squares = np.asarray((b.T @ b).todense()) / len(x)
     t /= np.sqrt(np.einsum("ij,ik,kj->", t, squares, t))
     state["knots"], state["map"] = knots.tolist(), t.tolist()
-    state["center"], state["centred"] = float(x.mean()), centred
+    state["center"], state["centred"] = mean, centred
+
+
+def _moments(
+    x: FloatArray, b: Any, counts: FloatArray | None
+) -> tuple[FloatArray, FloatArray, float]:
+    """Means over the rows of B(x), of its squares and products, and of x."""
+    if counts is None:
+        squares = np.asarray((b.T @ b).todense()) / len(x)
+        return np.asarray(b.mean(axis=0)).ravel(), squares, float(x.mean())
+    share, dense = counts / counts.sum(), b.toarray()
+    mean = float(x[0] + share @ (x - x[0]))
+    return share @ dense, dense.T @ (share[:, None] * dense), mean
 
 
 def straight_part(x: FloatArray, state: State) -> list[FloatArray]:

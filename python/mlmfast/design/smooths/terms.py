@@ -29,12 +29,26 @@ def with_smooths(parsed: MixedFormula, frame: Frame) -> tuple[MixedFormula, Stat
             f"the grouping factor {ALL_ROWS!r} has the name that smooths use; rename the column"
         )
     states: States = {}
-    terms: list[RandomTerm] = []
     for smooth in parsed.smooths:
         evaluate(smooth.call, frame, states)
-        terms += [_curve(smooth, level) for level in smooth_levels(states[smooth.text])]
+    return with_curves(parsed, states), states
+
+
+def with_curves(parsed: MixedFormula, states: States) -> MixedFormula:
+    """The formula with a random term for each curve, by what the smooths remember of the rows.
+
+    Raises
+    ------
+    FormulaError
+        Where curves cannot be told apart.
+    """
+    terms = [
+        _curve(smooth, level)
+        for smooth in parsed.smooths
+        for level in smooth_levels(states[smooth.text])
+    ]
     _check_apart(parsed.smooths, states)
-    return replace(parsed, random=(*parsed.random, *terms)), states
+    return replace(parsed, random=(*parsed.random, *terms))
 
 
 def _curve(smooth: SmoothTerm, level: str | None) -> RandomTerm:

@@ -16,6 +16,7 @@ from mlmfast.reduction.reduced_model import ReducedModel
 
 if TYPE_CHECKING:
     from mlmfast.fitting.parms.fit import ParmsFit
+    from mlmfast.fitting.parms.request import Parms
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class FitSource:
         How the fit came about; None where it was made from another one.
     moments
         What a fit by moments knows of its covariance parameters; None for one by likelihood.
+    asked
+        Values held and bounds as they were given, reached or not; None where there were none.
     """
 
     model: ReducedModel
@@ -44,6 +47,7 @@ class FitSource:
     parms: ParmsFit | None = None
     provenance: Provenance | None = None
     moments: MomentEstimates | None = None
+    asked: Parms | None = None
 
     @property
     def held(self) -> HeldParameters | None:

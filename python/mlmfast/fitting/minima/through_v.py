@@ -25,7 +25,7 @@ _FEW_OPERATIONS = 1e7
 
 def through_v(model: ReducedModel, criterion: Criterion, fits: Sequence[int]) -> ThroughV | None:
     """The criterion of some fits through V; None where V is no more regular than R, or large."""
-    if not model.order or model.profiled or not fits:
+    if not model.order or model.profiled or not fits or model.design.is_in_parts:
         return None
     if is_through_v(model.core):
         return ThroughV(criterion, {fit: fit for fit in fits})

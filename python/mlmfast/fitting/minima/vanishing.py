@@ -62,6 +62,8 @@ def _candidates(
 ) -> Iterator[tuple[int, list[_Levels]]]:
     """Levels whose variances may vanish, by fit."""
     residual, stretches = model.design.residual, residual_stretches(criterion)
+    if not fits.size:
+        return
     if residual is None or not residual.visits or len(stretches) != len(residual.arms):
         return
     size = stretches[0].structure.size

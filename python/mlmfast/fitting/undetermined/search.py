@@ -127,6 +127,9 @@ def with_flat_residual(
     """
     if model.profiled or not model.core.offers("likelihood_derivatives"):
         return criterion
+    if model.design.is_in_parts and criterion.terms[-1].along_rows:
+        # That is seen of the rows' own distances, which are elsewhere.
+        return criterion
     looked_at = curvature <= _MAY_BE_FLAT or _leaves_pairs_out(model) or has_short_units(model)
     if not looked_at and not _may_be_taken_up(model, criterion):
         return criterion

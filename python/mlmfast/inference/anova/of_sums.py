@@ -83,7 +83,7 @@ def _rows_of_x(design: Design) -> tuple[FloatArray, FloatArray]:
     Least squares weights its sums of squares; programs for mixed models go by the design.
     """
     unweighted = None if design.condensed is None else design.condensed.unweighted
-    if design.random and unweighted is not None:
+    if (design.random or design.residual is not None) and unweighted is not None:
         return unweighted
     counts = np.ones(design.n_obs) if design.weights is None else design.weights
     return design.fixed_matrix, counts

@@ -297,16 +297,16 @@ def _columns(fit: Fitted) -> str:
 
 
 def _refitted(fit: Fitted) -> Fitted:
-    """The fit by maximum likelihood, what it holds held."""
+    """The fit by maximum likelihood, what it holds held, within the bounds that it has."""
     if fit._record.method == "ML":
         return fit
     source = fit._needs_source("a refit by ML", of_sums=True)
-    hold = None if source.parms is None else source.parms.held
+    asked = source.asked
     with warnings.catch_warnings():
         # The fit has said so already.
         warnings.simplefilter("ignore", SingularFitWarning)
         warnings.simplefilter("ignore", AliasedWarning)
-        wishes = Wishes(hold=hold)
+        wishes = Wishes() if asked is None else Wishes(hold=asked.hold, bounds=asked.bounds)
         return fit_model(model_of(source), type(fit), "ML", ddf="asymptotic", wishes=wishes)
 
 

@@ -15,6 +15,7 @@ from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.jet import Jet
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
 from mlmfast.criterion.arms import residual_arms
+from mlmfast.design.design import check_rows_are_here
 from mlmfast.errors import ModelError
 from mlmfast.inference.intervals.derived import (
     delta_table,
@@ -336,7 +337,8 @@ def explained_figures(
     None where that would cost far more than the fit, and of fits by moments.
     """
     out: dict[str, dict[str, tuple[float, float]]] = {}
-    if not source.design.random or source.model.is_vast or record.estimator:
+    without = not source.design.random or source.design.is_in_parts
+    if without or source.model.is_vast or record.estimator:
         return out
     model = _Estimated(AtEstimate(source, record))
     for figure, compute in FIGURES.items():
@@ -349,6 +351,7 @@ def explained_figures(
 
 def figure_of_fit(figure: str, at: AtEstimate) -> dict[str, Any]:
     """Shares of variance at the estimate, with derivatives."""
+    check_rows_are_here(at.source.design)
     return FIGURES[figure](_Estimated(at))
 
 

@@ -140,8 +140,8 @@ def read_hypothesis(fit: Fitted, test: Any, statistic: str, sided: str) -> Hypot
     """
     source, record = fit._needs_source("a permutation test"), fit._record
     design = source.design
-    if source.held_values:
-        raise ModelError("the fit holds covariance parameters; test in a free fit")
+    if source.held_values or source.asked is not None:
+        raise ModelError("the fit holds or bounds covariance parameters; test in a free fit")
     if design.absorbed is not None:
         raise ModelError("permutation tests need the columns of X; fit with absorb=False")
     if statistic not in ("wald", "lr"):

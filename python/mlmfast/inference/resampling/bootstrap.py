@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.clusters.blocks import cluster_factor
 from mlmfast.clusters.simulate import draw_responses, seed_sequence
@@ -25,6 +26,7 @@ from mlmfast.handed_out import copied
 from mlmfast.inference.resampling.accelerated import bca, skewed_jackknife, skewed_scores
 from mlmfast.inference.resampling.drawn_clusters import DrawnClusters
 from mlmfast.inference.resampling.refits import Refits, RefitValues
+from mlmfast.inference.resampling.refits_of_clusters import refit_clusters
 from mlmfast.inference.resampling.residual_parts import ResidualParts
 from mlmfast.running.progress_bar import ProgressBar
 from mlmfast.words import is_one_of
@@ -273,7 +275,8 @@ def bootstrap(
         if kind == "cluster":
             drawn = DrawnClusters.of(source.design, cluster_factor(source, record, cluster))
             jackknife = partial(_left_out, refits, drawn)
-            found: Iterator[RefitValues] = map(refits.refit_design, drawn.drawn(int(n), entropy))
+            samples = drawn.samples(int(n), entropy)
+            found = _of_clusters(refits, drawn, samples, int(n), bar.is_live)
         else:
             parts = None if kind == "parametric" else ResidualParts.of(source, record, fit._effects)
             found = _of_responses(refits, parts, int(n), entropy, bar.is_live)
@@ -334,7 +337,17 @@ def sizes(n: int, most: int, is_watched: bool) -> Iterator[int]:
             size = min(most, 2 * size)
 
 
+def _of_clusters(
+    refits: Refits, clusters: DrawnClusters, samples: Iterator[IntArray], n: int, is_watched: bool
+) -> Iterator[RefitValues]:
+    """Refits of n samples of clusters, batch by batch."""
+    design = clusters.design
+    numbers = design.n_obs * (len(design.x) + sum(len(term.columns) for term in design.random) + 1)
+    for count in sizes(n, max(1, min(_MOST, _NUMBERS // numbers)), is_watched):
+        yield refit_clusters(refits, clusters, list(islice(samples, count)))
+
+
 def _left_out(refits: Refits, clusters: DrawnClusters) -> FloatArray:
     """Values without each cluster, NaN where there is no fit."""
-    found = [refits.refit_design(design) for design in clusters.all_but_one()]
+    found = _of_clusters(refits, clusters, clusters.all_but_one(), len(clusters), False)
     return np.concatenate([np.where(one.failed[:, None], np.nan, one.values) for one in found])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -58,21 +59,34 @@ class DrawnClusters:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def drawn(self, n: int, entropy: np.random.SeedSequence) -> Iterator[Design]:
-        """Designs of as many clusters, drawn with replacement, each by a stream of its own."""
+    @cached_property
+    def are_alike(self) -> bool:
+        """Whether all clusters have as many rows, with levels of factors within them alike."""
+        if len({len(rows) for rows in self.rows}) > 1:
+            return False
+        rows = np.stack(self.rows)
+        within = [_levels_within(factor.codes[rows]) for factor in self.design.factors]
+        return all((codes == codes[0]).all() for codes in within)
+
+    def samples(self, n: int, entropy: np.random.SeedSequence) -> Iterator[IntArray]:
+        """Numbers of as many clusters, drawn with replacement, each by a stream of its own."""
         for i in range(n):
             generator = np.random.default_rng(stream(entropy, i))
-            yield self.of_clusters(generator.integers(len(self), size=len(self)))
+            yield generator.integers(len(self), size=len(self))
 
-    def all_but_one(self) -> Iterator[Design]:
-        """Designs without one of the clusters each: the jackknife."""
+    def all_but_one(self) -> Iterator[IntArray]:
+        """Numbers of all clusters but each in turn: the jackknife."""
         every = np.arange(len(self))
         for k in range(len(self)):
-            yield self.of_clusters(every[every != k])
+            yield every[every != k]
+
+    def rows_of(self, chosen: IntArray) -> IntArray:
+        """Rows of some clusters, in order."""
+        return np.concatenate([self.rows[k] for k in chosen.tolist()])
 
     def of_clusters(self, chosen: IntArray) -> Design:
         """The design of some clusters, in order; one chosen twice is two clusters."""
-        rows = np.concatenate([self.rows[k] for k in chosen.tolist()])
+        rows = self.rows_of(chosen)
         place = np.repeat(np.arange(len(chosen)), [len(self.rows[k]) for k in chosen.tolist()])
         design = self.design
         random = tuple(
@@ -89,6 +103,11 @@ class DrawnClusters:
             residual=None if design.residual is None else _residual(design.residual, rows, place),
             statistics=KnownStatistics(),
         )
+
+
+def _levels_within(codes: CodeArray) -> IntArray:
+    """Ranks of codes among those of their row, where one code stands for one rank, (k, n)."""
+    return np.stack([np.unique(own, return_inverse=True)[1] for own in codes])
 
 
 def _at(values: FloatArray | None, rows: IntArray) -> FloatArray | None:

@@ -19,18 +19,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mlmfast.arrays import BoolArray, FloatArray, IntArray, block_diagonal
-from mlmfast.clusters.moved_parameters import Moved, MovedCovariances
+from mlmfast.arrays import FloatArray, IntArray, block_diagonal
+from mlmfast.clusters.moved_parameters import Moved
 from mlmfast.clusters.simulate import seed_sequence
-from mlmfast.criterion.parameters.natural import (
-    CovarianceParameters,
-    covariance_parameters,
-)
 from mlmfast.display.printed_frame import PrintedFrame
 from mlmfast.errors import ModelError
 from mlmfast.fitted.estimates import Estimates, estimates_of
 from mlmfast.handed_out import copied
-from mlmfast.information.information import Information, core_derivatives
+from mlmfast.inference.resampling.candidates import Candidates, Place, information_at, place_of
+from mlmfast.inference.resampling.proper_posteriors import check_proper
+from mlmfast.information.information import Information
 from mlmfast.running.memory import check_memory
 from mlmfast.words import is_one_of
 
@@ -38,16 +36,12 @@ if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
 
 PRIORS = ("jeffreys", "flat")
-#: Degrees of freedom of the candidates, how much wider they are than the estimates' errors, and
-#: candidates that the chain has gone through before the first draw.
-_DF, _WIDER, _BEFORE = 4.0, 1.3, 200
+#: Candidates that the chain has gone through before the first draw.
+_BEFORE = 200
+#: Share of candidates taken, and how many, below which draws are hardly any.
+_RARELY, _FEW = 0.05, 100
 #: Parameters whose likelihood is computed together.
 _TOGETHER = 2_000
-#: Candidates of which it is made sure that the parameters wanted are those reached.
-_CHECKED = 20
-_OTHER_PARAMETERS = (
-    "the parameters that this covariance moves in are not those that are reported; use bootstrap()"
-)
 _QUANTILES = {"q2.5": 0.025, "median": 0.5, "q97.5": 0.975}
 
 
@@ -86,7 +80,8 @@ def posterior(fit: Fitted, n: int = 1000, seed: Any = None, prior: str = "jeffre
     parameters (variances and covariances, correlations, ranges, as the reports name them), the
     fixed effects having a flat one. Draws are of an independence chain, so that neighbours may be
     the same; of variances with few groups the flat prior's posterior has no mean, and its
-    quantiles are what to look at.
+    quantiles are what to look at. A variance estimated at 0 is drawn too, from the positive ones;
+    what the fit holds (``hold=``) is known, and the others are drawn given it.
 
     Parameters
     ----------
@@ -101,8 +96,11 @@ def posterior(fit: Fitted, n: int = 1000, seed: Any = None, prior: str = "jeffre
     Raises
     ------
     ModelError
-        For fits by ML or by moments, held, undetermined or boundary parameters, and where
-        candidates hardly ever have a likelihood.
+        For fits by ML or by moments, with undetermined parameters, with correlations of random
+        effects held, or on a boundary that is more than a variance of 0 (a singular covariance
+        matrix of several effects); for a flat prior of variances of so few levels that the
+        posterior has no finite integral (three in a model with an intercept); and where
+        candidates hardly ever have a likelihood or are hardly ever taken.
 
     Examples
     --------
@@ -118,11 +116,15 @@ def posterior(fit: Fitted, n: int = 1000, seed: Any = None, prior: str = "jeffre
         raise ModelError(f"prior is {prior!r}; use {' or '.join(map(repr, PRIORS))}")
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise ModelError(f"n is {n!r}; the number of draws must be an integer >= 1")
-    about = _information(fit)
+    _check(fit)
+    place = place_of(fit)
+    if prior == "flat":
+        check_proper(place)
+    about = place.about
     # Candidates, their estimates, covariances and what was drawn of each.
     size = len(about.parameters.names) + len(about.c) ** 2 + 4 * len(about.c)
     check_memory(16.0 * size * int(n), f"a posterior of {int(n):,} draws", "draw fewer")
-    candidates = _Candidates(about)
+    candidates = Candidates(place)
     generator = np.random.default_rng(seed_sequence(seed))
     values, density = candidates.drawn(n + _BEFORE, generator)
     moved, known = candidates.at(values)
@@ -130,13 +132,19 @@ def posterior(fit: Fitted, n: int = 1000, seed: Any = None, prior: str = "jeffre
     found = _estimates(about, [moved[k] for k in known])
     own = -0.5 * found.deviance
     if prior == "jeffreys":
-        own = own + np.array([_log_jeffreys(about, moved[k]) for k in known])
+        own = own + np.array([_log_jeffreys(place, moved[k]) for k in known])
     weight[known] = np.where(np.isfinite(own), own, -np.inf) - density[known]
     at, acceptance = _chain(weight, generator)
+    if acceptance < _RARELY and acceptance * len(values) < _FEW:
+        raise ModelError(
+            f"the chain took {acceptance * len(values):.0f} of {len(values):,} candidates, too few "
+            "values for a posterior: the parameters are too many, or too far from normal, for this "
+            "chain; ask for many more draws, use bootstrap(), or a structure of fewer parameters"
+        )
     at = at[_BEFORE:]
-    place = np.full(len(values), -1, dtype=np.intp)
-    place[known] = np.arange(len(known))
-    chosen = place[at]
+    position = np.full(len(values), -1, dtype=np.intp)
+    position[known] = np.arange(len(known))
+    chosen = position[at]
     root = np.linalg.cholesky(found.vcov[chosen])
     noise = generator.standard_normal((n, root.shape[1]))
     beta = found.beta[chosen] + (root @ noise[:, :, None])[:, :, 0]
@@ -146,11 +154,10 @@ def posterior(fit: Fitted, n: int = 1000, seed: Any = None, prior: str = "jeffre
     return Posterior(draws, acceptance, prior)
 
 
-def _information(fit: Fitted) -> Information:
-    """Information about parameters all of which are free."""
+def _check(fit: Fitted) -> None:
+    """Refuse fits that have no posterior, or none that this chain draws from."""
     fit._needs_likelihood("posterior()")
-    source = fit._needs_source("draws from a posterior", of_sums=True)
-    record = fit._record
+    source, record = fit._needs_source("draws from a posterior", of_sums=True), fit._record
     if record.method != "REML":
         raise ModelError(
             "the posterior is of the restricted likelihood, in which the fixed effects are "
@@ -161,71 +168,21 @@ def _information(fit: Fitted) -> Information:
             "posterior() is not offered beside an eliminated factor or by the iterative engine; "
             "fit with absorb=False, or use bootstrap()"
         )
-    if source.held_values or record.undetermined is not None or fit.singular:
+    if record.undetermined is not None:
         raise ModelError(
-            "draws are about covariance parameters that are free, determined by the data and "
-            "inside their bounds, which those of this fit are not all; use bootstrap(), or a "
-            "simpler covariance structure"
+            "draws are about covariance parameters that the data determine, which those of this "
+            "fit are not all; use bootstrap(), or a simpler covariance structure"
         )
-    assert fit._rows is not None, "it has a source"
-    about = fit._rows.information.with_covariances()
-    if any(about.parameters.fixed):
-        raise ModelError(_OTHER_PARAMETERS)
-    return about
-
-
-class _Candidates:
-    """Parameters drawn about the estimates, in the order of the blocks."""
-
-    def __init__(self, about: Information) -> None:
-        parameters, self.about = about.parameters, about
-        blocks = parameters.blocks
-        self.moves = MovedCovariances(about)
-        self.values = np.concatenate([block.values for block in blocks])
-        self.positive: BoolArray = np.array(
-            [kind == "variance" for block in blocks for kind in block.kinds]
+    if source.provenance is not None and source.provenance.call.get("bounds"):
+        raise ModelError(
+            "bounds= are no part of the prior; take the posterior of a fit without them and leave "
+            "out the draws beyond"
         )
-        ends = np.cumsum([0, *(len(block.values) for block in blocks)])
-        #: Positions of the parameters in the order of the reports.
-        self.order = np.concatenate([np.arange(ends[b], ends[b + 1]) for b in parameters.display])
-        unit = np.where(self.positive, self.values, 1.0)
-        #: Natural parameters by the free ones.
-        self.by_free = block_diagonal([block.by_free for block in blocks])
-        observed = self.by_free @ about.covariance("observed") @ self.by_free.T
-        spread = observed / np.outer(unit, unit)
-        self.root = _WIDER * np.linalg.cholesky(spread)
-
-    def drawn(self, n: int, generator: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-        """Values (n, r), and the logarithm of their density up to a constant, (n,)."""
-        r = len(self.values)
-        normal = generator.standard_normal((n, r))
-        t = normal / np.sqrt(generator.chisquare(_DF, n) / _DF)[:, None]
-        steps = t @ self.root.T
-        with np.errstate(over="ignore"):
-            values = self.values * np.exp(np.where(self.positive, steps, 0.0))
-        values = np.where(self.positive, values, self.values + steps)
-        density = -0.5 * (_DF + r) * np.log1p((t**2).sum(axis=1) / _DF)
-        return values, density - steps[:, self.positive].sum(axis=1)
-
-    def at(self, values: FloatArray) -> tuple[dict[int, Moved], list[int]]:
-        """The parameters of the core, for those candidates that give a covariance matrix."""
-        out: dict[int, Moved] = {}
-        for k, own in enumerate(values):
-            step = np.linalg.solve(self.by_free, own - self.values)
-            found = self.moves.moved(step) if np.isfinite(step).all() else None
-            if found is not None and found.share == 1.0 and not found.bounded:
-                out[k] = found
-        if len(out) < 0.02 * len(values):
-            raise ModelError(
-                "hardly any candidate about the estimates gives a covariance matrix: the data tell "
-                "the parameters too little for this chain; use bootstrap()"
-            )
-        for k in list(out)[:_CHECKED]:
-            reached = np.concatenate([b.values for b in _parameters_at(self.about, out[k]).blocks])
-            if not np.allclose(reached, values[k], rtol=1e-6):
-                # Steps bend on their way.
-                raise ModelError(_OTHER_PARAMETERS)
-        return out, list(out)
+    if not all(term.bounded for term in record.terms):
+        raise ModelError(
+            "the prior is of covariance matrices, and bounded=False lets variances be negative; "
+            "take the posterior of a fit without it"
+        )
 
 
 def _estimates(about: Information, moved: list[Moved]) -> Estimates:
@@ -243,24 +200,19 @@ def _estimates(about: Information, moved: list[Moved]) -> Estimates:
     return Estimates(join("beta"), join("vcov"), join("sigma2"), (), join("deviance"))
 
 
-def _log_jeffreys(about: Information, moved: Moved) -> float:
-    """Half the logarithm of the determinant of the expected information of the parameters."""
-    model, criterion, fit = about.model, about.criterion, about.fit
-    theta, parameters = moved.theta[None], _parameters_at(about, moved)
-    scale = moved.sigma2 if model.profiled else 1.0
-    g = criterion.covariances(theta) if model.profiled else parameters.linear
-    core = core_derivatives(model, criterion, g, criterion.entries, fit)
-    here = Information(model, criterion, parameters, core, scale, fit, theta)
+def _log_jeffreys(place: Place, moved: Moved) -> float:
+    """Half the logarithm of the determinant of the expected information of what is drawn."""
+    about = place.about
+    theta = moved.theta[None]
+    here = information_at(about, theta, moved.sigma2 if about.model.profiled else 1.0)
+    if place.held.any():
+        own = place.by_natural(here.expected, here.parameters)
+        sign, logdet = np.linalg.slogdet(own)
+        return 0.5 * float(logdet) if sign > 0 else -np.inf
     sign, logdet = np.linalg.slogdet(here.expected)
-    by_free = np.linalg.slogdet(block_diagonal([block.by_free for block in parameters.blocks]))[1]
+    blocks = here.parameters.blocks
+    by_free = np.linalg.slogdet(block_diagonal([block.by_free for block in blocks]))[1]
     return 0.5 * float(logdet) - float(by_free) if sign > 0 else -np.inf
-
-
-def _parameters_at(about: Information, moved: Moved) -> CovarianceParameters:
-    model, criterion = about.model, about.criterion
-    scale = moved.sigma2 if model.profiled else 1.0
-    free = (False,) * len(criterion.terms)
-    return covariance_parameters(model, criterion, moved.theta[None], free, scale, about.fit)
 
 
 def _chain(weight: FloatArray, generator: np.random.Generator) -> tuple[IntArray, float]:

@@ -79,11 +79,17 @@ class Refits:
         )
         return [(p.name, p.name not in untold) for p in own_parameters(functions)]
 
+    @cached_property
+    def asked(self) -> Parms | None:
+        """What the covariance parameters of each refit are held at or kept within."""
+        held = self.source.held_values
+        return self.source.asked or (Parms(hold=held) if held else None)
+
     def refit(self, responses: Sequence[FloatArray] | FloatArray) -> RefitValues:
         """Refit each response."""
         model = reduce_design(self.source.design, responses)
-        if self.source.held_values:
-            batches = [self._refit_held(response) for response in responses]
+        if self.asked is not None:
+            batches = [self._refit_within(response) for response in responses]
             return RefitValues(*(np.concatenate(part) for part in zip(*batches, strict=True)))
         covariance = fit_covariance(model, self.record.method, NewtonOptions())
         estimates = estimates_of(model, covariance.criterion, covariance.theta)
@@ -102,10 +108,10 @@ class Refits:
             return self._lost()
 
     def _covariance(self, model: ReducedModel) -> tuple[CovarianceFit, Any]:
-        held, settings = self.source.held_values, NewtonOptions()
-        if not held:
+        settings = NewtonOptions()
+        if self.asked is None:
             return fit_covariance(model, self.record.method, settings), None
-        parms = fit_with_parms(model, self.record.method, settings, None, Parms(hold=held))
+        parms = fit_with_parms(model, self.record.method, settings, None, self.asked)
         return parms.covariance, parms.log_sigma2
 
     def _lost(self) -> RefitValues:
@@ -113,7 +119,7 @@ class Refits:
         yes, no = np.ones(1, dtype=np.bool_), np.zeros(1, dtype=np.bool_)
         return RefitValues(np.full((1, len(self.names)), np.nan), np.empty((1, 0)), yes, no)
 
-    def _refit_held(self, response: FloatArray) -> RefitValues:
+    def _refit_within(self, response: FloatArray) -> RefitValues:
         model = reduce_design(self.source.design, [response])
         covariance, log_sigma2 = self._covariance(model)
         estimates = estimates_of(model, covariance.criterion, covariance.theta, log_sigma2)
@@ -127,16 +133,23 @@ class Refits:
         scored: bool = True,
     ) -> RefitValues:
         batch = FitBatch.from_fit(model, covariance, estimates, self.record.method)
+        scores = self._scores(model) if scored else np.empty((len(batch), 0))
+        where = (model, covariance.criterion, covariance.theta, estimates)
+        return self.taken(batch, lambda: covariance_values(*where), scores)
+
+    def taken(
+        self, batch: FitBatch, covariances: Callable[[], FloatArray], scores: FloatArray
+    ) -> RefitValues:
+        """What is taken from a batch of refits, given its `covariance_values`."""
         if self.statistic is None:
-            random = covariance_values(model, covariance.criterion, covariance.theta, estimates)
             kept = np.array([kept for _, kept in self._random], dtype=np.bool_)
-            values = np.concatenate([estimates.beta, random[:, kept]], axis=1)
+            beta = batch.params[:, list(batch.kept)]
+            values = np.concatenate([beta, covariances()[:, kept]], axis=1)
         else:
             found = self.statistic(replace(batch, _make=self.make))
             self.found_names[:] = _names(found, len(batch))
             values = _as_matrix(found, len(batch))
         failed = ~(batch.converged & np.isfinite(batch.llf))
-        scores = self._scores(model) if scored else np.empty((len(values), 0))
         return RefitValues(values, scores, failed, batch.singular)
 
     def _scores(self, model: ReducedModel) -> FloatArray:

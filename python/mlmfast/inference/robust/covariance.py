@@ -30,7 +30,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.clusters.blocks import ClusterBlocks, cluster_blocks, cluster_factor, large_clusters
 from mlmfast.clusters.covariance import cholesky_factors, solve_lower
-from mlmfast.design.design import Design
+from mlmfast.design.design import Design, check_rows_are_here
 from mlmfast.design.factors.grouping import GroupingFactor
 from mlmfast.errors import ModelError
 from mlmfast.fitted.origin.source import FitSource
@@ -159,6 +159,7 @@ def robust_covariance(
         square_root = "cholesky" if design.residual is None else "whitened"
     if not is_one_of(square_root, SQUARE_ROOTS):
         raise ModelError(f"square_root is {square_root!r}; use 'cholesky' or 'whitened'")
+    check_rows_are_here(design)
     if design.condensed is not None:
         _check_sums(source, record, cluster, kind == "CR2" and square_root == "cholesky")
     clusters = cluster_factor(source, record, cluster)

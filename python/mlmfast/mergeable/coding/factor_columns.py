@@ -50,14 +50,14 @@ class FactorColumns:
 
 @lru_cache(4)
 def factor_columns(plan: Plan) -> FactorColumns | None:
-    """Those of a plan of subjects; None where there are none, or too many combinations."""
-    if plan.within is None:
-        return None
-    visits = [*([] if plan.within.arm is None else [plan.within.arm]), *plan.within.coordinates]
+    """Those of a plan; None where there are none, or too many combinations."""
+    within, visits = plan.within, list[str]()
+    if within is not None:
+        visits = [*([] if within.arm is None else [within.arm]), *within.coordinates]
     others = [n for n in plan.fixed.variables if n in plan.levels and n not in visits]
     for names in ([*others, *visits], visits):
         sizes = [len(plan.levels[name].labels) for name in names]
-        if 0 < np.prod(np.array(sizes, dtype=np.float64)) <= _MOST_CELLS:
+        if names and 0 < np.prod(np.array(sizes, dtype=np.float64)) <= _MOST_CELLS:
             return _by_levels(plan, names, sizes)
     return None
 

@@ -138,7 +138,13 @@ def with_levels(frame: Frame, levels: Mapping[str, Levels]) -> Frame:
     for name, own in levels.items():
         found = frame.factor(name)
         codes, unknown = found.recode(own.labels)
-        known[name] = found if unknown else Factor(codes, own.labels, own.array(), own.declared)
+        if unknown:
+            raise DataError(
+                f"{name!r} has the level {unknown[0]!r}, which is not among those fixed beforehand "
+                f"(by levels=, or by the plan): {', '.join(own.labels[:20])}; list it there, or "
+                "leave those rows out"
+            )
+        known[name] = Factor(codes, own.labels, own.array(), own.declared)
     return frame.with_factors(known)
 
 
@@ -167,6 +173,8 @@ def given(name: str, labels: Sequence[Any], found: Levels | None) -> Levels:
     DataError
         Where some level of the data is not among them.
     """
+    if isinstance(labels, str):
+        raise DataError(f"levels of {name!r} is the text {labels!r}; give a list of levels")
     values = np.asarray(list(labels))
     texts = level_labels(values if values.dtype.kind != "U" else values.astype(object))
     if not texts or len(set(texts)) < len(texts):

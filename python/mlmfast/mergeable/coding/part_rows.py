@@ -198,8 +198,8 @@ def code_rows(plan: Plan, rows: CompleteRows, left_out: Container[int] = frozens
         Where a level is unknown or a value is infinite, naming the part and the row.
     """
     assert rows.frame is not None, "rows are left"
-    frame = with_levels(rows.frame, plan.levels)
     with told_of(rows.name):
+        frame = with_levels(rows.frame, plan.levels)
         parsed, places = plan.parsed, plan.places
         y = evaluate_numeric(parsed.response, frame, "the response")
         columns: list[Any] = [None] * places.n

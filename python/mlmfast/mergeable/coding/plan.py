@@ -18,6 +18,7 @@ from mlmfast.design.columns.expressions import States
 from mlmfast.design.columns.model_matrix import INTERCEPT, ModelMatrix, ModelMatrixSpec
 from mlmfast.design.input_columns import variables_used
 from mlmfast.design.random_structure import term_structure
+from mlmfast.design.smooths.terms import with_curves
 from mlmfast.errors import FormulaError, ModelError
 from mlmfast.formula.functions import variables_of
 from mlmfast.formula.mixed_formula import MixedFormula, parse_formula
@@ -69,8 +70,10 @@ class Plan:
 
     @cached_property
     def parsed(self) -> MixedFormula:
-        """The formula in its parts."""
-        return parse_formula(self.formula)
+        """The formula in its parts, with the curves of smooth terms once these are known."""
+        parsed = parse_formula(self.formula)
+        known = all(smooth.text in self.states for smooth in parsed.smooths)
+        return with_curves(parsed, dict(self.states)) if parsed.smooths and known else parsed
 
     @cached_property
     def within(self) -> ResidualFormula | None:
@@ -225,8 +228,9 @@ def plan_of(
 ) -> Plan:
     """The plan by what was seen of the parts; ``levels`` are those fixed beforehand."""
     parsed = parse_formula(formula)
-    states = states_of(transforms_in(expressions_of(parsed)), dict(survey.values))
     found = {**survey.levels, **levels}
+    labels = {name: own.labels for name, own in found.items()}
+    states = states_of(transforms_in(expressions_of(parsed)), dict(survey.values), labels)
     plain = {name: _contrast(_plain(value)) for name, value in contrasts.items()}
     return Plan(formula, weights, offset, plain, found, survey.means, states, residual=residual)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,11 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.expressions import States, evaluate
+from mlmfast.design.smooths.basis import fit_basis
 from mlmfast.errors import DataError, FormulaError
 from mlmfast.formula.deparse import deparse
-from mlmfast.formula.functions import bind, data_parts
+from mlmfast.formula.functions import bind, data_parts, variables_of
+from mlmfast.formula.smooth_terms import is_smooth, read_smooth
 from mlmfast.formula.syntax import Call, Node, parse
 from mlmfast.formula.transform_options import Options, State, numbers, whole
 from mlmfast.formula.transforms import TRANSFORMS
@@ -97,11 +99,16 @@ def transforms_in(expressions: Sequence[str]) -> dict[str, Call]:
     >>> list(transforms_in(["a + scale(log(x))", "poly(x, 2)"]))
     ['scale(log(x))', 'poly(x, 2)']
     """
-    return {deparse(node): node for text in expressions for node in _calls(parse(text))}
+    return {_label(node): node for text in expressions for node in _calls(parse(text))}
+
+
+def _label(call: Call) -> str:
+    """What the state of a call is kept by; that of the curve of a smooth too."""
+    return read_smooth(call).text if is_smooth(call) else deparse(call)
 
 
 def _calls(node: Node) -> Iterator[Call]:
-    if isinstance(node, Call) and node.function in TRANSFORMS:
+    if isinstance(node, Call) and (node.function in TRANSFORMS or is_smooth(node)):
         inside = [inner for part in data_parts(node) for inner in _calls(part)]
         if inside:
             raise FormulaError(
@@ -118,7 +125,9 @@ def seen(calls: dict[str, Call], frame: Frame) -> dict[str, ValueCounts]:
     """What the rows of a part say of each call's variable."""
     out = {}
     for label, call in calls.items():
-        variable, _ = bind(call, TRANSFORMS[call.function][1])
+        variable, _ = _bound(call)
+        if is_smooth(call):
+            _check_by(call, frame)
         values = evaluate(variable, frame)
         if not isinstance(values, np.ndarray):
             raise DataError(f"{label} needs a variable of numbers")
@@ -128,18 +137,61 @@ def seen(calls: dict[str, Call], frame: Frame) -> dict[str, ValueCounts]:
     return out
 
 
-def states_of(calls: dict[str, Call], found: dict[str, ValueCounts]) -> States:
-    """The states of all calls, as the transforms would have made them of all rows."""
+def _bound(call: Call) -> tuple[Node, Options]:
+    """The variable of a call, and its options; those of a smooth are its own affair."""
+    if is_smooth(call):
+        return read_smooth(call).variable, {}
+    return bind(call, TRANSFORMS[call.function][1])
+
+
+def _check_by(call: Call, frame: Frame) -> None:
+    """Refuse curves that are multiplied by numbers: whether these vary is known at the end only."""
+    by = read_smooth(call).by
+    if by is not None and isinstance(evaluate(by, frame), np.ndarray):
+        raise FormulaError(
+            f"{deparse(call)}: a curve times numbers is made from all rows at once; write by= with "
+            "a factor, or fit the rows, mlm.lmm(formula, data)"
+        )
+
+
+def states_of(
+    calls: dict[str, Call],
+    found: dict[str, ValueCounts],
+    levels: Mapping[str, Sequence[str]] | None = None,
+) -> States:
+    """The states of all calls, as the transforms would have made them of all rows.
+
+    Parameters
+    ----------
+    found
+        What was seen of each call's variable.
+    levels
+        Labels of the factors, by column, where smooths go by some.
+    """
     out: States = {}
     for label, call in calls.items():
-        _, options = bind(call, TRANSFORMS[call.function][1])
+        _, options = _bound(call)
         try:
+            if is_smooth(call):
+                out[label] = _smooth(call, found[label], levels or {})
+                continue
             state = _STATES[call.function](found[label], options)
         except (DataError, FormulaError) as error:
             raise type(error)(f"{label}: {error}") from None
         if state is not None:
             out[label] = state
     return out
+
+
+def _smooth(call: Call, found: ValueCounts, levels: Mapping[str, Sequence[str]]) -> State:
+    term = read_smooth(call)
+    state: State = {}
+    values, counts = _counted(found, "bs(x, knots=c(...))")
+    fit_basis(values, term.k, True, state, counts)
+    if term.by is not None:
+        (column,) = variables_of(deparse(term.by))
+        state["levels"] = list(levels[column])
+    return state
 
 
 def _scale(found: ValueCounts, options: Options) -> State:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 import mlmfast._core as _core
 from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.data.factor import count_codes
+from mlmfast.data.statistics import in_memory
 from mlmfast.mergeable.condensed.keys import Keys, code_cells, joined
 
 
@@ -68,9 +71,10 @@ def _key_bytes(values: NDArray[Any]) -> int:
 
 def condense(
     keys: dict[str, tuple[CodeArray, NDArray[Any]]],
-    columns: Sequence[FloatArray],
+    columns: Sequence[FloatArray | None],
     origin: FloatArray,
     weights: FloatArray | None,
+    table: tuple[CodeArray, FloatArray] | None = None,
 ) -> CondensedRows:
     """Rows as they are read.
 
@@ -78,18 +82,27 @@ def condense(
     ----------
     keys
         By grouping column, codes of the rows and the value that each code stands for.
-    columns : each of shape (n,)
+    columns : each of shape (n,), or None where the table has it; the last is the response
     origin : shape (n_columns,), what is subtracted from them
     weights : shape (n,) or None
+    table : shapes (n,) and (n_combinations, n_columns)
+        The combination of levels of each row, and columns that go by it alone, less the origin.
     """
-    n = len(columns[0])
+    response = columns[-1]
+    assert response is not None, "the response is read"
+    n = len(response)
     cells, of_cell, counts = _cells(keys, n)
     read = [
-        ((np.ascontiguousarray(column), 0, 1), float(shift), 1.0)
-        for column, shift in zip(columns, origin, strict=True)
+        _by_table(table, j) if column is None else (in_memory(column), float(shift), 1.0)
+        for j, (column, shift) in enumerate(zip(columns, origin, strict=True))
     ]
     sizes, values, own = _core.compress_rows(cells, len(counts), read, weights)
     return CondensedRows(of_cell, sizes, counts, values, own, origin)
+
+
+def _by_table(table: tuple[CodeArray, FloatArray] | None, j: int) -> tuple[CodeArray, FloatArray]:
+    assert table is not None, "a column that is not read goes by the combination of levels"
+    return table[0], np.ascontiguousarray(table[1][:, j])
 
 
 def _cells(
@@ -98,20 +111,12 @@ def _cells(
     """A code for each combination of keys, the keys of each code, and its rows."""
     if len(keys) == 1:
         (name, (codes, values)) = next(iter(keys.items()))
-        counts = _counts(codes, len(values))
+        counts = count_codes(codes, len(values))
         if counts.all():
             return codes, {name: values}, counts
     cells, first = code_cells([codes for codes, _ in keys.values()], n)
     of_cell = {name: values[codes[first]] for name, (codes, values) in keys.items()}
-    return cells, of_cell, np.bincount(cells, minlength=len(first)).astype(np.int64, copy=False)
-
-
-def _counts(codes: CodeArray, n_codes: int) -> NDArray[np.int64]:
-    """Rows of each code; of codes in order by where the next begins."""
-    first = np.append(0, np.flatnonzero(codes[1:] != codes[:-1]) + 1)
-    if len(first) == n_codes and bool((codes[first] == np.arange(n_codes)).all()):
-        return np.diff(first, append=len(codes)).astype(np.int64, copy=False)
-    return np.bincount(codes, minlength=n_codes).astype(np.int64, copy=False)
+    return cells, of_cell, count_codes(cells, len(first))
 
 
 def merge_rows(parts: Sequence[CondensedRows]) -> CondensedRows:
@@ -119,6 +124,14 @@ def merge_rows(parts: Sequence[CondensedRows]) -> CondensedRows:
     first = parts[0]
     if len(parts) == 1:
         return first
+    if ascend(parts):
+        return _one_after_the_other(parts)
+    return _put_together(parts)
+
+
+def _put_together(parts: Sequence[CondensedRows]) -> CondensedRows:
+    """The rows of parts that may share any cells."""
+    first = parts[0]
     keys = {name: joined([p.keys[name] for p in parts], name) for name in first.keys}
     n = sum(part.n_cells for part in parts)
     cells, place = code_cells(list(keys.values()), n)
@@ -131,6 +144,65 @@ def merge_rows(parts: Sequence[CondensedRows]) -> CondensedRows:
     sizes, values, weights = _core.merge_rows(of_row, len(place), m, pieces)
     of_cell = {name: own[place] for name, own in keys.items()}
     return CondensedRows(of_cell, sizes, counts, values, weights, first.origin)
+
+
+def ascend(parts: Sequence[CondensedRows]) -> bool:
+    """Whether cells go by one integer that ascends in each part and from part to part.
+
+    Files sorted by cluster are so: a part then shares at most one cell with the next.
+    """
+    if any(len(part.keys) != 1 or not part.n_cells for part in parts):
+        return False
+    keys = [next(iter(part.keys.values())) for part in parts]
+    return (
+        all(own.dtype == np.int64 and bool((own[1:] > own[:-1]).all()) for own in keys)
+        and all(a[-1] <= b[0] for a, b in pairwise(keys))
+        and all(np.array_equal(part.origin, parts[0].origin) for part in parts)
+    )
+
+
+def _one_after_the_other(parts: Sequence[CondensedRows]) -> CondensedRows:
+    """The rows of parts whose cells ascend; only those of cells that are shared are looked at."""
+    groups: list[list[CondensedRows]] = []
+    for part in parts:
+        if not groups or _last(groups[-1][-1]) != _last(_some(part, 0, 1)):
+            groups.append([part])
+            continue
+        before = groups[-1][-1]
+        if before.n_cells > 1:
+            groups[-1] = [_some(before, 0, before.n_cells - 1)]
+            groups.append([_some(before, before.n_cells - 1, before.n_cells)])
+        groups[-1].append(_some(part, 0, 1))
+        if part.n_cells > 1:
+            groups.append([_some(part, 1, part.n_cells)])
+    pieces = [own[0] if len(own) == 1 else _put_together(own) for own in groups]
+    return CondensedRows(
+        {name: np.concatenate([own.keys[name] for own in pieces]) for name in parts[0].keys},
+        np.concatenate([own.sizes for own in pieces]),
+        np.concatenate([own.counts for own in pieces]),
+        np.concatenate([own.values for own in pieces]),
+        np.concatenate([own.weights for own in pieces]),
+        parts[0].origin,
+    )
+
+
+def _last(rows: CondensedRows) -> int:
+    """The key of the last cell, of cells that go by one integer."""
+    return int(next(iter(rows.keys.values()))[-1])
+
+
+def _some(rows: CondensedRows, first: int, last: int) -> CondensedRows:
+    """Cells that follow each other, in the same memory."""
+    start = int(rows.sizes[:first].sum())
+    end = start + int(rows.sizes[first:last].sum())
+    return CondensedRows(
+        {name: own[first:last] for name, own in rows.keys.items()},
+        rows.sizes[first:last],
+        rows.counts[first:last],
+        rows.values[start:end],
+        rows.weights[start:end],
+        rows.origin,
+    )
 
 
 def _about(part: CondensedRows, origin: FloatArray) -> FloatArray:

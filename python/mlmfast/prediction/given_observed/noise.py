@@ -46,9 +46,8 @@ def _by_visit(residual: ResidualRecord, frame: Frame) -> FloatArray:
 
 
 def _squared_scale(scale: ScaleRecord, frame: Frame) -> FloatArray:
-    ratio = np.array(scale.is_ratio)
-    gamma = np.where(ratio, np.log(np.where(ratio, scale.parameters, 1.0)), scale.parameters)
-    return np.asarray(np.exp(2.0 * (scale_exponents(scale.text, scale.levels, frame) @ gamma)))
+    exponents = scale_exponents(scale.text, scale.levels, frame)
+    return np.asarray(np.exp(2.0 * (exponents @ scale.logarithms)))
 
 
 def scale_exponents(text: str, levels: tuple[tuple[str, ...], ...], frame: Frame) -> FloatArray:

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.data.finite import check_weights
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.expressions import evaluate_elsewhere
 from mlmfast.design.design import Design
-from mlmfast.design.input_columns import input_column
-from mlmfast.errors import DataError, ModelError
+from mlmfast.errors import DataError
 from mlmfast.fitted.record import FitRecord
 from mlmfast.formula.functions import variables_of
 from mlmfast.prediction.given_observed.stacked_rows import StackedRows, stacked_rows
+from mlmfast.prediction.new_weights import weights_argument, weights_of_rows
 from mlmfast.prediction.rows import Needs, rows_of_newdata
 from mlmfast.prediction.undetermined_rows import undetermined
 
@@ -118,7 +117,8 @@ def _of_newdata(
     estimable_only: bool,
 ) -> Conditioned:
     record, left_out = fit._record, np.zeros(frame.n_rows, dtype=np.bool_)
-    given = _weights_argument(source, record, frame, weights)
+    what = "the covariance of new rows with those observed"
+    given = weights_argument(fit, frame, weights, what)
     # A subject without random effects of its own is no new level: nothing of it is predicted.
     levels = new_levels if record.terms else "population"
     more = _residual_variables(source.design)
@@ -132,12 +132,9 @@ def _of_newdata(
         hanging = np.zeros_like(left_out)
         return replace(empty, own_value=nothing, undetermined=left_out, hanging=hanging)
     kept = frame if complete.all() else frame.take(complete)
-    if isinstance(given, str):
-        given = check_weights(kept.numeric(given), given)
-    elif given is not None:
-        given = check_weights(given[complete], "weights")
+    of_rows = weights_of_rows(given, kept, complete)
     own = None if source.frame is None else source.frame.frame
-    stacked = stacked_rows(source.design, record, own, rows, kept, given)
+    stacked = stacked_rows(source.design, record, own, rows, kept, of_rows)
     value, observed = _observed(stacked, responses(record, kept), kept, source.design)
     own_value = np.full(frame.n_rows, np.nan)
     own_value[at] = value
@@ -149,8 +146,8 @@ def _of_newdata(
     design = replace(stacked.design, y=np.concatenate([source.design.y, value]))
     targets = stacked.n_old + wanted
     hanging = np.zeros_like(left_out)
-    of_rows = (own_value, design, observed, targets, at[wanted], left_out, hanging)
-    return Conditioned(frame, *of_rows, stacked.n_old)
+    about = (own_value, design, observed, targets, at[wanted], left_out, hanging)
+    return Conditioned(frame, *about, stacked.n_old)
 
 
 def responses(record: FitRecord, frame: Frame) -> FloatArray:
@@ -223,22 +220,3 @@ def _residual_variables(design: Design) -> list[str]:
         return []
     names = [] if residual.formula is None else list(residual.formula.variables)
     return names + ([] if residual.scale is None else list(residual.scale.formula.variables))
-
-
-def _weights_argument(
-    source: FitSource, record: FitRecord, frame: Frame, weights: Any
-) -> str | FloatArray | None:
-    """Weights of new rows: as given, or the column that the fit took them from."""
-    if weights is not None:
-        if not record.weighted:
-            raise DataError("weights are given for newdata, but the fit had none")
-        return input_column(weights, "weights", frame)
-    if not record.weighted:
-        return None
-    column = None if source.frame is None else source.frame.weights
-    if column is None or not frame.has(column):
-        raise ModelError(
-            "the covariance of new rows with those observed depends on their weights, and newdata "
-            "hold none; pass weights= (a column name of newdata, or one number a row)"
-        )
-    return column

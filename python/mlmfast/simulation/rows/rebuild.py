@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from pandas.arrays import NumpyExtensionArray
 
 from mlmfast.arrays import FloatArray
 from mlmfast.data.frame import Frame
@@ -60,6 +62,26 @@ def table_of(frame: Frame, names: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+class RowColumns(NamedTuple):
+    """Columns of X with their names, those of Z by term, and the offset, over some rows."""
+
+    x_names: tuple[str, ...]
+    x: tuple[FloatArray | None, ...]
+    z: tuple[tuple[FloatArray | None, ...], ...]
+    offset: FloatArray | None
+
+
+def columns_of(model: ModelFrame, frame: Frame) -> RowColumns:
+    """The columns of a model over the rows of a frame."""
+    fixed = model.fixed.build(frame)
+    offset: FloatArray | None = None
+    for expression in model.formula.offsets:
+        values = evaluate_numeric(expression, frame, "the offset")
+        offset = values if offset is None else offset + values
+    z = tuple(design_columns(spec.build(frame)) for spec in model.random)
+    return RowColumns(fixed.names, design_columns(fixed), z, offset)
+
+
 def design_of(model: ModelFrame, table: pd.DataFrame) -> Design:
     """The design of a table's rows; the response is 0.
 
@@ -69,29 +91,36 @@ def design_of(model: ModelFrame, table: pd.DataFrame) -> Design:
         Where the rows have levels that the model does not know, or cannot be told by its residual.
     """
     frame, base = Frame.from_native(table), model.design
-    random = [spec.build(frame) for spec in model.random]
     factors = tuple(_factor(factor, frame) for factor in base.factors)
-    fixed = model.fixed.build(frame)
-    offset: FloatArray | None = None
-    for expression in model.formula.offsets:
-        values = evaluate_numeric(expression, frame, "the offset")
-        offset = values if offset is None else offset + values
+    found = columns_of(model, frame)
     design = Design(
         y=np.zeros(frame.n_rows),
-        x=design_columns(fixed),
-        x_names=fixed.names,
+        x=found.x,
+        x_names=found.x_names,
         factors=factors,
         random=tuple(
-            replace(term, columns=design_columns(matrix))
-            for term, matrix in zip(base.random, random, strict=True)
+            replace(term, columns=columns)
+            for term, columns in zip(base.random, found.z, strict=True)
         ),
         weights=None if model.weights is None else frame.numeric(model.weights),
-        offset=offset,
+        offset=found.offset,
         response=base.response,
         residual=None if base.residual is None else _residual(base.residual, frame),
     )
     check_identified(design)
     return design
+
+
+def repeated(column: Any, n: int) -> Any:
+    """A column of rows that are repeated n times over."""
+    if isinstance(column, pd.Series):
+        column = column.array
+    if isinstance(column, pd.Categorical):
+        codes = np.tile(column.codes, n)
+        return pd.Categorical.from_codes(codes, dtype=column.dtype, validate=False)
+    if isinstance(column, np.ndarray | NumpyExtensionArray):
+        return np.tile(np.asarray(column), n)
+    return column.take(np.tile(np.arange(len(column)), n))
 
 
 def check_extensible(model: ModelFrame) -> None:

@@ -82,7 +82,7 @@ def run_dask(
 
 
 def _merged(work: Work, *partials: bytes | None) -> bytes | None:
-    return merged(work.merge, partials)
+    return merged(work.merge_splits, partials)
 
 
 def _submitted(client: Any, work: Work, split: Split) -> Any:

@@ -22,6 +22,7 @@ def run_futures(
     work: Work,
     splits: Iterator[tuple[int, Split]],
     done: Callable[[int, Any], None],
+    ahead: int = _AHEAD,
 ) -> bytes | None:
     """All splits reduced by workers and merged here; no more are in hand than workers need.
 
@@ -29,11 +30,13 @@ def run_futures(
     ----------
     done
         Called with the position of a split that is reduced, and with what fetches what came of it.
+    ahead
+        Splits in hand for each worker: that which it is at, and those that wait.
     """
     workers = getattr(executor, "_max_workers", None)
-    most = _AHEAD * (workers if isinstance(workers, int) else max(8, os.cpu_count() or 1))
+    most = ahead * (workers if isinstance(workers, int) else max(8, os.cpu_count() or 1))
     waiting: dict[Future[bytes | None], int] = {}
-    tree: InOrder[bytes] = InOrder(work.merge)
+    tree: InOrder[bytes] = InOrder(work.merge_splits)
     try:
         while True:
             while len(waiting) < most:

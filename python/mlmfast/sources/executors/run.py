@@ -72,7 +72,7 @@ def run(
         executor = client_here()
     runner = _runner_of(executor)
     own = source.splits(columns)
-    work = replace(work, columns=source.chosen(columns), kinds=_kinds(source, columns, own))
+    work = replace(work, columns=source.chosen(columns), kinds=kinds_of_first(source, columns, own))
     kept = None if folder is None else KeptPartials(folder, work, own, source.title)
     total = None if own is None else len(own)
     with ProgressBar(f"reducing {source.title}, parts", total, progress) as bar:
@@ -100,10 +100,11 @@ def run_parts(
     with told_of("reducing", source, progress) as seen:
         sent: Iterator[Split] = (SentPart("", part) for part in seen(parts))
         checked = replace(work, columns=None)
-        return run_futures(threads, checked, enumerate(sent), lambda *_: None)
+        # The next part is read meanwhile: those that waited would only fill the memory.
+        return run_futures(threads, checked, enumerate(sent), lambda *_: None, ahead=1)
 
 
-def _kinds(
+def kinds_of_first(
     source: Source, columns: Sequence[str], splits: Sequence[Split] | None
 ) -> dict[str, Found]:
     """Kinds of the columns in the first part, where workers read by themselves."""
@@ -131,7 +132,7 @@ def _runner_of(executor: Any) -> Runner:
 def _run_here(
     work: Work, splits: Iterator[tuple[int, Split]], done: Callable[[int, Any], None]
 ) -> bytes | None:
-    tree: InOrder[bytes] = InOrder(work.merge)
+    tree: InOrder[bytes] = InOrder(work.merge_splits)
     for position, split in splits:
         found = reduce_split(work, split)
         done(position, lambda found=found: found)

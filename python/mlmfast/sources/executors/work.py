@@ -24,9 +24,12 @@ class Work:
     plan
         First argument of ``reduce_part``.
     reduce_part
-        ``reduce_part(plan, part)``: bytes, where workers are in other processes.
+        ``reduce_part(plan, part)``.
     merge
         ``merge(partials)``, of neighbours in the order of the rows.
+    pack, merge_packed
+        What comes of a split as bytes, and ``merge`` of such, where workers are in other processes;
+        None where ``reduce_part`` gives what is merged.
     fingerprint
         What tells this work from other work, for results that are kept.
     columns, kinds
@@ -38,8 +41,15 @@ class Work:
     reduce_part: Callable[[Any, Part], Any]
     merge: Callable[[Sequence[Any]], Any]
     fingerprint: str = ""
+    pack: Callable[[Any], bytes] | None = None
+    merge_packed: Callable[[Sequence[bytes]], bytes] | None = None
     columns: tuple[str, ...] | None = None
     kinds: Mapping[str, Found] = field(default_factory=dict)
+
+    @property
+    def merge_splits(self) -> Callable[[Sequence[Any]], Any]:
+        """``merge`` of what comes of splits."""
+        return self.merge if self.merge_packed is None else self.merge_packed
 
 
 class InOrder(Generic[_Partial]):
@@ -113,13 +123,15 @@ def reduce_split(work: Work, split: Split) -> bytes | None:
     """What comes of a split: its parts reduced and merged; None where it has no rows."""
     if isinstance(split, KeptSplit):
         return split.partial
-    tree: InOrder[bytes] = InOrder(work.merge)
+    tree: InOrder[Any] = InOrder(work.merge)
     parts = split.parts()
     if work.columns is not None:
         parts = checked_parts(parts, work.columns, dict(work.kinds))
     for position, part in enumerate(parts):
         tree.add(position, work.reduce_part(work.plan, part))
-    return tree.total()
+    total = tree.total()
+    # Rows of a split become bytes once, when they are fewest.
+    return total if total is None or work.pack is None else work.pack(total)
 
 
 @dataclass(frozen=True)

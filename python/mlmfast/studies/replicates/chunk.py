@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from mlmfast.arrays import IntArray
 from mlmfast.studies.performance.samples import NOT_DRAWN
-from mlmfast.studies.plan.conditions import Condition
 from mlmfast.studies.plan.method import Method
 from mlmfast.studies.plan.plan import Chunk, Plan
 from mlmfast.studies.replicates.data_set import DataSet
@@ -29,12 +28,26 @@ _HELD = 20_000_000
 _DRAWN = 50
 
 
-def chunk_table(plan: Plan, chunk: Chunk) -> Any:
-    """The rows of a chunk, a `pyarrow.Table`: they depend on the plan alone."""
+#: Data sets, or why one could not be drawn, and their positions in a chunk.
+Drawn: TypeAlias = tuple[IntArray, Sequence[DataSet] | str]
+
+
+def chunk_table(plan: Plan, chunk: Chunk, drawn: Iterable[Drawn] | None = None) -> Any:
+    """The rows of a chunk, a `pyarrow.Table`: they depend on the plan alone.
+
+    Parameters
+    ----------
+    drawn
+        The data, where they are drawn already.
+    """
     condition = plan.conditions[chunk.condition]
     found = [Outcomes.none(len(chunk), len(plan.estimands)) for _ in plan.methods]
-    with _quiet():
-        for positions, data in _held(plan, condition, chunk, found):
+    with quiet():
+        for positions, data in drawn or draw_chunk(Source(plan, condition), chunk):
+            if isinstance(data, str):
+                for outcomes in found:
+                    outcomes.error[positions] = data
+                continue
             fits = Fits([m for m in plan.methods.values() if isinstance(m, Method)], data)
             for method, whole in zip(plan.methods.values(), found, strict=True):
                 whole.put(positions, outcomes_of(plan, method, data, condition.values, fits))
@@ -55,16 +68,13 @@ def outcomes_of(
     return of_function(method, data, condition, names)
 
 
-def _held(
-    plan: Plan, condition: Condition, chunk: Chunk, found: list[Outcomes]
-) -> Iterator[tuple[IntArray, Sequence[DataSet]]]:
+def draw_chunk(source: Source, chunk: Chunk) -> Iterator[Drawn]:
     """Data sets, as many as memory shall hold at a time, and their positions in the chunk.
 
     What the generator raises is the error of its replicate in every method.
     """
-    source = Source(plan, condition)
     if source.n_rows is not None:
-        step = max(1, _HELD // source.n_rows)
+        step = _step(source)
         for first in range(chunk.first, chunk.last, step):
             n = min(step, chunk.last - first)
             shared = source.shared(first, n)
@@ -77,8 +87,7 @@ def _held(
     for position, one in enumerate(_drawn(source, chunk)):
         if isinstance(one, Exception):
             text = " ".join(f"{NOT_DRAWN}{type(one).__name__}: {one}".split())
-            for outcomes in found:
-                outcomes.error[position] = text
+            yield np.array([position]), text
             continue
         positions.append(position)
         data.append(one)
@@ -90,13 +99,24 @@ def _held(
         yield np.array(positions), data
 
 
+def is_drawn_at_once(source: Source, chunk: Chunk) -> bool:
+    """Whether a design draws all data of a chunk together, and no function of the user's."""
+    return source.n_rows is not None and len(chunk) <= _step(source)
+
+
+def _step(source: Source) -> int:
+    """Replicates of a design that are held at a time."""
+    assert source.n_rows is not None, "it is asked of designs"
+    return max(1, _HELD // source.n_rows)
+
+
 def _drawn(source: Source, chunk: Chunk) -> Iterator[DataSet | Exception]:
     for first in range(chunk.first, chunk.last, _DRAWN):
         yield from source.some(first, min(_DRAWN, chunk.last - first))
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No warning a replicate: the results say what went wrong, by replicate.
 
     The filters belong to the process and not to a thread, so that threads leave them alone.

@@ -15,6 +15,7 @@ from mlmfast.design.model_frame import build_model_frame
 from mlmfast.errors import MlmError
 from mlmfast.many_data_sets.fit_each import fit_each
 from mlmfast.model import LMM
+from mlmfast.simulation.rows.rebuild import repeated
 from mlmfast.studies.plan.method import Method
 from mlmfast.studies.replicates.arrangement import (
     Variables,
@@ -173,20 +174,13 @@ def _alike(method: Method, data: SharedRows, variables: Variables) -> FitBatch |
 
 def _stacked(data: SharedRows, variables: Variables) -> pd.DataFrame:
     """One table of all rows, data set after data set."""
-    columns: dict[str, object] = {}
-    rows: IntArray | None = None
-    for name in (variables.response, *variables.structure, *variables.others):
-        if name is None:
-            continue
-        column = data.rows.column(name)
-        if name in data.varying:
-            columns[name] = data.varying[name].ravel()
-        elif isinstance(column, np.ndarray):
-            columns[name] = np.tile(column, len(data))
-        else:
-            if rows is None:
-                rows = np.tile(np.arange(len(column)), len(data))
-            columns[name] = pd.Series(column).take(rows).reset_index(drop=True)
+    columns = {
+        name: data.varying[name].ravel()
+        if name in data.varying
+        else repeated(data.rows.column(name), len(data))
+        for name in (variables.response, *variables.structure, *variables.others)
+        if name is not None
+    }
     return pd.DataFrame(columns)
 
 

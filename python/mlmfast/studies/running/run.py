@@ -18,9 +18,10 @@ from mlmfast.studies.running.folder import Folder
 from mlmfast.studies.running.progress import Progress
 from mlmfast.studies.running.rehearsal import rehearse
 from mlmfast.studies.running.shard import Shard
+from mlmfast.studies.running.work import Content
 from mlmfast.studies.running.writer import Writer
 
-Engine = Callable[[Plan, Sequence[Chunk]], Iterator[tuple[Chunk, bytes]]]
+Engine = Callable[[Plan, Sequence[Chunk]], Iterator[tuple[Chunk, Content]]]
 
 
 def run_study(

@@ -6,9 +6,10 @@ import io
 import multiprocessing
 import os
 import pickle
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeAlias
 
 from mlmfast.errors import MlmError
 from mlmfast.studies.plan.plan import Chunk, Plan, versions
@@ -16,10 +17,17 @@ from mlmfast.studies.replicates.chunk import chunk_table
 from mlmfast.studies.replicates.outcomes import NUMBERS
 from mlmfast.studies.running.arrow import parquet
 
+#: A chunk's file, or what makes it.
+Content: TypeAlias = bytes | Callable[[], bytes]
+
 
 def content_of(plan: Plan, chunk: Chunk) -> bytes:
     """The Parquet file of a chunk."""
-    table = chunk_table(plan, chunk)
+    return file_of(chunk_table(plan, chunk))
+
+
+def file_of(table: Any) -> bytes:
+    """Rows of a chunk as a Parquet file."""
     made_by = {f"mlmfast.study.{name}": text for name, text in versions().items()}
     buffer = io.BytesIO()
     # Numbers hardly repeat: a dictionary of them would be made for nothing.

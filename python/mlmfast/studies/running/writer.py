@@ -9,6 +9,7 @@ from types import TracebackType
 from mlmfast.studies.plan.plan import Chunk, Plan
 from mlmfast.studies.running.folder import Folder
 from mlmfast.studies.running.progress import Progress
+from mlmfast.studies.running.work import Content
 
 
 class Writer:
@@ -26,7 +27,7 @@ class Writer:
         self._pending: tuple[Chunk, Future[None]] | None = None
         self.done = 0
 
-    def put(self, chunk: Chunk, content: bytes) -> None:
+    def put(self, chunk: Chunk, content: Content) -> None:
         """Write a chunk, once the one before is written.
 
         Raises
@@ -35,8 +36,12 @@ class Writer:
             Where that could not be written.
         """
         self.settle()
-        future = self._thread.submit(self._folder.write, self._plan, chunk, content)
+        future = self._thread.submit(self._write, chunk, content)
         self._pending = chunk, future
+
+    def _write(self, chunk: Chunk, content: Content) -> None:
+        made = content if isinstance(content, bytes) else content()
+        self._folder.write(self._plan, chunk, made)
 
     def settle(self) -> None:
         """Wait for what is being written."""

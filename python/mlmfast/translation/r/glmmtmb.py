@@ -8,7 +8,7 @@ from mlmfast.errors import FormulaError
 from mlmfast.formula.deparse import deparse
 from mlmfast.formula.mixed_formula import parse_formula
 from mlmfast.formula.syntax import Binary, Call, Name, Node, Text, summands
-from mlmfast.translation.r.plan import RPlan, column, common
+from mlmfast.translation.r.plan import RPlan, column, common, contrasts_of_fixed_effects
 from mlmfast.translation.r.syntax import matched
 
 _ARGUMENTS = (
@@ -44,7 +44,13 @@ def glmmtmb(call: Call) -> RPlan:
     lost = [name for name in ("ziformula", "dispformula", "map") if given.node(name) is not None]
     plan.found.lost += [f"{name} = ... has no counterpart" for name in lost]
     common(plan, given, given.flag("REML", False))
-    column(plan, given, "weights")
+    if not plan.found.lost:
+        contrasts_of_fixed_effects(plan, "glmmTMB")
+    if (weights := given.node("weights")) is not None:
+        plan.found.lost.append(
+            f"weights = {deparse(weights)}: glmmTMB counts a row of weight w as w rows, here (as "
+            "in lmer) weights are precisions; repeat the rows, or say weights= yourself"
+        )
     column(plan, given, "offset")
     plan.found.notes.append("degrees of freedom are Satterthwaite's; glmmTMB's tests are by z")
     return plan

@@ -6,7 +6,7 @@ from mlmfast.errors import FormulaError
 from mlmfast.formula.deparse import deparse
 from mlmfast.formula.mixed_formula import parse_formula
 from mlmfast.formula.syntax import Call
-from mlmfast.translation.r.plan import RPlan, column, common
+from mlmfast.translation.r.plan import RPlan, column, common, contrasts_of_fixed_effects
 from mlmfast.translation.r.syntax import matched
 
 _LMER = (
@@ -32,6 +32,7 @@ def lmer(call: Call) -> RPlan:
     plan = RPlan(deparse(formula))
     parse_formula(plan.formula)
     common(plan, given, given.flag("REML", True))
+    contrasts_of_fixed_effects(plan, "lmer")
     column(plan, given, "weights")
     column(plan, given, "offset")
     plan.found.notes.append("degrees of freedom are Satterthwaite's, as lmerTest's; lme4 has none")

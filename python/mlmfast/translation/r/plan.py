@@ -8,6 +8,8 @@ from typing import Any
 
 from mlmfast.errors import FormulaError
 from mlmfast.formula.deparse import deparse
+from mlmfast.formula.functions import variables_of
+from mlmfast.formula.mixed_formula import RandomTerm, parse_formula
 from mlmfast.formula.syntax import Call, Name, Node, Text
 from mlmfast.translation.findings import Findings
 from mlmfast.translation.preparation import Preparation
@@ -56,6 +58,26 @@ def common(plan: RPlan, given: Arguments, reml: bool) -> None:
     _missing(plan, given)
     if given.node("contrasts") is not None:
         plan.arguments["contrasts"] = _contrasts(given)
+
+
+def contrasts_of_fixed_effects(plan: RPlan, name: str) -> None:
+    """That lmer and glmmTMB, named so, do not take ``contrasts =`` for random effects."""
+    factors = set(plan.arguments.get("contrasts", {}))
+    terms = [term for term in parse_formula(plan.formula).random if _codes(term, factors)]
+    if not terms:
+        return
+    said = f"contrasts: {name} codes the random effects without them; here they have them too"
+    if all(term.structure in ("us", "rr") for term in terms):
+        plan.found.notes.append(f"{said}, the same fit with variances of other columns")
+    else:
+        plan.found.lost.append(f"{said}, another model where effects are uncorrelated")
+
+
+def _codes(term: RandomTerm, factors: set[str]) -> bool:
+    """Whether one of the factors stands in the term, and not by itself without an intercept."""
+    found = factors & set(variables_of(term.expression))
+    bare = term.expression.replace(" ", "")
+    return any(bare not in (f"0+{factor}", f"{factor}-1") for factor in found)
 
 
 def _name_here(name: str) -> str:

@@ -13,6 +13,7 @@ from mlmfast.translation.preparation import Levels, LevelsAsTheyCome, Preparatio
 from mlmfast.translation.sas.linear import linear_statements
 from mlmfast.translation.sas.means import Means, labelled, means_of
 from mlmfast.translation.sas.parms import parms_arguments
+from mlmfast.translation.sas.prior import posterior_arguments
 from mlmfast.translation.sas.random import random_terms
 from mlmfast.translation.sas.repeated import residual_text
 from mlmfast.translation.sas.statements.effects import Effect
@@ -38,7 +39,6 @@ _MODEL_SILENT = frozenset(
     | {"singular", "xpvix", "xpvixi", "zeta", "fullx", "ddfm"}
 )
 _ELSEWHERE = {
-    "lcomponents": "the components of each table of tests: tests[3].components",
     "outp": "fit.predict(), or fit.fittedvalues",
     "outpred": "fit.predict(), or fit.fittedvalues",
     "outpm": "fit.predict(ranef=False)",
@@ -61,6 +61,8 @@ class Plan:
     covariance_level : of the limits of covariance parameters, by ALPHA= of PROC MIXED
     reference : levels that REF= puts last, by variable
     linear : ESTIMATE and CONTRAST statements
+    components : whether LCOMPONENTS asks for the t test of each row of the tests of effects
+    posterior : arguments of ``fit.posterior``, of PRIOR; None without it
     """
 
     formula: str
@@ -75,6 +77,8 @@ class Plan:
     reference: Mapping[str, str]
     columns: tuple[str, ...]
     linear: tuple[LinearStatement, ...]
+    posterior: dict[str, Any] | None = None
+    components: bool = False
 
     def is_ambiguous(self, label: str) -> bool:
         """Whether statements of several kinds have this label."""
@@ -110,7 +114,7 @@ def plan_of(step: Step, found: Findings) -> Plan:
         "weights": step.weight,
         "contrasts": contrasts or None,
         "ddf": _ddf(step, found),
-        "absorb": False if linear else None,
+        "absorb": False if linear or step.prior or _has(step, "lcomponents") else None,
     }
     arguments = {k: v for k, v in arguments.items() if v is not None and (k, v) != _DEFAULT}
     arguments |= parms_arguments(step.parms, terms, residual, found)
@@ -135,6 +139,8 @@ def plan_of(step: Step, found: Findings) -> Plan:
         reference,
         names,
         linear,
+        posterior_arguments(step.prior, found),
+        _has(step, "lcomponents"),
     )
 
 
@@ -159,6 +165,11 @@ def _without_bounds(step: Step) -> bool:
 
 def _proc(step: Step, *names: str) -> Option | None:
     return next((o for o in step.options if o.name in names), None)
+
+
+def _has(step: Step, name: str) -> bool:
+    """Whether the MODEL statement has an option."""
+    return step.model is not None and step.model.option(name) is not None
 
 
 def _number(option: Option | None, default: float) -> float:
@@ -209,7 +220,7 @@ def _read_model_options(step: Step, found: Findings) -> None:
         elif option.name in _MODEL_SILENT:
             if option.name != "ddfm":
                 found.ignored.append(f"{option} of MODEL")
-        elif option.name not in {"noint", "chisq", "htype", "ddf"}:
+        elif option.name not in {"noint", "chisq", "htype", "ddf", "lcomponents"}:
             found.lost.append(f"{option} of MODEL")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -40,6 +40,8 @@ class SasResults:
         reject, open to one side. A label that comes again has a number, ``'x (2)'``.
     lsmeans, differences, slices : by effect
         An effect that comes again has its AT values or a number, ``'arm at Days=9'``.
+    components : by type of the tests the t test of each row, by LCOMPONENTS; empty without it
+    posterior : draws by PRIOR, `Posterior`, or None without it
     problems : statements that have no result, with the reason
     """
 
@@ -52,11 +54,16 @@ class SasResults:
     differences: dict[str, Any]
     slices: dict[str, list[Any]]
     problems: dict[str, str]
+    posterior: Any = None
+    components: Mapping[int, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         parts = [str(self.fit.summary())]
         parts += [] if self.covtest is None else [str(self.covtest)]
-        parts += [repr(table) for table in self.tests.values()]
+        for kind, table in self.tests.items():
+            parts.append(repr(table))
+            if kind in self.components:
+                parts.append(f"Components of type {kind} tests\n{self.components[kind]!r}")
         for title, frame in (("Estimates", self.estimates), ("Contrasts", self.contrasts)):
             parts += [f"{title}\n{frame.to_string(index=False)}"] if len(frame) else []
         for effect, means in self.lsmeans.items():
@@ -64,6 +71,7 @@ class SasResults:
             if effect in self.differences:
                 parts.append(f"Differences: {effect}\n{self.differences[effect]!r}")
             parts += [f"Slices: {effect}\n{table!r}" for table in self.slices.get(effect, [])]
+        parts += [] if self.posterior is None else [repr(self.posterior)]
         parts += [f"No result of {label!r}: {why}" for label, why in self.problems.items()]
         return "\n\n".join(parts)
 
@@ -118,7 +126,13 @@ def results_of(
         differences,
         slices,
         problems,
+        None if plan.posterior is None else _posterior(problems, fit, plan.posterior),
+        {kind: table.components for kind, table in tests.items()} if plan.components else {},
     )
+
+
+def _posterior(problems: dict[str, str], fit: LMMResult, arguments: Mapping[str, Any]) -> Any:
+    return _attempt(problems, "PRIOR", lambda: fit.posterior(**arguments))
 
 
 def _attempt(problems: dict[str, str], label: str, make: Any, *arguments: Any) -> Any:

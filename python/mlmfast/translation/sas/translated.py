@@ -116,11 +116,16 @@ class SasStep:
         own_level = "" if level == 0.95 else f"level={literal(level)}"
         lines = [f"fit.covtest({own_level})"] if plan.covtest else []
         chisq = ", chisq=True" if plan.chisq else ""
-        lines += [f'tests = fit.anova(type={kind}, definition="SAS"{chisq})' for kind in plan.types]
+        for kind in plan.types:
+            lines.append(f'tests = fit.anova(type={kind}, definition="SAS"{chisq})')
+            lines += ["tests.components"] if plan.components else []
         lines += [self._linear_code(statement) for statement in plan.linear]
         for means in plan.means:
             asked = self._asked(means.label, "lsmeans")
             lines += means.code(f"sas.ddf(fit, {asked})" if self._by_effect else None)
+        if plan.posterior is not None:
+            given = ", ".join(f"{k}={literal(v)}" for k, v in plan.posterior.items())
+            lines.append(f"fit.posterior({given})")
         return lines
 
     def _linear_code(self, statement: LinearStatement) -> str:
@@ -316,8 +321,8 @@ def _note(classes: Mapping[str, Any], plan: Plan, found: Findings, step: Any) ->
 def from_sas(text: str) -> SasStep:
     """Translate a PROC MIXED step to the call here; the text is read, nothing in it is run.
 
-    CLASS, MODEL, RANDOM, REPEATED, LSMEANS, ESTIMATE, CONTRAST, PARMS, WEIGHT and BY statements are
-    understood, with the options that have a counterpart; the rest is listed.
+    CLASS, MODEL, RANDOM, REPEATED, LSMEANS, ESTIMATE, CONTRAST, PARMS, PRIOR, WEIGHT and BY
+    statements are understood, with the options that have a counterpart; the rest is listed.
 
     Parameters
     ----------

@@ -48,6 +48,7 @@ class Step:
     lsmeans: list[Effects] = field(default_factory=list)
     linear: list[LinearStatement] = field(default_factory=list)
     parms: tuple[list[list[float]], tuple[Option, ...]] | None = None
+    prior: tuple[tuple[Option, ...], tuple[Option, ...]] | None = None
     weight: str | None = None
     by: tuple[str, ...] = ()
     ignored: list[str] = field(default_factory=list)
@@ -130,6 +131,9 @@ def _take(step: Step, statement: Statement) -> None:
         elif word == "parms":
             _only_once(step.parms, word)
             step.parms = _parms(tokens)
+        elif word == "prior":
+            _only_once(step.prior, word)
+            step.prior = _prior(tokens)
         elif word == "weight":
             step.weight = _names(tokens)[0]
         elif word == "by":
@@ -217,6 +221,12 @@ def _parms(tokens: Sequence[Token]) -> tuple[list[list[float]], tuple[Option, ..
     if not all(values):
         raise FormulaError("a pair of parentheses holds no value")
     return values, options
+
+
+def _prior(tokens: Sequence[Token]) -> tuple[tuple[Option, ...], tuple[Option, ...]]:
+    """The distribution, and the options."""
+    parts = cut(tokens, "/")
+    return tuple(options_of(parts[0])), tuple(options_of(parts[1])) if len(parts) > 1 else ()
 
 
 def _bare_values(tokens: Sequence[Token]) -> list[list[float]]:

@@ -1,0 +1,1 @@
+"""Fits of designs of one shape together: their reductions, and the batch of their fits."""

@@ -1,0 +1,1 @@
+"""Rows that stay in parts where they are: what the likelihood needs of them comes back as sums."""
