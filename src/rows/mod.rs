@@ -7,7 +7,6 @@ pub mod cell_rows;
 pub mod codes;
 pub mod columns;
 pub mod compress;
-mod four_units;
 pub mod labels;
 pub mod level_rows;
 pub mod nesting;

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::columns::{Column, RowColumns};
-use super::nesting::Nesting;
-use crate::linalg::dense::{Kernel, SMALLEST_SQUARE, vectorised};
+use crate::linalg::dense::{self, Kernel, SMALLEST_SQUARE, axpy, vectorised};
 use crate::linalg::lanes::{Four, LANES, Lane};
+use crate::rows::columns::{Column, RowColumns};
+use crate::rows::nesting::Nesting;
 
 /// Numbers of four units that stay in the cache nearest to the processor.
 const MOST_NUMBERS: usize = 4096;
@@ -84,6 +84,26 @@ impl FourUnits {
     /// Triangularises the first `q` columns by reflections of all.
     pub(super) fn reflect(&mut self, q: usize) {
         vectorised(Reflect { columns: &mut self.numbers, n: self.n, q: q.min(self.n) });
+    }
+}
+
+/// Triangularises the first `q` of the columns (`n` rows each) by reflections of all of them.
+#[inline(always)]
+pub(super) fn reflect(columns: &mut [f64], n: usize, q: usize) {
+    for j in 0..q {
+        let (head, tail) = columns.split_at_mut((j + 1) * n);
+        let (alpha, v) = head[j * n + j..].split_at_mut(1);
+        let (beta, tau) = dense::householder(alpha[0], v);
+        alpha[0] = beta;
+        if tau == 0.0 {
+            continue;
+        }
+        for column in tail.chunks_exact_mut(n) {
+            let (first, rest) = column[j..].split_at_mut(1);
+            let s = tau * (first[0] + dense::dot(v, rest));
+            first[0] -= s;
+            axpy(-s, v, rest);
+        }
     }
 }
 
@@ -189,7 +209,7 @@ mod tests {
             for lane in 0..LANES {
                 let mut alone: Vec<f64> =
                     (0..width * n).map(|k| value(lane, k / n, k % n)).collect();
-                crate::rows::rotate::reflect(&mut alone, n, q.min(n));
+                reflect(&mut alone, n, q.min(n));
                 for c in 0..width {
                     for i in (0..n).filter(|&i| c >= q || i <= c) {
                         // Adding zero turns -0 into 0.

@@ -1,14 +1,16 @@
 //! The one pass over the rows: each unit's columns rotated so that few rows carry its Z.
 
+mod four_units;
+
 use std::ops::Range;
 
+use self::four_units::{FourUnits, reflect};
 use super::bundle::Bundle;
 use super::columns::{Column, RowColumns};
-use super::four_units::FourUnits;
 use super::level_rows::{LevelRows, RotatedRows};
 use super::nesting::Nesting;
 use super::series_columns::SeriesColumns;
-use crate::linalg::dense::{axpy, dot, householder, vectorised};
+use crate::linalg::dense::vectorised;
 use crate::linalg::lanes::{LANES, Lane};
 use crate::linalg::triangle::Triangle;
 use crate::rows::nesting::chunks;
@@ -397,26 +399,6 @@ impl<'a> Chunk<'a> {
             }
         }
         out.total.factor();
-    }
-}
-
-/// Triangularises the first `q` of the columns (`n` rows each) by reflections of all of them.
-#[inline(always)]
-pub(super) fn reflect(columns: &mut [f64], n: usize, q: usize) {
-    for j in 0..q {
-        let (head, tail) = columns.split_at_mut((j + 1) * n);
-        let (alpha, v) = head[j * n + j..].split_at_mut(1);
-        let (beta, tau) = householder(alpha[0], v);
-        alpha[0] = beta;
-        if tau == 0.0 {
-            continue;
-        }
-        for column in tail.chunks_exact_mut(n) {
-            let (first, rest) = column[j..].split_at_mut(1);
-            let s = tau * (first[0] + dot(v, rest));
-            first[0] -= s;
-            axpy(-s, v, rest);
-        }
     }
 }
 
