@@ -11,7 +11,7 @@ use mlmfast::nested::reduction::Reduction;
 use mlmfast::rows::basis::Basis;
 use mlmfast::rows::columns::{Column, RowColumns};
 use mlmfast::rows::nesting::Nesting;
-use mlmfast::rows::rotate::rotate;
+use mlmfast::rows::rotation::rotate::rotate;
 
 const N_ROWS: usize = 200_000;
 const N_FIXED: usize = 6;
