@@ -213,3 +213,44 @@ def test_a_singular_end_is_that_of_all_rows():
         fit = mlm.lmm("y ~ visit + (1 | site)", in_parts(data, 40), memory="1GB", **how)
     assert abs(fit.llf - whole.llf) < 1e-7 * abs(whole.llf)
     assert relative(fit.params, whole.params, 1e-3) < 1e-6
+
+
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
+@pytest.mark.parametrize("name", ["series beside effects", "visits beside effects"])
+def test_intervals_of_new_responses_are_right_or_refused(data, name):
+    # Residual variances go by visit: without the rows there are no degrees of freedom of theirs.
+    formula, how = MODELS[name]
+    whole = mlm.lmm(formula, data, **how)
+    fit = mlm.lmm(formula, in_parts(data), memory="1GB", **how)
+    ask = {"ranef": False, "interval": "prediction"}
+    with pytest.raises(ModelError, match="degrees of freedom of an interval of new responses"):
+        fit.predict(data[5:9], **ask)
+    for ddf in ("asymptotic", "residual"):
+        ours, theirs = (own.predict(data[5:9], ddf=ddf, **ask) for own in (fit, whole))
+        assert relative(ours, theirs) < 1e-7
+
+
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
+@pytest.mark.parametrize("name", ["irregular times", "visits beside effects"])
+def test_fits_of_parts_are_saved_and_pickled_without_their_rows(data, name):
+    formula, how = MODELS[name]
+    fit = mlm.lmm(formula, in_parts(data), memory="1GB", **how)
+    for kept in (mlm.load(fit.to_json()), pickle.loads(pickle.dumps(fit))):
+        assert relative(kept.bse, fit.bse) < 1e-14
+        assert relative(kept.df, fit.df) < 1e-12
+        ours, theirs = (own.anova().frame.select_dtypes("number") for own in (kept, fit))
+        assert relative(ours, theirs, 1e-3) < 1e-12
+        assert relative(kept.conf_int(), fit.conf_int(), 1e-3) < 1e-12
+    with pytest.raises(ModelError):
+        _ = mlm.load(fit.to_json()).ranef
+    nested = held("y ~ x + (t | id)", in_parts(data))
+    nested.remove_data()
+    whole = mlm.lmm("y ~ x + (t | id)", data)
+    ask = {"ranef": False, "interval": "prediction"}
+    assert relative(nested.predict(data[5:9], **ask), whole.predict(data[5:9], **ask)) < 1e-7
+
+
+@pytest.mark.parametrize("asked", [{"hold": {"AR(1)": 0.3}}, {"ddf": "kenward-roger"}])
+def test_what_needs_matrices_along_series_is_refused_before_the_steps(data, asked):
+    with pytest.raises(ModelError, match="stay in parts; use ddf='satterthwaite'"):
+        mlm.lmm("y ~ x", in_parts(data), memory="1GB", residual="ar1(visit | id)", **asked)

@@ -28,7 +28,7 @@ def level_errors(fit: Fitted) -> LevelErrors | None:
     makes the error variance 1.
     """
     record, source = fit._record, fit._source
-    if source is None or not _is_plain(fit):
+    if source is None or source.design.is_in_parts or not _is_plain(fit):
         return None
     method = method_of(fit._basis().method)
     q, n_levels = sum(len(term.names) for term in record.terms), record.groups[0].n_levels

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import IntArray
-from mlmfast.degrees_of_freedom import Ddf
+from mlmfast.criterion.series_matrices import check_series_are_here
+from mlmfast.degrees_of_freedom import Ddf, method_of
 from mlmfast.design.residual.design import LARGEST_ORDER, ResidualDesign
 from mlmfast.errors import DataError, ModelError
 from mlmfast.mergeable.coding.plan import Plan
@@ -66,6 +67,11 @@ def fit_held(
         parts, summaries = read_all(place, _reading(asked, plan), source)
     _check_budget(how, place, source, summaries)
     reduced = _reduced(place, parts, summaries, plan)
+    if reduced.design.residual is not None and reduced.design.residual.series is not None:
+        by_matrices = ddf is not None and method_of(ddf).adjusts
+        if wishes.hold or by_matrices:
+            # Else the steps would be taken before standard errors turn out not to be had.
+            check_series_are_here(reduced.design)
     model = PreparedModel(reduced.design, frame_of_design(reduced.design, plan))
     model._reductions[None] = reduced
     fit = fit_model(model, LMMResult, method, options, ddf, wishes)
