@@ -254,3 +254,23 @@ def test_fits_of_parts_are_saved_and_pickled_without_their_rows(data, name):
 def test_what_needs_matrices_along_series_is_refused_before_the_steps(data, asked):
     with pytest.raises(ModelError, match="stay in parts; use ddf='satterthwaite'"):
         mlm.lmm("y ~ x", in_parts(data), memory="1GB", residual="ar1(visit | id)", **asked)
+
+
+@pytest.mark.parametrize("structure", ["sp_exp(t | arm / id)", "arma11(visit | arm / id)"])
+def test_parts_may_have_rows_of_one_arm_or_single_rows(data, structure):
+    single, arm = data.id.drop_duplicates()[::15], data.arm == "b"
+    data = data[~data.id.isin(single) | ~data.duplicated("id")]
+    one = data.id.isin(single)
+    parts = [data[one], data[~one & arm], data[~one & ~arm]]
+    whole = mlm.lmm("y ~ x", data, residual=structure)
+    fit = mlm.lmm("y ~ x", parts, residual=structure, memory="1GB")
+    assert abs(fit.llf - whole.llf) < 1e-8 * abs(whole.llf)
+    assert relative(fit.bse, whole.bse) < 1e-6
+
+
+def test_series_without_a_step_are_refused(data):
+    single = data[(data.arm == "a") | ~data.duplicated("id")]
+    with pytest.raises(ModelError, match="no subject of b has more than one row"):
+        mlm.lmm("y ~ x", in_parts(single), residual="sp_exp(t | arm / id)", memory="1GB")
+    with pytest.raises(ModelError, match="no subject has more than one row"):
+        mlm.lmm("y ~ x", [data.drop_duplicates("id")], residual="sp_pow(t | id)", memory="1GB")
