@@ -258,9 +258,9 @@ def test_what_needs_matrices_along_series_is_refused_before_the_steps(data, aske
 
 @pytest.mark.parametrize("structure", ["sp_exp(t | arm / id)", "arma11(visit | arm / id)"])
 def test_parts_may_have_rows_of_one_arm_or_single_rows(data, structure):
-    single, arm = data.id.drop_duplicates()[::15], data.arm == "b"
+    single = data.id.drop_duplicates()[::15]
     data = data[~data.id.isin(single) | ~data.duplicated("id")]
-    one = data.id.isin(single)
+    one, arm = data.id.isin(single), data.arm == "b"
     parts = [data[one], data[~one & arm], data[~one & ~arm]]
     whole = mlm.lmm("y ~ x", data, residual=structure)
     fit = mlm.lmm("y ~ x", parts, residual=structure, memory="1GB")
