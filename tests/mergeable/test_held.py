@@ -274,3 +274,15 @@ def test_series_without_a_step_are_refused(data):
         mlm.lmm("y ~ x", in_parts(single), residual="sp_exp(t | arm / id)", memory="1GB")
     with pytest.raises(ModelError, match="no subject has more than one row"):
         mlm.lmm("y ~ x", [data.drop_duplicates("id")], residual="sp_pow(t | id)", memory="1GB")
+
+
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
+def test_residuals_that_become_singular_beside_effects_are_refused():
+    # In memory 122 degrees of freedom of the slope, by V; by sums over parts it was 249,306.
+    rng, n = np.random.default_rng(1), 40
+    data = pd.DataFrame({"id": np.repeat(np.arange(n), 4), "visit": np.tile(np.arange(4), n)})
+    data["site"] = data.id % 5
+    data["y"], data["w"] = rng.normal(size=4 * n), rng.uniform(0.5, 2, 4 * n)
+    how = {"residual": "cs(visit | id)", "weights": "w"}
+    with pytest.raises(ModelError, match="singular beside the random effects"):
+        mlm.lmm("y ~ visit + (1 | id)", in_parts(data, 50), memory="1GB", **how)
