@@ -283,6 +283,11 @@ def test_residuals_that_become_singular_beside_effects_are_refused():
     data = pd.DataFrame({"id": np.repeat(np.arange(n), 4), "visit": np.tile(np.arange(4), n)})
     data["site"] = data.id % 5
     data["y"], data["w"] = rng.normal(size=4 * n), rng.uniform(0.5, 2, 4 * n)
-    how = {"residual": "cs(visit | id)", "weights": "w"}
-    with pytest.raises(ModelError, match="singular beside the random effects"):
-        mlm.lmm("y ~ visit + (1 | id)", in_parts(data, 50), memory="1GB", **how)
+    # One visit without noise: its residual variance is 0.
+    data["u"] = rng.normal(size=n)[data.id] + (data.visit > 0) * rng.normal(size=4 * n)
+    for y, how in (
+        ("y", {"residual": "cs(visit | id)", "weights": "w"}),
+        ("u", {"residual": "csh(visit | id)"}),
+    ):
+        with pytest.raises(ModelError, match="singular beside the random effects"):
+            mlm.lmm(f"{y} ~ visit + (1 | id)", in_parts(data, 50), memory="1GB", **how)

@@ -43,8 +43,8 @@ from mlmfast.sources.source import Source
 
 #: Bytes of rows of clusters that lie in several parts, which are brought together here.
 _MOST_MOVED = 500_000_000
-#: Notice of a residual covariance that is singular.
-_SINGULAR = "MLM413"
+#: Notices of residual variances of 0: of all rows, at a visit, of a combination of visits.
+_SINGULAR = frozenset({"MLM411", "MLM412", "MLM413"})
 
 
 def fit_held(
@@ -109,7 +109,7 @@ def _check_regular(fit: LMMResult) -> None:
     In memory such fits go by V, which is regular; by R and G, as sums over parts go, derivatives
     lose their digits and degrees of freedom are any number.
     """
-    if fit._record.terms and any(notice.code == _SINGULAR for notice in fit.warnings):
+    if fit._record.terms and any(notice.code in _SINGULAR for notice in fit.warnings):
         raise ModelError(
             "the residual covariance becomes singular beside the random effects, where sums over "
             "parts have no digits left for standard errors and degrees of freedom; leave the "
