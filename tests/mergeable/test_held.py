@@ -213,3 +213,81 @@ def test_a_singular_end_is_that_of_all_rows():
         fit = mlm.lmm("y ~ visit + (1 | site)", in_parts(data, 40), memory="1GB", **how)
     assert abs(fit.llf - whole.llf) < 1e-7 * abs(whole.llf)
     assert relative(fit.params, whole.params, 1e-3) < 1e-6
+
+
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
+@pytest.mark.parametrize("name", ["series beside effects", "visits beside effects"])
+def test_intervals_of_new_responses_are_right_or_refused(data, name):
+    # Residual variances go by visit: without the rows there are no degrees of freedom of theirs.
+    formula, how = MODELS[name]
+    whole = mlm.lmm(formula, data, **how)
+    fit = mlm.lmm(formula, in_parts(data), memory="1GB", **how)
+    ask = {"ranef": False, "interval": "prediction"}
+    with pytest.raises(ModelError, match="degrees of freedom of an interval of new responses"):
+        fit.predict(data[5:9], **ask)
+    for ddf in ("asymptotic", "residual"):
+        ours, theirs = (own.predict(data[5:9], ddf=ddf, **ask) for own in (fit, whole))
+        assert relative(ours, theirs) < 1e-7
+
+
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
+@pytest.mark.parametrize("name", ["irregular times", "visits beside effects"])
+def test_fits_of_parts_are_saved_and_pickled_without_their_rows(data, name):
+    formula, how = MODELS[name]
+    fit = mlm.lmm(formula, in_parts(data), memory="1GB", **how)
+    for kept in (mlm.load(fit.to_json()), pickle.loads(pickle.dumps(fit))):
+        assert relative(kept.bse, fit.bse) < 1e-14
+        assert relative(kept.df, fit.df) < 1e-12
+        ours, theirs = (own.anova().frame.select_dtypes("number") for own in (kept, fit))
+        assert relative(ours, theirs, 1e-3) < 1e-12
+        assert relative(kept.conf_int(), fit.conf_int(), 1e-3) < 1e-12
+    with pytest.raises(ModelError):
+        _ = mlm.load(fit.to_json()).ranef
+    nested = held("y ~ x + (t | id)", in_parts(data))
+    nested.remove_data()
+    whole = mlm.lmm("y ~ x + (t | id)", data)
+    ask = {"ranef": False, "interval": "prediction"}
+    assert relative(nested.predict(data[5:9], **ask), whole.predict(data[5:9], **ask)) < 1e-7
+
+
+@pytest.mark.parametrize("asked", [{"hold": {"AR(1)": 0.3}}, {"ddf": "kenward-roger"}])
+def test_what_needs_matrices_along_series_is_refused_before_the_steps(data, asked):
+    with pytest.raises(ModelError, match="stay in parts; use ddf='satterthwaite'"):
+        mlm.lmm("y ~ x", in_parts(data), memory="1GB", residual="ar1(visit | id)", **asked)
+
+
+@pytest.mark.parametrize("structure", ["sp_exp(t | arm / id)", "arma11(visit | arm / id)"])
+def test_parts_may_have_rows_of_one_arm_or_single_rows(data, structure):
+    single = data.id.drop_duplicates()[::15]
+    data = data[~data.id.isin(single) | ~data.duplicated("id")]
+    one, arm = data.id.isin(single), data.arm == "b"
+    parts = [data[one], data[~one & arm], data[~one & ~arm]]
+    whole = mlm.lmm("y ~ x", data, residual=structure)
+    fit = mlm.lmm("y ~ x", parts, residual=structure, memory="1GB")
+    assert abs(fit.llf - whole.llf) < 1e-8 * abs(whole.llf)
+    assert relative(fit.bse, whole.bse) < 1e-6
+
+
+def test_series_without_a_step_are_refused(data):
+    single = data[(data.arm == "a") | ~data.duplicated("id")]
+    with pytest.raises(ModelError, match="no subject of b has more than one row"):
+        mlm.lmm("y ~ x", in_parts(single), residual="sp_exp(t | arm / id)", memory="1GB")
+    with pytest.raises(ModelError, match="no subject has more than one row"):
+        mlm.lmm("y ~ x", [data.drop_duplicates("id")], residual="sp_pow(t | id)", memory="1GB")
+
+
+@pytest.mark.filterwarnings("ignore::mlmfast.errors.SingularFitWarning")
+def test_residuals_that_become_singular_beside_effects_are_refused():
+    # In memory 122 degrees of freedom of the slope, by V; by sums over parts it was 249,306.
+    rng, n = np.random.default_rng(1), 40
+    data = pd.DataFrame({"id": np.repeat(np.arange(n), 4), "visit": np.tile(np.arange(4), n)})
+    data["site"] = data.id % 5
+    data["y"], data["w"] = rng.normal(size=4 * n), rng.uniform(0.5, 2, 4 * n)
+    # One visit without noise: its residual variance is 0.
+    data["u"] = rng.normal(size=n)[data.id] + (data.visit > 0) * rng.normal(size=4 * n)
+    for y, how in (
+        ("y", {"residual": "cs(visit | id)", "weights": "w"}),
+        ("u", {"residual": "csh(visit | id)"}),
+    ):
+        with pytest.raises(ModelError, match="singular beside the random effects"):
+            mlm.lmm(f"{y} ~ visit + (1 | id)", in_parts(data, 50), memory="1GB", **how)

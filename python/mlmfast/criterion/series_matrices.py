@@ -9,6 +9,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion, criterion_of
+from mlmfast.design.design import Design
 from mlmfast.design.residual.design import LARGEST_UNIT, Points
 from mlmfast.design.residual.template_size import template_bytes
 from mlmfast.errors import ModelError
@@ -26,10 +27,11 @@ def as_matrices(
     Raises
     ------
     ModelError
-        Where the series are too long for covariance matrices.
+        Where the series are too long for covariance matrices, or elsewhere.
     """
     residual = model.design.residual
     assert residual is not None
+    check_series_are_here(model.design)
     largest = int(np.bincount(residual.units).max())
     held = residual.points is None or (
         isinstance(residual.structure, Spatial) and largest <= LARGEST_UNIT
@@ -54,6 +56,23 @@ def as_matrices(
     new = reduce_design(design, responses)
     found = criterion_of(new, "REML" if criterion.reml else "ML")
     return new, found, _same_covariances(model, criterion, theta, new, found)
+
+
+def check_series_are_here(design: Design) -> None:
+    """Refuse matrices over series of rows that stay in parts.
+
+    Raises
+    ------
+    ModelError
+    """
+    if design.is_in_parts:
+        assert design.residual is not None, "there are series"
+        raise ModelError(
+            "Kenward-Roger, the expected information, and standard errors where parameters are "
+            f"held (hold=, or at bounds=), need covariance matrices of the rows of "
+            f"{design.residual.text}, which stay in parts; use ddf='satterthwaite' and leave "
+            "these out, or fit the rows in memory, mlm.lmm(formula, data, residual=...)"
+        )
 
 
 def as_dense(

@@ -116,6 +116,7 @@ def _spread_at_estimates(
         return Spread(np.sqrt(variance + added), method.of_rows(basis, x))
     if rows is None:
         return _of_saved(fit, targets, basis.method, plain, variance, noise)
+    _check_slopes_are_here(rows, method.label)
     found = None
     is_related = conditional and _has_related_levels(rows)
     # Slopes are formed cluster by cluster, from levels that are independent.
@@ -139,6 +140,8 @@ def marginal_slopes(fit: Fitted, ddf: str) -> MarginalSlopes | None:
     """What `_of_saved` needs of a fit with its rows; None where there are no derivatives."""
     rows, method, record = fit._rows, method_of(ddf), fit._record
     if rows is None or method.information is None or rows.model.is_vast:
+        return None
+    if _lie_elsewhere(rows):
         return None
     try:
         about = method.about(rows).with_covariances()
@@ -194,6 +197,21 @@ def _lacks_slopes(label: str) -> ModelError:
         "and a loaded fit holds none; say ddf='asymptotic' for normal quantiles, or fit the model "
         "again"
     )
+
+
+def _lie_elsewhere(rows: FittedRows) -> bool:
+    """Whether residual variances go by visits or times of rows that stay in parts."""
+    return rows.design.is_in_parts and rows.design.residual is not None
+
+
+def _check_slopes_are_here(rows: FittedRows, label: str) -> None:
+    if _lie_elsewhere(rows):
+        raise ModelError(
+            f"the {label} degrees of freedom of an interval of new responses need the visits or "
+            "times of the rows, which stay in parts, with the workers that hold them; say "
+            "ddf='asymptotic' for normal quantiles, or fit the rows in memory, "
+            "mlm.lmm(formula, data)"
+        )
 
 
 def _saved_noise_slopes(known: MarginalSlopes, noise: Noise) -> FloatArray:

@@ -18,6 +18,8 @@ _OWN = (
 def state_of(fit: Fitted) -> dict[str, Any]:
     """Attributes to pickle: the rows stand for what is computed from them.
 
+    Of a fit whose rows stay in parts elsewhere, those of the fit saved and loaded.
+
     Examples
     --------
     >>> import mlmfast as mlm
@@ -27,7 +29,17 @@ def state_of(fit: Fitted) -> dict[str, Any]:
     """
     if fit._source is None:
         return {k: v for k, v in fit.__dict__.items() if not k.startswith("_kept_")}
+    if fit._source.design.is_in_parts:
+        return state_of(_without_rows(fit))
     return {name: getattr(fit, name) for name in _OWN}
+
+
+def _without_rows(fit: Fitted) -> Fitted:
+    from mlmfast.saving.storage import read_fit
+
+    out = object.__new__(type(fit))
+    read_fit(fit.to_json()).into(out)
+    return out
 
 
 def remove_data(fit: Fitted) -> None:
@@ -47,11 +59,11 @@ def remove_data(fit: Fitted) -> None:
     >>> fit.nbytes < before, round(float(fit.pvalues["Days"]), 9)
     (True, 3.264e-06)
     """
-    from mlmfast.saving.storage import read_fit
-
     if fit._source is not None:
         before = size_of(fit)
-        read_fit(fit.to_json()).into(fit)
+        loaded = _without_rows(fit)
+        fit.__dict__.clear()
+        fit.__dict__.update(loaded.__dict__)
         if size_of(fit) >= before:
             fit._level_errors = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -59,7 +60,7 @@ def to_json(fit: Fitted, path: str | os.PathLike[str] | None = None) -> str:
         "timings": fit.timings,
         "inference": inference_to_dict(fit),
         "rows": rows_to_dict(fit),
-        "effects": [{"mean": e.mean, "covariance": e.covariance} for e in fit._effects],
+        "effects": _effects_to(fit),
         "open_effects": open_effects_to_dict(fit),
     }
     text = json.dumps(_plain(data), allow_nan=False)
@@ -70,10 +71,13 @@ def to_json(fit: Fitted, path: str | os.PathLike[str] | None = None) -> str:
 
 @dataclass(frozen=True)
 class ReadFit:
-    """What a saved fit holds: its record, random effects, seconds, and answers by attribute."""
+    """What a saved fit holds: its record, random effects, seconds, and answers by attribute.
+
+    No random effects of a fit whose rows stayed in parts.
+    """
 
     record: FitRecord
-    effects: list[ConditionalEffects]
+    effects: list[ConditionalEffects] | None
     timings: dict[str, float]
     answers: dict[str, Any]
 
@@ -117,7 +121,15 @@ def read_fit(path_or_text: str | os.PathLike[str]) -> ReadFit:
     return ReadFit(record, effects, timings, inference)
 
 
-def _effects_from(data: object, record: FitRecord) -> list[ConditionalEffects]:
+def _effects_to(fit: Fitted) -> list[dict[str, Any]] | None:
+    if fit._source is not None and fit._source.design.is_in_parts:
+        return None
+    return [{"mean": e.mean, "covariance": e.covariance} for e in fit._effects]
+
+
+def _effects_from(data: object, record: FitRecord) -> list[ConditionalEffects] | None:
+    if data is None:
+        return None
     out = []
     for k, (item, group) in enumerate(zip(typed(data, list), record.groups, strict=True)):
         n, q = len(group.labels), sum(len(term.names) for term in record.terms_on(k))
@@ -166,7 +178,7 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
         return value.tolist() if np.isfinite(value).all() else _plain(value.tolist())
-    if isinstance(value, list | tuple):
+    if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()

@@ -3,7 +3,10 @@
 As a variance v of random effects grows, the restricted likelihood falls as v^(-r / 2), with r the
 dimension of these effects' columns beyond those of X. With a flat prior of m variances and
 covariances that grow together their volume grows as v^(m - 1), so that r > 2 m is needed (Hobert
-and Casella 1996, JASA 91, 1461). Jeffreys' prior falls as 1 / v and needs no such thing.
+and Casella 1996, JASA 91, 1461). Of an unstructured q x q matrix one eigenvalue may grow alone,
+with a volume as v^(q - 1) (the Jacobian of eigenvalues, Muirhead 1982, Theorem 3.2.17), so that
+r > 2 q is needed of the effects in one direction. Jeffreys' prior falls as 1 / v and needs no such
+thing.
 """
 
 from __future__ import annotations
@@ -35,7 +38,11 @@ def check_proper(place: Place) -> None:
             continue
         scales = [kind in {"variance", "covariance"} for kind in block.kinds]
         if diagonal_of(about, b, 0) is None:
-            _check(place, b, None, sum(scales), ", ".join(block.names))
+            names = ", ".join(block.names)
+            _check(place, b, None, sum(scales), names)
+            structure = structure_of(about.criterion.terms[b])
+            if len(structure.entries) == structure.size * (structure.size + 1) // 2 == sum(scales):
+                _check_direction(place, b, structure.size, names)
             continue
         for k, name in enumerate(block.names):
             _check(place, b, diagonal_of(about, b, k), 1, name)
@@ -45,15 +52,29 @@ def _check(place: Place, b: int, places: IntArray | None, m: int, name: str) -> 
     r = _fall(place, b, places)
     # Near a singular covariance rounding takes the place of the fall.
     if -0.5 < r < 2 * m + 0.5:
-        raise ModelError(
-            f"with a flat prior the posterior of {name} has no finite integral: the random effects "
-            f"have {max(r, 0.0):.0f} dimensions beyond the fixed ones, and more than {2 * m} are "
-            "needed; use prior='jeffreys'"
-        )
+        raise _has_no_integral(name, "the random effects", r, 2 * m)
 
 
-def _fall(place: Place, b: int, places: IntArray | None) -> float:
-    """r of a term, or of the effects whose variances are those entries of its diagonal."""
+def _check_direction(place: Place, b: int, q: int, names: str) -> None:
+    """Refuse effects of which too few levels tell a combination, one in a generic direction."""
+    r = _fall(place, b, None, np.cos(np.arange(q)) / np.sqrt(q))
+    if -0.5 < r < 2 * q + 0.5:
+        raise _has_no_integral(names, "a combination of the random effects", r, 2 * q)
+
+
+def _has_no_integral(name: str, what: str, r: float, least: int) -> ModelError:
+    has = "has" if what.startswith("a ") else "have"
+    return ModelError(
+        f"with a flat prior the posterior of {name} has no finite integral: {what} {has} "
+        f"{max(r, 0.0):.0f} dimensions beyond the fixed ones, and more than {least} are needed; "
+        "use prior='jeffreys'"
+    )
+
+
+def _fall(
+    place: Place, b: int, places: IntArray | None, direction: FloatArray | None = None
+) -> float:
+    """r of a term, of the effects whose variances those entries are, or of those in a direction."""
     about, s = place.about, place.about.criterion.theta_slices[b]
     structure = structure_of(about.criterion.terms[b])
     size = 1.0 if about.model.profiled else residual_size(about)
@@ -61,7 +82,9 @@ def _fall(place: Place, b: int, places: IntArray | None) -> float:
     far: list[FloatArray] = []
     for ratio in _FAR:
         matrix = base.copy()
-        if places is None:
+        if direction is not None:
+            matrix += ratio * size * np.outer(direction, direction)
+        elif places is None:
             matrix *= ratio * size / max(float(np.diag(base).max()), 1e-300)
         else:
             matrix[places, places] = ratio * size

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import IntArray
-from mlmfast.degrees_of_freedom import Ddf
+from mlmfast.criterion.series_matrices import check_series_are_here
+from mlmfast.degrees_of_freedom import Ddf, method_of
 from mlmfast.design.residual.design import LARGEST_ORDER, ResidualDesign
 from mlmfast.errors import DataError, ModelError
 from mlmfast.mergeable.coding.plan import Plan
@@ -42,6 +43,8 @@ from mlmfast.sources.source import Source
 
 #: Bytes of rows of clusters that lie in several parts, which are brought together here.
 _MOST_MOVED = 500_000_000
+#: Notices of residual variances of 0: of all rows, at a visit, of a combination of visits.
+_SINGULAR = frozenset({"MLM411", "MLM412", "MLM413"})
 
 
 def fit_held(
@@ -66,9 +69,15 @@ def fit_held(
         parts, summaries = read_all(place, _reading(asked, plan), source)
     _check_budget(how, place, source, summaries)
     reduced = _reduced(place, parts, summaries, plan)
+    if reduced.design.residual is not None and reduced.design.residual.series is not None:
+        by_matrices = ddf is not None and method_of(ddf).adjusts
+        if wishes.hold or by_matrices:
+            # Else the steps would be taken before standard errors turn out not to be had.
+            check_series_are_here(reduced.design)
     model = PreparedModel(reduced.design, frame_of_design(reduced.design, plan))
     model._reductions[None] = reduced
     fit = fit_model(model, LMMResult, method, options, ddf, wishes)
+    _check_regular(fit)
     facts = merge_contents([own.content for own in summaries]).facts
     fit._row_facts = row_facts(plan, facts)
     return fit
@@ -91,6 +100,21 @@ def _check_budget(how: How, place: Place, source: Source, summaries: Sequence[Su
             f"{source.title} take {n_bytes / 1e6:,.0f} MB, and reduced about three times that, "
             f"more than memory= allows ({how.budget / 1e6:,.0f} MB). Raise memory=, or give "
             "executor=, a dask.distributed.Client, whose workers keep a part each"
+        )
+
+
+def _check_regular(fit: LMMResult) -> None:
+    """Refuse residuals that became singular beside random effects.
+
+    In memory such fits go by V, which is regular; by R and G, as sums over parts go, derivatives
+    lose their digits and degrees of freedom are any number.
+    """
+    if fit._record.terms and any(notice.code in _SINGULAR for notice in fit.warnings):
+        raise ModelError(
+            "the residual covariance becomes singular beside the random effects, where sums over "
+            "parts have no digits left for standard errors and degrees of freedom; leave the "
+            "random effects out, take a simpler residual structure, or fit the rows in memory, "
+            "mlm.lmm(formula, data, residual=...)"
         )
 
 

@@ -28,8 +28,8 @@ _OFFERED = ("within", "visit_moments", "likelihood_derivatives", "information_se
 class Workers(Protocol):
     """Where the parts are."""
 
-    def each(self, method: str, *arguments: Any, first: bool = False) -> list[Any]:
-        """What every part (or the first alone) answers, in their order."""
+    def each(self, method: str, *arguments: Any) -> list[Any]:
+        """What every part answers, in their order."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,15 @@ class PartedCore:
         return sums, counts
 
     def own_start(self, variance: float) -> FloatArray | None:
-        """Where an iteration along series begins, as the first part would have it."""
-        found = self.workers.each("own_start", variance, first=True)[0]
-        return None if found is None else np.asarray(found[0])
+        """Where an iteration along series begins, as the first part that tells it would have it.
+
+        Each parameter by itself, since a part may have rows of one arm only; NaN where none tells.
+        """
+        out: FloatArray | None = None
+        for found in self.workers.each("own_start", variance):
+            if found is not None:
+                out = found[0] if out is None else np.where(np.isnan(out), found[0], out)
+        return out
 
     # -- sums ------------------------------------------------------------------------------------
 

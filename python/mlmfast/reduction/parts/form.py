@@ -9,6 +9,7 @@ import numpy as np
 import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.errors import ModelError
 from mlmfast.reduction.residual.directions import Directions
 from mlmfast.reduction.residual.form import Arm, ArmEstimates, CoreChain, CoreSeries
 from mlmfast.reduction.residual.form_parameters import FormParameters
@@ -51,8 +52,25 @@ class ByTheta(Directions):
         return np.array(theta)
 
     def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray | None:
-        """As the rows of the first part would have it."""
-        return core.own_start(variance)  # type: ignore[attr-defined,no-any-return]
+        """As the rows of the first part that tells it would have it.
+
+        Raises
+        ------
+        ModelError
+            Where no part does.
+        """
+        found: FloatArray | None = core.own_start(variance)  # type: ignore[attr-defined]
+        if found is None:
+            return None
+        for arm in self.arms:
+            if np.isnan(found[arm.theta]).any():
+                where = f" of {arm.prefix.removesuffix(': ')}" if arm.prefix else ""
+                raise ModelError(
+                    f"no subject{where} has more than one row, so no correlation of "
+                    f"{self.structure.label} residuals can be estimated; leave residual= out, or "
+                    "check the subject"
+                )
+        return found
 
     def common_variance(self, theta: FloatArray, matrices: FloatArray) -> FloatArray:
         """See `ResidualForm.common_variance`."""

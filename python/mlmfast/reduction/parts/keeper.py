@@ -22,11 +22,10 @@ class PartsAt:
     def __init__(self, place: Keeper, parts: Sequence[Any]) -> None:
         self._place, self._parts = place, list(parts)
 
-    def each(self, method: str, *arguments: Any, first: bool = False) -> list[Any]:
-        """What every part, or the first alone, answers, in their order."""
-        parts = self._parts[:1] if first else self._parts
+    def each(self, method: str, *arguments: Any) -> list[Any]:
+        """What every part answers, in their order."""
         return self._place.fetch(
-            [self._place.keep(_asked, own, method, arguments) for own in parts]
+            [self._place.keep(_asked, own, method, arguments) for own in self._parts]
         )
 
 

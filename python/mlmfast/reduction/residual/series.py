@@ -155,8 +155,13 @@ class SeriesCovariance(ArmDirections):
         return _interleaved(sums, differences) * 0.25, counted
 
     def own_start(self, core: _core.Engine, fit: int, variance: float) -> FloatArray | None:
-        """From moments of the classes of rows."""
+        """From moments of the classes of rows; NaN where no two rows of a subject tell them.
+
+        So it may be of a part of the rows.
+        """
         assert isinstance(core, _core.NestedReduction), "series are its own"
+        if not self.series.n_steps[self.arm].any():
+            return np.full(self.structure.n_theta, np.nan)
         return self.start(core, fit, variance)
 
     def start(self, core: _core.NestedReduction, fit: int, share: float) -> FloatArray:
