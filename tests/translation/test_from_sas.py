@@ -472,7 +472,6 @@ BLOCKING = {
     "proc mixed; class g a; model y = x; random int a / sub=g type=un;": "together",
     "proc mixed; class g a; model y = x; random int x / sub=g type=cs;": "units differ",
     "proc mixed; class g a; model y=x; random int x / sub=g type=un group=a*b;": "GROUP= by",
-    "proc mixed; class g; model y = x; repeated / sub=g type=sp(linl)(x) local;": "LOCAL beside",
     "proc mixed; class g v; model y = x; repeated v / sub=g type=ar(1) local;": "LOCAL adds",
     "proc mixed; class g; model y = x; repeated / type=ar(1);": "one block of all rows",
     "proc mixed; class g v; model y = x; random v / sub=g type=sp(exp)(s t);": "s, t as",

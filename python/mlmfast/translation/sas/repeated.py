@@ -136,8 +136,6 @@ def _by_visit(
 def _spatial(value: Sequence[Token], bar: str, nugget: bool) -> tuple[str, str]:
     """``sp(exp)(x y)``: coordinates are numbers."""
     keyword, coordinates = spatial_kind(value)
-    if nugget and f"{keyword}_nugget" not in STRUCTURES:
-        raise FormulaError(f"LOCAL beside {keyword!r}, which has no nugget here")
     after = ", nugget" if nugget else ""
     text = f"{keyword}({', '.join(map(quote_name, coordinates))} | {bar}{after})"
     return text, f"{keyword}_nugget" if nugget else keyword
