@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ LevelValues = NDArray[np.generic]
 _DIRECT_ADDRESS_RATIO = 4
 _DIRECT_ADDRESS_MINIMUM = 1 << 16
 #: How arrays lie that the core reads; those that came over a network may lie at odd addresses.
-_PLAIN = ("C", "A")
+_PLAIN: Final = ("C", "A")
 #: Runs of equal values a row below which they are worth a look.
 _RUNS = 0.5
 
