@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.covariance.structures.factor_analytic import FactorAnalytic
+from mlmfast.covariance.factor_analytic.factor_analytic import FactorAnalytic
 from mlmfast.criterion.barrier import Barrier, residual_parts
 from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.held import HeldCriterion

@@ -8,9 +8,9 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.factor_analytic.factor_analytic import FactorAnalytic
 from mlmfast.covariance.scaled_angles import ScaledAngles
 from mlmfast.covariance.scaled_correlation import ScaledCorrelation
-from mlmfast.covariance.structures.factor_analytic import FactorAnalytic
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.fitting.starts.stretches import (
     Stretch,

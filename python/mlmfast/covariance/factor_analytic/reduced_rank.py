@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
-from mlmfast.covariance.structures.loadings import LoadingsAlone
+from mlmfast.covariance.factor_analytic.loadings import LoadingsAlone
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
-from mlmfast.covariance.structures.loadings import Loadings
+from mlmfast.covariance.factor_analytic.loadings import Loadings
 from mlmfast.covariance.structures.unstructured import product_curvature, product_jacobian
 
 #: Principal-factor iterations of a start, and the smallest share of a variance left specific.

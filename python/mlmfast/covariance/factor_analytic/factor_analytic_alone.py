@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.covariance.factor_analytic.loadings import LoadingsAlone
 from mlmfast.covariance.jet import Jet, concatenate
-from mlmfast.covariance.structures.loadings import LoadingsAlone
 from mlmfast.covariance.structures.unstructured import Unstructured
 from mlmfast.eigen import eigen
 from mlmfast.running.cached import cached_property
