@@ -129,7 +129,7 @@ def _whole_clusters(
     Rows of clusters that lie in several parts are brought together in one more.
     """
     summaries = [own for own in summaries if own.levels]
-    found = {group: level_numbers(summaries, group) for group in groups}
+    found = {group: level_numbers([own.levels for own in summaries], group) for group in groups}
     counts = {group: _n_levels(numbers) for group, (numbers, _, _) in found.items()}
     outer = min(groups, key=lambda group: counts[group])
     numbers, part, labels = found[outer]
@@ -187,8 +187,7 @@ def _check_nested(
     """Refuse factors whose levels lie in several parts although clusters are whole: they cross."""
     present = [levels for n, levels in met if n]
     for group in groups:
-        fake = [Summary(None, own, np.zeros(0), 1) for own in present]  # type: ignore[arg-type]
-        numbers, _, labels = level_numbers(fake, group)
+        numbers, _, labels = level_numbers(present, group)
         twice = np.flatnonzero(np.bincount(numbers)[numbers] > 1)
         if twice.size:
             label = ":".join(str(own[twice[0]]) for own in labels)

@@ -227,9 +227,14 @@ class Reading:
 
 
 def level_numbers(
-    summaries: Sequence[Summary], group: Group
+    parts: Sequence[Mapping[Group, list[NDArray[Any]]]], group: Group
 ) -> tuple[IntArray, IntArray, list[NDArray[Any]]]:
     """Of each level that a part has of a factor: its number among all, and the part's.
+
+    Parameters
+    ----------
+    parts
+        The levels of each part by factor; nothing for a part without rows.
 
     Returns
     -------
@@ -237,7 +242,7 @@ def level_numbers(
     labels
         By column of the factor, its value in each.
     """
-    met = [(k, own.levels[group]) for k, own in enumerate(summaries) if own.levels]
+    met = [(k, levels[group]) for k, levels in enumerate(parts) if levels]
     labels = [joined([own[j] for _, own in met], name) for j, name in enumerate(group)]
     n = [len(own[0]) for _, own in met]
     numbers, _ = code_cells(labels, sum(n))
