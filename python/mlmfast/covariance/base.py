@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.jet import Jet
 from mlmfast.eigen import eigen
 from mlmfast.errors import ModelError
@@ -411,12 +411,18 @@ def lifted(values: FloatArray, vectors: FloatArray, relative: float, absolute: f
     return np.asarray((vectors * np.maximum(values, floor)[..., None, :]) @ vectors.mT)
 
 
+def symmetric(values: FloatArray, size: int, rows: IntArray, columns: IntArray) -> FloatArray:
+    """Symmetric matrices with these values at (rows, columns) and 0 elsewhere."""
+    matrix = np.zeros((len(values), size, size))
+    matrix[:, rows, columns] = values
+    matrix[:, columns, rows] = values
+    return matrix
+
+
 def symmetric_of(entries: FloatArray, structure: CovarianceStructure) -> FloatArray:
     """Matrices from the free entries of a structure, shape (a, K, K)."""
-    matrix = np.zeros((len(entries), structure.size, structure.size))
-    for k, (a, b) in enumerate(structure.entries):
-        matrix[:, a, b] = matrix[:, b, a] = entries[:, k]
-    return matrix
+    rows, columns = np.array(structure.entries, dtype=np.intp).T
+    return symmetric(entries, structure.size, rows, columns)
 
 
 def has_few_parameters(structure: CovarianceStructure) -> bool:

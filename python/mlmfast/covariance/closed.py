@@ -11,45 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
-from mlmfast.covariance.base import CovarianceStructure
+from mlmfast.covariance.other_parameters import OtherParameters
 
 
 @dataclass(frozen=True)
-class Closed(CovarianceStructure):
-    """A structure in other parameters; names and natural parameters are those of ``structure``."""
-
-    structure: CovarianceStructure
-
-    @property
-    def entries(self) -> tuple[tuple[int, int], ...]:
-        return self.structure.entries
-
-    @property
-    def n_theta(self) -> int:
-        return self.structure.n_theta
-
-    @property
-    def parameter_names(self) -> tuple[str, ...]:
-        return self.structure.parameter_names
-
-    def on_entries(self, values: FloatArray) -> FloatArray:
-        """Symmetric matrices with these values at `entries`, (n_fits, n_entries) given."""
-        rows, columns = np.array(self.entries, dtype=np.intp).T
-        out = np.zeros((len(values), self.size, self.size))
-        out[:, rows, columns] = values
-        out[:, columns, rows] = values
-        return out
-
-    def checked(self, theta: FloatArray, values: FloatArray) -> FloatArray:
-        """theta, or a complaint about the natural parameters that gave what is not finite."""
-        inside = np.isfinite(theta).all(axis=1)
-        if not inside.all():
-            raise self.structure._outside(values[~inside][0])
-        return theta
-
-
-@dataclass(frozen=True)
-class SumOfSquares(Closed):
+class SumOfSquares(OtherParameters):
     """G = sum_j theta_j^2 A_j for fixed positive semidefinite matrices A_j with disjoint ranges.
 
     theta_j^2 are then multiples of the eigenvalues of G, so that G is singular where one is 0.

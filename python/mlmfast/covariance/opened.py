@@ -13,10 +13,12 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.covariance.base import CovarianceStructure
+from mlmfast.covariance.natural_coordinates import NaturalCoordinates
+from mlmfast.covariance.other_parameters import OtherParameters
 
 
 @dataclass(frozen=True)
-class Opened(CovarianceStructure):
+class Opened(OtherParameters, NaturalCoordinates):
     """G = sum_j theta_j A_j for any theta, the natural parameters of ``structure``.
 
     Reference: SAS/STAT User's Guide, The MIXED Procedure, option NOBOUND.
@@ -34,32 +36,14 @@ class Opened(CovarianceStructure):
     [[-2.0, 1.0], [1.0, -2.0]]
     """
 
-    structure: CovarianceStructure
     forms: FloatArray
 
     everywhere: ClassVar[bool] = False
     indefinite: ClassVar[bool] = True
 
-    @property
-    def entries(self) -> tuple[tuple[int, int], ...]:
-        return self.structure.entries
-
-    @property
-    def n_theta(self) -> int:
-        return self.structure.n_theta
-
-    @property
-    def parameter_names(self) -> tuple[str, ...]:
-        return self.structure.parameter_names
-
     def matrix(self, theta: FloatArray) -> FloatArray:
-        rows, columns = np.array(self.entries, dtype=np.intp).T
-        out = np.zeros((len(theta), self.size, self.size))
         # A product a fit: one over a batch may sum in another order.
-        values = (self.forms @ theta[:, :, None])[..., 0]
-        out[:, rows, columns] = values
-        out[:, columns, rows] = values
-        return out
+        return self.on_entries((self.forms @ theta[:, :, None])[..., 0])
 
     def jacobian(self, theta: FloatArray) -> FloatArray:
         return np.repeat(self.forms[None], len(theta), axis=0)
@@ -86,22 +70,6 @@ class Opened(CovarianceStructure):
 
     def powers(self, theta: FloatArray) -> FloatArray:
         return np.ones_like(theta)
-
-    def natural(self, theta: FloatArray) -> FloatArray:
-        return theta.copy()
-
-    def natural_jacobian(self, theta: FloatArray) -> FloatArray:
-        return np.repeat(np.eye(self.n_theta)[None], len(theta), axis=0)
-
-    def natural_hessian(self, theta: FloatArray) -> FloatArray:
-        return np.zeros((len(theta), *(self.n_theta,) * 3))
-
-    def from_natural(self, values: FloatArray) -> FloatArray:
-        values = self._check_natural(values)
-        finite = np.isfinite(values).all(axis=1)
-        if not finite.all():
-            raise self.structure._outside(values[~finite][0])
-        return values.copy()
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
-from mlmfast.covariance.closed import Closed
 from mlmfast.covariance.jet import Jet, concatenate
+from mlmfast.covariance.other_parameters import OtherParameters
 from mlmfast.running.cached import cached_property
 
 #: Standard deviations below this are 0.
@@ -103,7 +103,7 @@ class Angular(CovarianceStructure):
 
 
 @dataclass(frozen=True)
-class ScaledAngles(Closed):
+class ScaledAngles(OtherParameters):
     """D^1/2 C(angles) D^1/2, theta = (standard deviations, angles).
 
     A correlation parameter in [-1, 1] is the sine of its angle, so that its ends are stationary

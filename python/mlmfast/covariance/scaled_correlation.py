@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.covariance.base import CovarianceStructure
+from mlmfast.arrays import FloatArray
+from mlmfast.covariance.base import CovarianceStructure, symmetric
 from mlmfast.covariance.jet import Jet, NaturalByJet, concatenate
 from mlmfast.covariance.scaled_angles import Angular, ScaledAngles
 from mlmfast.running.cached import cached_property
@@ -156,14 +156,6 @@ class ScaledCorrelation(NaturalByJet, Angular):
     def _natural(self, theta: Jet) -> Jet:
         variances = (theta[: self.n_scales] * 2.0).exp()
         return self.join_natural(variances, self.correlation_parameters(theta[self.n_scales :]))
-
-
-def symmetric(values: FloatArray, size: int, rows: IntArray, columns: IntArray) -> FloatArray:
-    """Symmetric matrices with these values at (rows, columns) and 0 elsewhere."""
-    matrix = np.zeros((len(values), size, size))
-    matrix[:, rows, columns] = values
-    matrix[:, columns, rows] = values
-    return matrix
 
 
 def shrink_factor(correlation: FloatArray, floor: float = MARGIN) -> FloatArray:

@@ -11,9 +11,8 @@ from itertools import pairwise
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.covariance.base import CovarianceStructure, floor_eigenvalues
+from mlmfast.covariance.base import CovarianceStructure, floor_eigenvalues, symmetric
 from mlmfast.covariance.log_scale import LogScale
-from mlmfast.covariance.scaled_correlation import symmetric
 from mlmfast.covariance.units import entry_values, scale_powers
 from mlmfast.errors import ModelError
 from mlmfast.running.cached import cached_property

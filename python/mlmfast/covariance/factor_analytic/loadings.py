@@ -10,6 +10,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
+from mlmfast.covariance.natural_coordinates import NaturalCoordinates
 from mlmfast.covariance.structures.unstructured import product_curvature, product_jacobian
 from mlmfast.errors import ModelError
 from mlmfast.running.cached import cached_property
@@ -87,7 +88,7 @@ class Loadings(CovarianceStructure):
 
 
 @dataclass(frozen=True)
-class LoadingsAlone(Loadings):
+class LoadingsAlone(NaturalCoordinates, Loadings):
     """G = Lambda Lambda': of rank k; theta is Lambda by rows, the natural parameters too."""
 
     @property
@@ -119,19 +120,3 @@ class LoadingsAlone(Loadings):
 
     def powers(self, theta: FloatArray) -> FloatArray | None:
         return np.full_like(theta, 0.5)
-
-    def natural(self, theta: FloatArray) -> FloatArray:
-        return theta.copy()
-
-    def natural_jacobian(self, theta: FloatArray) -> FloatArray:
-        return np.repeat(np.eye(self.n_theta)[None], len(theta), axis=0)
-
-    def natural_hessian(self, theta: FloatArray) -> FloatArray:
-        return np.zeros((len(theta), *(self.n_theta,) * 3))
-
-    def from_natural(self, values: FloatArray) -> FloatArray:
-        values = self._check_natural(values)
-        finite = np.isfinite(values).all(axis=1)
-        if not finite.all():
-            raise self._outside(values[~finite][0])
-        return values.copy()

@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.covariance.base import CovarianceStructure
+from mlmfast.covariance.base import CovarianceStructure, symmetric
 from mlmfast.covariance.by_lag import ByLag, banded_entries
-from mlmfast.covariance.closed import Closed
-from mlmfast.covariance.scaled_correlation import shrink_factor, symmetric
+from mlmfast.covariance.other_parameters import OtherParameters
+from mlmfast.covariance.scaled_correlation import shrink_factor
 from mlmfast.covariance.structures.unstructured import product_curvature, product_jacobian
 from mlmfast.running.cached import cached_property
 
@@ -167,7 +167,7 @@ class BandedUnstructured(ByLag):
 
 
 @dataclass(frozen=True)
-class ClosedBanded(Closed):
+class ClosedBanded(OtherParameters):
     """R = L L' with the diagonal of the banded L as it stands, 0 included.
 
     Examples

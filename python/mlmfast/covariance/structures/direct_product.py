@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.covariance.base import CovarianceStructure, floor_eigenvalues
-from mlmfast.covariance.scaled_correlation import symmetric
+from mlmfast.covariance.base import CovarianceStructure, floor_eigenvalues, symmetric
 from mlmfast.errors import ModelError
 from mlmfast.running.cached import cached_property
 

@@ -8,10 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.covariance.base import CovarianceStructure, lower_entries
-from mlmfast.covariance.closed import Closed
+from mlmfast.covariance.base import CovarianceStructure, lower_entries, symmetric
 from mlmfast.covariance.jet import Jet, NaturalByJet, concatenate
-from mlmfast.covariance.scaled_correlation import symmetric
+from mlmfast.covariance.other_parameters import OtherParameters
 from mlmfast.running.cached import cached_property
 
 
@@ -133,7 +132,7 @@ class HuynhFeldt(NaturalByJet, CovarianceStructure):
 
 
 @dataclass(frozen=True)
-class ClosedHuynhFeldt(NaturalByJet, Closed):
+class ClosedHuynhFeldt(NaturalByJet, OtherParameters):
     """The structure as a quadratic form: theta = (s, t, c) with c in a basis of the contrasts.
 
     lambda = s^2, m = t^2 + |c|^2 / 2 - s^2 / (2 K) and d = s c in the terms of `HuynhFeldt`: these

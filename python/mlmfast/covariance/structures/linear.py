@@ -9,8 +9,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.covariance.base import CovarianceStructure
-from mlmfast.covariance.scaled_correlation import symmetric
+from mlmfast.covariance.base import symmetric
+from mlmfast.covariance.natural_coordinates import NaturalCoordinates
 from mlmfast.errors import ModelError
 from mlmfast.running.cached import cached_property
 
@@ -19,7 +19,7 @@ _SHARE = 0.9
 
 
 @dataclass(frozen=True, eq=False)
-class Linear(CovarianceStructure):
+class Linear(NaturalCoordinates):
     """R = theta_1 A_1 + ... + theta_q A_q, the A_k known; theta are the natural parameters.
 
     Coefficients are free: where their sum is not positive definite `matrix` is not either, and the
@@ -122,15 +122,6 @@ class Linear(CovarianceStructure):
     @property
     def parameter_names(self) -> tuple[str, ...]:
         return tuple(f"LIN({k + 1})" for k in range(self.n_theta))
-
-    def natural(self, theta: FloatArray) -> FloatArray:
-        return theta.copy()
-
-    def natural_jacobian(self, theta: FloatArray) -> FloatArray:
-        return np.repeat(np.eye(self.n_theta)[None], len(theta), axis=0)
-
-    def natural_hessian(self, theta: FloatArray) -> FloatArray:
-        return np.zeros((len(theta), *(self.n_theta,) * 3))
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self._check_natural(values)

@@ -8,16 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
-from mlmfast.covariance.base import CovarianceStructure
+from mlmfast.covariance.base import CovarianceStructure, symmetric
 from mlmfast.covariance.by_lag import ByLag, banded_entries
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.opened import Opened
-from mlmfast.covariance.scaled_correlation import (
-    Heterogeneous,
-    ScaledCorrelation,
-    shrink_factor,
-    symmetric,
-)
+from mlmfast.covariance.scaled_correlation import Heterogeneous, ScaledCorrelation, shrink_factor
 from mlmfast.errors import ModelError
 from mlmfast.running.cached import cached_property
 

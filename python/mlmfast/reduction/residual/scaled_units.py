@@ -9,7 +9,7 @@ import numpy as np
 import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
-from mlmfast.covariance.scaled_correlation import symmetric
+from mlmfast.covariance.base import symmetric
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.reduction.residual.directions import Directions
 
