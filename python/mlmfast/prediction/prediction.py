@@ -13,14 +13,11 @@ from mlmfast.confidence_level import check_level
 from mlmfast.data.frame import Frame
 from mlmfast.degrees_of_freedom import Ddf, method_of
 from mlmfast.design.design import check_rows_are_here
-from mlmfast.distributions import quantile, two_sided_normal
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.random_effects import ConditionalEffects
 from mlmfast.fitted.record import FitRecord
 from mlmfast.prediction.new_weights import weights_argument, weights_of_rows
 from mlmfast.prediction.rows import Needs, PredictionRows, rows_of_fit, rows_of_newdata
-from mlmfast.prediction.spread import Noise
-from mlmfast.prediction.targets import RowTargets
 from mlmfast.prediction.undetermined_blups import untold_rows, warn_of_effects
 from mlmfast.prediction.undetermined_rows import check_way, undetermined, warn_of
 from mlmfast.words import is_one_of
@@ -28,8 +25,6 @@ from mlmfast.words import is_one_of
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
     from mlmfast.fitted.origin.source import FitSource
-    from mlmfast.prediction.given_observed.conditional import Moments
-    from mlmfast.prediction.given_observed.observed import Conditioned
 
 _LEVEL = 0.95
 _NEW_LEVELS = ("error", "population")
@@ -195,53 +190,18 @@ def predict(
     0  369.1  369.1  369.1
     1  373.4  314.6  432.1
     """
-    _check_words(new_levels, interval, level)
     check_way(nonestimable)
-    if not isinstance(ranef, bool | np.bool_):
-        raise ModelError(
-            f"ranef is {ranef!r}; use True (with the predicted random effects) or False (of the "
-            "population)"
-        )
-    if not isinstance(conditional, bool | np.bool_):
-        raise ModelError(f"conditional is {conditional!r}; use True or False")
-    if ddf is not None and interval is None:
-        raise ModelError("ddf is for an interval; give interval='confidence' or 'prediction'")
-    if interval is not None and (ranef or conditional) and fit.certificate.negative:
-        raise ModelError(
-            "with negative variances (bounded=False) V is the covariance of the rows observed and "
-            "of no further row of a group, so that there is no interval around predicted random "
-            "effects; give ranef=False"
-        )
+    _check_words(new_levels, interval, level)
+    _check_switches(fit, ranef, conditional, interval, ddf)
     if conditional:
-        from mlmfast.prediction.given_observed.conditional import predict_conditionally
-
-        if ddf is not None:
-            method_of(ddf).check(fit._record.method == "REML")
-        if not ranef:
-            raise ModelError(
-                "conditional=True predicts from all that the observed responses say, the random "
-                "effects too; leave ranef=False out"
-            )
-        given, found = predict_conditionally(
-            fit, newdata, new_levels, offset, weights, nonestimable == "nan"
+        return _given_observed(
+            fit, newdata, new_levels, interval, level, offset, weights, ddf, nonestimable
         )
-        warn_of(fit, given.frame, given.undetermined)
-        warn_of_effects(fit, given.frame, given.hanging, "predictions")
-        if interval is None:
-            return _in_container(given.frame, found.mean)
-        half = _half_width_given(fit, given, found, interval, level, ddf)
-        bounds = {"fit": found.mean, "lower": found.mean - half, "upper": found.mean + half}
-        return _in_frame(given.frame, bounds)
     if weights is not None and (interval != "prediction" or newdata is None):
         raise ModelError(
             "weights are those of new rows, under conditional=True and for interval='prediction'"
         )
-    # A new observation varies with its random effects, whether they are predicted or not.
-    # Without random terms the levels of the residual structure's subjects tell nothing.
-    groups = bool(ranef) and bool(fit._record.terms)
-    if groups and fit._source is not None:
-        check_rows_are_here(fit._source.design)
-    needs = Needs(z=ranef or interval == "prediction", groups=groups)
+    needs = _needs(fit, bool(ranef), interval)
     of_rows: str | FloatArray | None = None
     if newdata is not None and interval == "prediction":
         newdata = Frame.from_native(newdata)
@@ -251,39 +211,72 @@ def predict(
     if rows.n_rows:
         values = predicted(rows, fit._record, fit._effects if rows.codes else ())
     if newdata is not None and rows.n_rows and nonestimable == "nan":
-        unknown = undetermined(fit, rows)
-        values[unknown] = np.nan
-        warn_of(fit, frame, _spread_flags(unknown, complete))
-        untold = untold_rows(fit, rows)
-        values[untold] = np.nan
-        warn_of_effects(fit, frame, _spread_flags(untold, complete))
+        _leave_out_undetermined(fit, frame, rows, complete, values)
     if interval is None:
         return _in_container(frame, _spread(values, complete))
+    from mlmfast.prediction.half_widths import half_width
+
     new = _complete(frame, complete) if newdata is not None and rows.n_rows else None
     own = None
     if new is not None and complete is not None:
         own = weights_of_rows(of_rows, new, complete)
-    half = _half_width(fit, rows, interval, level, new, ddf, own)
+    half = half_width(fit, rows, interval, level, new, ddf, own)
     bounds = {"fit": values, "lower": values - half, "upper": values + half}
     return _in_frame(frame, {name: _spread(v, complete) for name, v in bounds.items()})
 
 
-def _half_width_given(
+def _given_observed(
     fit: Fitted,
-    rows: Conditioned,
-    found: Moments,
-    interval: str,
+    newdata: object,
+    new_levels: str,
+    interval: str | None,
     level: float,
+    offset: Any,
+    weights: Any,
     ddf: Ddf | None,
-) -> FloatArray:
-    """Half the width of intervals given the responses observed; by normal quantiles for None."""
-    if ddf is None:
-        variance = found.mean_variance if interval == "confidence" else found.variance
-        return np.asarray(two_sided_normal(level) * np.sqrt(variance))
-    from mlmfast.prediction.given_observed.spread import spread_given_observed
+    nonestimable: str,
+) -> Any:
+    """`predict` given the responses observed."""
+    from mlmfast.prediction.given_observed.conditional import predict_conditionally
 
-    spread = spread_given_observed(fit, rows, found, interval, ddf)
-    return np.asarray(quantile(spread.df, level) * spread.se)
+    given, found = predict_conditionally(
+        fit, newdata, new_levels, offset, weights, nonestimable == "nan"
+    )
+    warn_of(fit, given.frame, given.undetermined)
+    warn_of_effects(fit, given.frame, given.hanging, "predictions")
+    if interval is None:
+        return _in_container(given.frame, found.mean)
+    from mlmfast.prediction.half_widths import half_width_given
+
+    half = half_width_given(fit, given, found, interval, level, ddf)
+    bounds = {"fit": found.mean, "lower": found.mean - half, "upper": found.mean + half}
+    return _in_frame(given.frame, bounds)
+
+
+def _needs(fit: Fitted, ranef: bool, interval: str | None) -> Needs:
+    """What is read of the rows."""
+    # A new observation varies with its random effects, whether they are predicted or not.
+    # Without random terms the levels of the residual structure's subjects tell nothing.
+    groups = ranef and bool(fit._record.terms)
+    if groups and fit._source is not None:
+        check_rows_are_here(fit._source.design)
+    return Needs(z=ranef or interval == "prediction", groups=groups)
+
+
+def _leave_out_undetermined(
+    fit: Fitted,
+    frame: Frame | None,
+    rows: PredictionRows,
+    complete: BoolArray | None,
+    values: FloatArray,
+) -> None:
+    """Set what the data do not determine to NaN, and warn of it."""
+    unknown = undetermined(fit, rows)
+    values[unknown] = np.nan
+    warn_of(fit, frame, _spread_flags(unknown, complete))
+    untold = untold_rows(fit, rows)
+    values[untold] = np.nan
+    warn_of_effects(fit, frame, _spread_flags(untold, complete))
 
 
 def _rows(
@@ -301,6 +294,33 @@ def _rows(
     return own, rows_of_fit(source.design, needs), None
 
 
+def _check_switches(
+    fit: Fitted, ranef: object, conditional: object, interval: str | None, ddf: Ddf | None
+) -> None:
+    if not isinstance(ranef, bool | np.bool_):
+        raise ModelError(
+            f"ranef is {ranef!r}; use True (with the predicted random effects) or False (of the "
+            "population)"
+        )
+    if not isinstance(conditional, bool | np.bool_):
+        raise ModelError(f"conditional is {conditional!r}; use True or False")
+    if ddf is not None and interval is None:
+        raise ModelError("ddf is for an interval; give interval='confidence' or 'prediction'")
+    if interval is not None and (ranef or conditional) and fit.certificate.negative:
+        raise ModelError(
+            "with negative variances (bounded=False) V is the covariance of the rows observed and "
+            "of no further row of a group, so that there is no interval around predicted random "
+            "effects; give ranef=False"
+        )
+    if conditional and ddf is not None:
+        method_of(ddf).check(fit._record.method == "REML")
+    if conditional and not ranef:
+        raise ModelError(
+            "conditional=True predicts from all that the observed responses say, the random "
+            "effects too; leave ranef=False out"
+        )
+
+
 def _check_words(new_levels: str, interval: str | None, level: float) -> None:
     if not is_one_of(new_levels, _NEW_LEVELS):
         raise ModelError(f"new_levels is {new_levels!r}; use {' or '.join(map(repr, _NEW_LEVELS))}")
@@ -311,51 +331,6 @@ def _check_words(new_levels: str, interval: str | None, level: float) -> None:
     check_level(level)
     if interval is None and level != _LEVEL:
         raise ModelError("level is that of an interval; give interval='confidence' or 'prediction'")
-
-
-def _half_width(
-    fit: Fitted,
-    rows: PredictionRows,
-    interval: str,
-    level: float,
-    newdata: Frame | None,
-    ddf: Ddf | None,
-    weights: FloatArray | None,
-) -> FloatArray:
-    """Half the width of each row's interval, t quantile times standard error."""
-    if rows.n_rows == 0:
-        return np.empty(0)
-    from mlmfast.prediction.spread import spread_of
-
-    if rows.absorbed is not None:
-        from mlmfast.prediction.absorbed import half_width_within
-
-        new = _noise_variance(fit, newdata, weights) if interval == "prediction" else 0.0
-        return half_width_within(fit, rows, new, level, ddf)
-    noise = None
-    if interval == "prediction":
-        variance = np.broadcast_to(_noise_variance(fit, newdata, weights), rows.n_rows)
-        noise = Noise(variance, newdata is None, weights)
-    found = spread_of(fit, RowTargets(rows, fit._record), bool(rows.codes), noise, ddf)
-    return np.asarray(quantile(found.df, level) * found.se)
-
-
-def _noise_variance(
-    fit: Fitted, newdata: Frame | None, weights: FloatArray | None
-) -> FloatArray | float:
-    """Variance of a new residual of each row, of the fit or of newdata."""
-    record = fit._record
-    plain = record.residual is None and record.residual_scale is None
-    if plain and not record.weighted:
-        return record.sigma2
-    if newdata is None:
-        from mlmfast.clusters.noise import noise_sd
-
-        return noise_sd(fit._needs_source("a prediction interval").design, record) ** 2
-    from mlmfast.prediction.given_observed.noise import noise_variance
-
-    variance = record.sigma2 if plain else noise_variance(record, newdata)
-    return variance if weights is None else variance / weights
 
 
 def _spread_flags(flags: BoolArray, complete: BoolArray | None) -> BoolArray:

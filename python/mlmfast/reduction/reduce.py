@@ -146,16 +146,7 @@ def reduce_columns(
     form = blocks[-1].form if blocks else None
     rows = None if form is None else form.core_rows
     series, chain = (None, None) if rows is None else rows
-    n_levels = len(levels) + (residual is not None)
-    z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
-    terms: list[list[tuple[int, Basis]]] = [[] for _ in range(n_levels)]
-    for t, block in zip(order, blocks, strict=False):
-        z[block.level].extend(_shifted(design, z_scaling[t]))
-        terms[block.level].append((block.structure.size, basis_of_term(design.random[t])))
-    if absorbed:
-        # The indicators of an absorbed factor are the last level.
-        z.append([ScaledColumn(None, 0.0, 1.0)])
-        terms.append([(1, "scaled")])
+    z, terms = _by_level(design, levels, order, blocks, z_scaling, absorbed)
     if series is not None and not x_scaling:
         # The core counts the rows of series by their columns: a column of zeros, left out at once.
         x_scaling = (ScaledColumn((np.zeros(design.n_obs), 0, 1), 0.0, 1.0),)
@@ -204,6 +195,28 @@ def reduce_columns(
         )
     except _core.CollinearRandomEffects as error:
         raise _collinear(design, order, blocks, *error.args) from None
+
+
+def _by_level(
+    design: Design,
+    levels: tuple[int, ...],
+    order: tuple[int, ...],
+    blocks: tuple[TermBlock, ...],
+    z_scaling: tuple[tuple[ScaledColumn, ...], ...],
+    absorbed: bool,
+) -> tuple[list[list[ScaledColumn]], list[list[tuple[int, Basis]]]]:
+    """Columns of Z by level, and the size and basis of each term of a level."""
+    n_levels = len(levels) + (design.residual is not None)
+    z: list[list[ScaledColumn]] = [[] for _ in range(n_levels)]
+    terms: list[list[tuple[int, Basis]]] = [[] for _ in range(n_levels)]
+    for t, block in zip(order, blocks, strict=False):
+        z[block.level].extend(_shifted(design, z_scaling[t]))
+        terms[block.level].append((block.structure.size, basis_of_term(design.random[t])))
+    if absorbed:
+        # The indicators of an absorbed factor are the last level.
+        z.append([ScaledColumn(None, 0.0, 1.0)])
+        terms.append([(1, "scaled")])
+    return z, terms
 
 
 def _shifted(design: Design, columns: Sequence[ScaledColumn]) -> Sequence[ScaledColumn]:

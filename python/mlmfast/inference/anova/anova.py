@@ -186,45 +186,27 @@ def _tests_of_terms(
         term.label: cells.scales if definition == "car" else np.ones(1)
         for term, cells in zip(functions.terms, functions.cells, strict=True)
     }
-    rows, hypotheses, empty, without = {}, {}, [], {}
+    empty = [label for label, L in matrices.items() if len(L) == 0]
+    curves = [term.label for term in functions.terms if is_smooth_label(term.label)]
+    if len(empty) == len(matrices):
+        raise _nothing_to_test(empty, curves)
+    rows, hypotheses, without = {}, {}, {}
     parts: list[pd.DataFrame] = []
     for label, L in matrices.items():
         if len(L) == 0:
-            empty.append(label)
             continue
         # The coefficients of aliased columns follow from the others'.
-        full = L @ functions.alias
-        shown = in_units(full, scales[label])
+        shown = in_units(L @ functions.alias, scales[label])
         hypotheses[label] = pd.DataFrame(shown, columns=list(fit._record.x_names))
-        test = f_test(fit, full, ddf, term=own[label])
+        test = f_test(fit, L @ functions.alias, ddf, term=own[label])
         rows[label] = table_row(test, chisq)
         parts.append(_components(fit, label, shown, ddf, test))
         if test.note:
             without[label] = test.note
-    curves = [term.label for term in functions.terms if is_smooth_label(term.label)]
-    if not rows and curves and not empty:
-        raise ModelError(
-            f"the fixed part has no terms besides {', '.join(curves)}, whose tests are in "
-            "fit.smooths"
-        )
-    if not rows and empty:
-        raise ModelError(
-            f"nothing to test: no part of {', '.join(empty)} is estimable free of the other terms, "
-            "each being confounded with them; leave terms out, or see type=1"
-        )
-    if not rows:
-        raise ModelError("the fixed part has no term besides the intercept, so nothing to test")
-    notes = [ddf_label(fit, ddf), *convergence_notes(fit)]
-    if empty:
-        notes.append(f"Not estimable, left out: {', '.join(empty)}")
-    if kind == 3 and definition == "car" and len(fit._record.kept) < len(fit._record.x_names):
-        notes.append(_BY_ORDER)
-    if curves:
-        notes.append(f"Smooth terms, tested in fit.smooths: {', '.join(curves)}")
-    notes += without_f(without)
-    frame = pd.DataFrame.from_dict(rows, orient="index")
+    by_order = kind == 3 and definition == "car"
+    notes = _notes(fit, ddf, empty, curves, by_order) + without_f(without)
     return AnovaTable(
-        frame,
+        pd.DataFrame.from_dict(rows, orient="index"),
         hypotheses,
         type=kind,
         definition=definition,
@@ -232,6 +214,32 @@ def _tests_of_terms(
         notes=tuple(notes),
         components=pd.concat(parts, ignore_index=True),
     )
+
+
+def _nothing_to_test(empty: list[str], curves: list[str]) -> ModelError:
+    if curves and not empty:
+        return ModelError(
+            f"the fixed part has no terms besides {', '.join(curves)}, whose tests are in "
+            "fit.smooths"
+        )
+    if empty:
+        return ModelError(
+            f"nothing to test: no part of {', '.join(empty)} is estimable free of the other terms, "
+            "each being confounded with them; leave terms out, or see type=1"
+        )
+    return ModelError("the fixed part has no term besides the intercept, so nothing to test")
+
+
+def _notes(fit: Fitted, ddf: Any, empty: list[str], curves: list[str], by_order: bool) -> list[str]:
+    """What is said below the table, but for terms without an F."""
+    notes = [ddf_label(fit, ddf), *convergence_notes(fit)]
+    if empty:
+        notes.append(f"Not estimable, left out: {', '.join(empty)}")
+    if by_order and len(fit._record.kept) < len(fit._record.x_names):
+        notes.append(_BY_ORDER)
+    if curves:
+        notes.append(f"Smooth terms, tested in fit.smooths: {', '.join(curves)}")
+    return notes
 
 
 def in_units(L: FloatArray, scales: FloatArray) -> FloatArray:
