@@ -244,7 +244,9 @@ class LMM(PreparedModel):
             are less alike than those of different groups. `certificate` names what is negative;
             parameters are then ``var_x|g`` and ``cov_x.y|g``, and a predicted random effect is
             G Z'V^-1 (y - X beta) as ever. For terms whose matrices are linear in their parameters:
-            ``(x | g)``, ``(x || g)``, us, diag, homdiag, cs and toep.
+            ``(x | g)``, ``(x || g)``, us, diag, homdiag, cs and toep. As in PROC MIXED a model
+            without random effects is fitted as ever: of residual covariances R alone has to be
+            positive definite, and that of ``cs`` may be negative either way.
         REML
             R's way to say ``method``: False for "ML".
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import chi2
 
 import mlmfast as mlm
-from mlmfast.errors import ComparisonError
+from mlmfast.errors import ComparisonError, ConvergenceWarning, SingularFitWarning
 
 from ..cases import cases_with, data_of, reference
 
@@ -190,3 +191,62 @@ def test_other_offsets_are_refused(sleep, slopes):
     moved = mlm.lmm("Reaction ~ Days + (Days | Subject)", sleep, offset=sleep.Days.to_numpy())
     with pytest.raises(ComparisonError, match="different offsets"):
         mlm.compare(slopes, moved)
+
+
+@pytest.fixture(scope="module")
+def unlike():
+    """Groups whose members are less alike than those of different groups."""
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({"g": np.repeat(range(20), 3), "k": np.tile(range(3), 20)})
+    frame["x"], frame["y"] = rng.normal(size=60), rng.normal(size=60)
+    frame["y"] -= 0.6 * frame.groupby("g")["y"].transform("mean")
+    return frame
+
+
+def test_fits_with_and_without_bounds(unlike):
+    """A bound that is reached tells two likelihoods apart, which no chi-square refers to."""
+    one, two = "y ~ x + (1 | g)", "y ~ x + (1 | g) + (1 | k)"
+    with pytest.warns(SingularFitWarning):
+        within = mlm.lmm(one, unlike)
+    with pytest.warns(SingularFitWarning):
+        within_two = mlm.lmm(two, unlike)
+    free, free_two = (mlm.lmm(f, unlike, bounded=False) for f in (one, two))
+    assert free.llf > within.llf + 1.0
+    for small, large, words in (
+        (within, free_two, "may be negative in"),
+        (free, within_two, "is not a special case of"),
+        (within, free, "differ in bounds of variances: no test"),
+    ):
+        table = mlm.compare(small, large)
+        assert table[["Chisq", "Pr(>Chisq)"]].isna().to_numpy().all()
+        assert words in " ".join(table.notes)
+    # Nothing lies on a boundary without bounds: a chi-square with one degree of freedom.
+    table = mlm.compare(free, free_two)
+    statistic = 2.0 * (free_two.llf - free.llf)
+    assert table.notes == ()
+    assert table["Pr(>Chisq)"].iloc[1] == pytest.approx(chi2.sf(statistic, 1), rel=1e-10)
+
+
+def test_a_bound_that_is_not_reached_changes_no_test(sleep):
+    one = "Reaction ~ Days + (1 | Subject)"
+    within, free = (mlm.lmm(one, sleep, bounded=b) for b in (True, False))
+    large = mlm.lmm("Reaction ~ Days + (Days | Subject)", sleep, bounded=False)
+    tables = [mlm.compare(small, large) for small in (within, free)]
+    np.testing.assert_allclose(*(t["Pr(>Chisq)"].iloc[1] for t in tables), rtol=1e-6)
+
+
+def test_a_fit_without_a_minimum_is_named(sleep):
+    one = mlm.lmm("Reaction ~ Days + (1 | Subject)", sleep)
+    with pytest.warns(ConvergenceWarning):
+        large = mlm.lmm("Reaction ~ Days + (Days | Subject)", sleep, options={"max_iter": 1})
+    notes = mlm.compare(one, large, names=["one", "two"]).notes
+    assert "two did not reach a certified minimum" in notes[0]
+
+
+def test_without_random_effects_there_is_no_bound_to_leave(sleep):
+    for arguments in ({}, {"residual": "cs(Days | Subject)"}):
+        plain, free = (
+            mlm.lmm("Reaction ~ Days", sleep, bounded=b, **arguments) for b in (True, False)
+        )
+        assert free.llf == plain.llf
+        np.testing.assert_array_equal(free.bse, plain.bse)

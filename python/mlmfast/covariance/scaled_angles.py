@@ -171,6 +171,9 @@ class ScaledAngles(OtherParameters):
         with np.errstate(invalid="ignore"):
             at_end = largest * np.sin(angles - ends) ** 2 <= small
         angles = np.where(at_end & np.isfinite(ends), ends, angles)
+        if self.structure.needs != "coordinates":
+            # Without any variance every correlation is as good, and rounding would choose.
+            angles = np.where(zero.all(axis=1, keepdims=True), self._of_no_correlation, angles)
         out = np.concatenate([sd, angles], axis=1)
         values = np.linalg.eigvalsh(self.matrix(out))
         return out, np.asarray(values[:, 0] <= 1e-3 * small)
@@ -217,6 +220,12 @@ class ScaledAngles(OtherParameters):
             r = np.where((variances == 0.0).all(axis=1, keepdims=True) & np.isnan(r), 0.0, r)
             theta = np.concatenate([np.sqrt(variances), self.structure.angles(r)], axis=1)
         return self.checked(theta, values)
+
+    @cached_property
+    def _of_no_correlation(self) -> FloatArray:
+        """The angles (n_angles,) of correlations of 0."""
+        zero = np.zeros((1, self.n_theta - self.n_scales))
+        return np.asarray(self.structure.angles(zero)[0])
 
     @property
     def _is_bounded(self) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.criterion.parameters.natural import covariance_parameters
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 #: Move of a covariance along a flat direction, over the largest, that is rounding.
 ROUNDING = 1e-6
+#: A variance over a typical one that is rounding; of loadings, whose squares are, the root of it.
+_ZERO = 1e-12
 #: Points at which combinations of parameters are looked at.
 _SHIFTS = tuple(0.2 + 0.13 * k for k in range(12))
 
@@ -73,7 +75,7 @@ def undetermined_parameters(
     names = np.array(moves.parameters.names, dtype=object)
     moved = row_lengths(moves.all) > ROUNDING
     alone, unseen = moves_alone(moves.all), moves_alone(moves.unseen)
-    absorbed = alone & ~unseen & (np.abs(values) <= 1e-12 * np.abs(values).max(initial=0.0))
+    absorbed = alone & ~unseen & _is_zero(values, moves)
     if flat.free is not None:
         # A range that is short enough is held as one of 0.
         of_residual = np.array([" | " not in name for name in names], dtype=np.bool_)
@@ -104,6 +106,13 @@ def undetermined_parameters(
         combined=tuple(combined),
         independent=flat.free is not None,
     )
+
+
+def _is_zero(values: FloatArray, moves: FlatMoves) -> BoolArray:
+    """Which parameters are 0 up to rounding, each beside what it can be: their units differ."""
+    squares = np.array([kind in {"variance", "covariance"} for kind in moves.parameters.kinds])
+    limit = np.where(squares, _ZERO, np.sqrt(_ZERO))
+    return np.asarray(np.abs(values) <= limit * moves.size)
 
 
 def _moves_elsewhere(

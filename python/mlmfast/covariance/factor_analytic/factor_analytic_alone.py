@@ -7,11 +7,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.arrays import FloatArray
 from mlmfast.covariance.factor_analytic.loadings import LoadingsAlone
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.structures.unstructured import Unstructured
-from mlmfast.eigen import eigen
 from mlmfast.running.cached import cached_property
 
 #: Diagonal loading, over the largest, below which a factor has no derivatives by the covariances.
@@ -77,17 +76,6 @@ class FactorAnalyticAlone(LoadingsAlone):
         if self._whole is None:
             return super().move_far(theta, step)
         return self._whole.move_far(theta, step)
-
-    def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:
-        # Of rank q by construction: at the boundary where it is less.
-        values, vectors = eigen(self.matrix(theta))
-        own = values[:, self.size - self.n_factors :]
-        rows = np.asarray((own <= small).any(axis=1))
-        out = theta.copy()
-        if rows.any():
-            kept = np.where(values <= small, 0.0, values)[rows]
-            out[rows] = self.theta((vectors[rows] * kept[:, None, :]) @ vectors[rows].mT)
-        return out, rows
 
     def theta(self, matrix: FloatArray) -> FloatArray:
         if self._whole is not None:

@@ -8,12 +8,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.natural_coordinates import NaturalCoordinates
 from mlmfast.covariance.structures.unstructured import product_curvature, product_jacobian
 from mlmfast.errors import ModelError
 from mlmfast.running.cached import cached_property
+from mlmfast.running.interruptible import interruptible
+
+#: What a level has of its own, over the largest level, that is rounding.
+_SPARE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,27 @@ class Loadings(CovarianceStructure):
         """The loadings by rows of root root', root (n_fits, K, k)."""
         return self.signed(np.asarray(np.linalg.qr(root.mT, mode="r")).mT)
 
+    def echelon(self, root: FloatArray) -> FloatArray:
+        """The loadings by rows of root root' of lower rank, root (K, k): spare factors are 0.
+
+        Every factor begins at the first level that those before it do not make up. A QR
+        factorization would leave the root of rounding in what is 0.
+        """
+        out = np.zeros((self.size, self.n_factors))
+        basis = np.zeros((self.n_factors, root.shape[1]))
+        smallest, found = _SPARE * np.sqrt((root**2).sum(axis=1)).max(initial=0.0), 0
+        for level, row in enumerate(root):
+            left = row
+            for _ in range(2):
+                own = basis @ left
+                left = left - own @ basis
+                out[level] += own
+            length = np.sqrt(left @ left)
+            if length > smallest and found < self.n_factors:
+                basis[found], out[level, found] = left / length, length
+                found += 1
+        return np.asarray(out[self.loadings])
+
     def weights_of_entries(self, weight: FloatArray) -> FloatArray:
         """Weights of the entries as matrices, (n_fits, K, K), 0 above the diagonal."""
         out = np.zeros((len(weight), self.size, self.size))
@@ -110,6 +135,15 @@ class LoadingsAlone(NaturalCoordinates, Loadings):
         values, vectors = np.linalg.eigh(matrix)
         scale = np.sqrt(np.maximum(values[:, None, -self.n_factors :], 0.0))
         return self.rotated(vectors[:, :, -self.n_factors :] * scale)
+
+    def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:
+        """Where the rank is below that of the structure: a factor too many."""
+        vectors, d, _ = interruptible(np.linalg.svd, self.factor(theta), full_matrices=False)
+        below = np.asarray((d**2 <= small).any(axis=1))
+        out = theta.copy()
+        for row in np.flatnonzero(below):
+            out[row] = self.echelon(vectors[row] * np.where(d[row] ** 2 <= small, 0.0, d[row]))
+        return out, below
 
     def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
         return np.asarray(theta * (factor if factor.shape[1] == 1 else factor[:, self.loadings[0]]))

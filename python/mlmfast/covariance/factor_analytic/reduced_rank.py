@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
-
-from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.covariance.factor_analytic.loadings import LoadingsAlone
 
 
@@ -51,13 +48,3 @@ class ReducedRank(LoadingsAlone):
     @property
     def n_factors(self) -> int:
         return self.order
-
-    def at_boundary(self, theta: FloatArray, small: float) -> tuple[FloatArray, BoolArray]:
-        """Where the rank is below that of the structure: a factor too many."""
-        factor = self.factor(theta)
-        values = np.linalg.eigvalsh(factor.mT @ factor)
-        below = np.asarray(values[:, 0] <= small)
-        out = theta.copy()
-        absent = (factor**2).sum(axis=1) <= small
-        out[absent[:, self.loadings[1]]] = 0.0
-        return out, below

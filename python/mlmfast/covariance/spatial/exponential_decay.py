@@ -28,7 +28,8 @@ class ExponentialDecay(Spatial):
     def closed_parameters(self, angles: Jet) -> Jet:
         # exp(-(d / range)^k) = sin^2 at the smallest distance d
         s, c = np.sin(angles.value), np.cos(angles.value)
-        k, rate = self.exponent, -2.0 * np.log(np.abs(s))
+        # At a correlation of 1 the rate is 0, without the sign that its logarithm has.
+        k, rate = self.exponent, np.abs(2.0 * np.log(np.abs(s)))
         value = self.smallest_distance * rate ** (-1.0 / k)
         slope, bend = -2.0 * c / s, 2.0 / s**2
         first = -value / (k * rate) * slope

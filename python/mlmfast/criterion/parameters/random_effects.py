@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.natural_chart import entries_by_natural, natural_chart
+from mlmfast.covariance.units import natural_factors
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import RandomEffects
 from mlmfast.reduction.blocks import TermBlock
@@ -19,6 +20,10 @@ from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Move of a singular G over the largest: along the root of an eigenvalue that is rounding.
 STILL = 1e-8
+#: The same of a natural parameter over its value, for a step of the size of the parameters.
+_STILL_PARAMETER = 1e-7
+#: Singular value, over the largest, of entries' derivatives that is rounding.
+_EDGE = 1e-12
 #: Standard deviation over the largest of a singular covariance that is rounding.
 _VANISHED = 1e-7
 #: Standard deviation that is no number but an underflow: the floor of structures by logarithms.
@@ -62,7 +67,7 @@ def random_block(
     second: FloatArray | None = None
     if structure.natural_entries:
         names, kinds = _element_names(structure, effects.names, group)
-        values, by_entry = entries, None
+        values = entries
         # Free in the core's basis: the user's may be far from orthogonal.
         first, by_free = np.eye(len(entries)), to_user
     else:
@@ -76,7 +81,6 @@ def random_block(
         kinds = tuple(map(kind_of, structure.parameter_names))
         by_natural, bend = entries_by_natural(structure, user)
         by_free = natural_chart(structure, user)[2]
-        by_entry = by_free @ np.asarray(np.linalg.pinv(by_natural))
         to_core = np.asarray(np.linalg.inv(to_user))
         first = to_core @ by_natural
         second = None if bend is None else np.einsum("ef,fij->eij", to_core, bend)
@@ -94,14 +98,49 @@ def random_block(
     moves = sizes > STILL * sizes.max(initial=0.0)
     first = sigma2 * jacobian[0][:, moves]
     second = sigma2 * bends[:, moves][:, :, moves]
-    by_free = to_user @ first if by_entry is None else by_entry @ to_user @ first
-    scale = np.sqrt(np.abs(np.diag(matrix)))
-    size = scale[rows] * scale[columns] if by_entry is None else np.ones(len(values))
-    fixed = tuple(bool(s == 0.0) for s in size)
-    if by_entry is None:
-        # No move within the rank changes a variance of 0 in the first order; rounding does.
-        by_free[(rows == columns) & (size == 0.0)] = 0.0
+    if structure.natural_entries:
+        by_free, still = _moves_of_entries(to_user @ first, matrix, structure)
+    else:
+        units = natural_factors(structure, (factor if keeps else factor[:, :1])[0])
+        by_free, still = _moves_of_parameters(structure, theta, jacobian[0][:, moves], units)
+    fixed = tuple(still.tolist())
     return ParameterBlock(names, kinds, values, first, second, by_free, fixed, True)
+
+
+def _moves_of_entries(
+    by_free: FloatArray, matrix: FloatArray, structure: CovarianceStructure
+) -> tuple[FloatArray, BoolArray]:
+    """Moves of the entries of a singular G, ``matrix``, and which of them stand still."""
+    rows, columns = np.array(structure.entries).T
+    scale = np.sqrt(np.abs(np.diag(matrix)))
+    still = scale[rows] * scale[columns] == 0.0
+    # No move within the rank changes a variance of 0 in the first order; rounding does.
+    return np.where(((rows == columns) & still)[:, None], 0.0, by_free), still
+
+
+def _moves_of_parameters(
+    structure: CovarianceStructure, theta: FloatArray, jacobian: FloatArray, units: FloatArray
+) -> tuple[FloatArray, BoolArray]:
+    """Moves of the natural parameters of a singular G, and which of them stand still.
+
+    A correlation at the end of its range does, as a variance of 0 does: in the first order no move
+    within the rank changes it, and what rounding leaves of one is no standard error.
+
+    Parameters
+    ----------
+    theta : shape (1, n_theta)
+    jacobian : shape (n_entries, r)
+        Derivatives of the entries of the structure's matrix at ``theta`` by what is free.
+    units : shape (k,)
+        The natural parameters in the user's units over those at ``theta``: where units differ
+        widely, rounding of the one would be large beside the other.
+    """
+    by_entry = np.linalg.pinv(entries_by_natural(structure, theta)[0], rcond=_EDGE)
+    moves = natural_chart(structure, theta)[2] @ by_entry @ jacobian
+    longest = max(1.0, float(np.abs(theta).max(initial=0.0)))
+    size = np.abs(structure.natural(theta)[0])
+    still = longest * np.abs(moves).max(axis=1, initial=0.0) <= _STILL_PARAMETER * size
+    return units[:, None] * np.where(still[:, None], 0.0, moves), still
 
 
 def owner_of(design: Design, term: RandomEffects) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
+from mlmfast.covariance.factor_analytic.loadings import Loadings
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters.natural import covariance_parameters
@@ -93,12 +94,21 @@ def _nearest_effects(
     model: ReducedModel, criterion: Criterion, theta: FloatArray
 ) -> FloatArray | None:
     """theta (n_theta,) with G moved along the flat directions towards 0; None where it stays."""
-    assert criterion.flat is not None, "the caller looked"
-    terms = [(t, s) for t, s in zip(criterion.terms, criterion.theta_slices, strict=True)
-             if not t.is_residual]  # fmt: skip
-    flat = _within_entries(criterion)
+    for loadings in (True, False):
+        moved = _moved_along(model, criterion, theta, _within_entries(criterion, loadings))
+        if moved is not None:
+            return moved
+    return None
+
+
+def _moved_along(
+    model: ReducedModel, criterion: Criterion, theta: FloatArray, flat: FloatArray
+) -> FloatArray | None:
+    """`_nearest_effects` along some directions; None where that is no member of a structure."""
     if not flat.shape[1]:
         return None
+    terms = [(t, s) for t, s in zip(criterion.terms, criterion.theta_slices, strict=True)
+             if not t.is_residual]  # fmt: skip
     matrices = [term.matrix(theta[None, s])[0] for term, s in terms]
     entries = np.concatenate([_entries(m, t) for m, (t, _) in zip(matrices, terms, strict=True)])
     weights = [_weights(model, position, term) for position, (term, _) in enumerate(terms)]
@@ -117,19 +127,25 @@ def _nearest_effects(
             return None
         kept = np.where(values > _ROUNDING * np.abs(before).max(), values, 0.0)
         after = (vectors * kept) @ vectors.T
-        out[s] = term.theta(after[None])[0]
+        out[s] = term.at_boundary(term.theta(after[None]), ZERO)[0][0]
         if not np.allclose(term.matrix(out[None, s])[0], after, rtol=1e-9, atol=1e-12):
             return None
     return None if np.array_equal(out, theta) else out
 
 
-def _within_entries(criterion: Criterion) -> FloatArray:
-    """Flat directions of G that stay within each term's structure."""
+def _within_entries(criterion: Criterion, loadings: bool) -> FloatArray:
+    """Flat directions of G that stay within each term's structure.
+
+    With ``loadings`` those of entries that are sums of products of loadings too: these stay within
+    where all that belongs to a level is flat.
+    """
     assert criterion.flat is not None, "the caller looked"
     flat = criterion.flat.of_effects
     stays = np.ones(flat.shape[1], dtype=np.bool_)
     for term, e in zip(criterion.terms, criterion.entry_slices, strict=True):
-        if not term.is_residual and not (term.shared.natural_entries or criterion.flat.holds(e)):
+        if term.is_residual or (loadings and isinstance(term.shared, Loadings)):
+            continue
+        if not (term.shared.natural_entries or criterion.flat.holds(e)):
             stays &= (flat[e] == 0.0).all(axis=0)
     return np.asarray(flat[:, stays])
 

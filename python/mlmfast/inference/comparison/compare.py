@@ -128,7 +128,7 @@ def _table(fits: Sequence[Fitted], labels: Sequence[str]) -> pd.DataFrame:
     with np.errstate(invalid="ignore"):
         # A larger model that fits worse by rounding alone is as good.
         statistic = np.where((statistic < 0) & (statistic > -1e-7), 0.0, statistic)
-        nested = [True, *(are_nested(a, b) for a, b in itertools.pairwise(fits))]
+        nested = [True, *(_is_tested(a, b) for a, b in itertools.pairwise(fits))]
         df_tested = np.where(nested, df, 0.0)
         p = np.where(
             df_tested > 0, chi2_tail(np.maximum(statistic, 0.0), np.maximum(df, 1)), np.nan
@@ -149,13 +149,27 @@ def _table(fits: Sequence[Fitted], labels: Sequence[str]) -> pd.DataFrame:
 
 
 def _notes(fits: Sequence[Fitted], labels: Sequence[str], table: pd.DataFrame) -> list[str]:
-    notes = []
+    notes = [
+        f"{label} did not reach a certified minimum, so its likelihood is no maximum, and tests "
+        "with it are not valid"
+        for fit, label in zip(fits, labels, strict=True)
+        if not fit.converged
+    ]
     for (small, large), (first, second) in zip(
         itertools.pairwise(fits), itertools.pairwise(labels), strict=True
     ):
         pair = f"{first} and {second}"
         if table.loc[second, "Df"] == 0:
-            notes.append(f"{pair} have as many parameters: no test")
+            notes.append(
+                f"{pair} have as many parameters{_differ_in_bounds(small, large)}: no test"
+            )
+        elif _leaves_bound(small, large):
+            notes.append(
+                f"{first} has a variance at 0 that may be negative in {second}, so their "
+                "likelihoods differ by that bound too: no test; fit both with bounded=False, or "
+                "both within bounds"
+            )
+            continue
         elif not are_nested(small, large):
             notes.append(
                 f"{first} is not a special case of {second} (or not known to be one): no test; "
@@ -201,6 +215,34 @@ def _has_nugget(fit: Fitted) -> bool:
 def _n_effects(fit: Fitted) -> int:
     """Random effects whose variances have a bound at 0."""
     return sum(len(term.names) for term in fit._record.terms if term.bounded)
+
+
+def _is_tested(small: Fitted, large: Fitted) -> bool:
+    """Whether the chi-square is a reference for twice the difference of log-likelihoods."""
+    return are_nested(small, large) and not _leaves_bound(small, large)
+
+
+def _leaves_bound(small: Fitted, large: Fitted) -> bool:
+    """Whether a bound at 0 that the one fit has, and is at, is none in the other."""
+    return small.singular and _n_opened(small, large) > 0
+
+
+def _n_opened(small: Fitted, large: Fitted) -> int:
+    """Random effects whose variances have a bound at 0 in one fit and none in the other."""
+    effects = [
+        {
+            (fit._record.groups[term.group].name, name): term.bounded
+            for term in fit._record.terms
+            for name in term.names
+        }
+        for fit in (small, large)
+    ]
+    return sum(bounded != effects[1].get(key, bounded) for key, bounded in effects[0].items())
+
+
+def _differ_in_bounds(first: Fitted, second: Fitted) -> str:
+    """What sets fits of as many parameters apart, if it is that variances may be negative."""
+    return " and differ in bounds of variances" if _n_opened(first, second) else ""
 
 
 def _check_fits(fits: Sequence[Fitted]) -> None:

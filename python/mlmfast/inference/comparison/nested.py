@@ -98,6 +98,9 @@ def _term_is_within(
     record: FitRecord, term: TermRecord, other_record: FitRecord, other: TermRecord
 ) -> bool:
     same = record.groups[term.group].name == other_record.groups[other.group].name
+    if other.bounded and not term.bounded:
+        # Variances below 0 are no special case of those that stop there.
+        return False
     if not same or not set(term.names) <= set(other.names):
         return False
     if space_of(term.structure) == space_of(other.structure) or len(term.names) == 1:

@@ -114,8 +114,10 @@ class AtEstimate:
         """Whether a function moves along a direction that the data do not tell."""
         if self.source.criterion.flat is None:
             return False
-        moves = self._covariance_and_open[1] @ gradient[len(self.record.beta) :]
-        return bool(np.abs(moves).max(initial=0.0) > 1e-6 * np.abs(gradient).max(initial=0.0))
+        # Derivatives by fixed effects have other units.
+        own = gradient[len(self.record.beta) :]
+        moves = self._covariance_and_open[1] @ own
+        return bool(np.abs(moves).max(initial=0.0) > 1e-6 * np.abs(own).max(initial=0.0))
 
     @cached_property
     def _covariance_and_open(self) -> tuple[FloatArray, FloatArray]:
