@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from mlmfast.arrays import FloatArray
@@ -39,6 +41,28 @@ def correlations(covariance: FloatArray) -> FloatArray:
     out = np.minimum(np.maximum(correlation, -1.0), 1.0)
     out[np.diag_indices(len(sd))] = np.where(sd > 0, 1.0, np.nan)
     return np.asarray(out)
+
+
+def lower_correlations(covariance: FloatArray) -> list[list[float]]:
+    """What `correlations` has below its diagonal, row by row, for a text: plain numbers.
+
+    Examples
+    --------
+    >>> lower_correlations(np.array([[4.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]))
+    [[], [0.5], [nan, nan]]
+    """
+    rows = covariance.tolist()
+    sd = [math.sqrt(row[i]) if row[i] > 0.0 else math.nan for i, row in enumerate(rows)]
+    return [
+        [_within_one(row[j], sd[i] * sd[j]) for j in range(i)] for i, row in enumerate(rows)
+    ]
+
+
+def _within_one(covariance: float, scale: float) -> float:
+    """Their ratio as a correlation; NaN without a scale."""
+    if not scale > 0.0 or math.isnan(covariance):
+        return math.nan
+    return min(max(covariance / scale, -1.0), 1.0)
 
 
 def covariance_root(covariance: FloatArray) -> FloatArray:

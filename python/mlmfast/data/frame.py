@@ -149,6 +149,10 @@ class Frame:
         full = integers_of(self._source.columns, self._require(name))
         return full if full is None or self._rows is None else full[self._rows]
 
+    def is_whole(self, name: str) -> bool:
+        """Whether the column is known to hold an integer in every row, by its type alone."""
+        return integers_of(self._source.columns, self._require(name)) is not None
+
     def logical(self, name: str) -> FloatArray | None:
         """Return a column of logicals as 0, 1 and NaN where missing; None for any other column.
 
@@ -183,7 +187,7 @@ class Frame:
         if self._source.columns.kind(name) != "number":
             factor = self.factor(name)
             return factor.codes < 0 if factor.has_missing() else None
-        if name not in self._numeric and integers_of(self._source.columns, name) is not None:
+        if name not in self._numeric and self.is_whole(name):
             return None
         values = self.numeric(name)
         # The mean is NaN if any value is.

@@ -113,11 +113,13 @@ class KnownStatistics:
     def of(self, columns: Sequence[FloatArray]) -> list[Statistics]:
         """Statistics of columns of equal length."""
         found = self._found
-        new = {id(column): column for column in columns if id(column) not in found}
-        if new:
-            looked_at = column_statistics(list(new.values()))
-            for key, column, statistics in zip(new, new.values(), looked_at, strict=True):
-                found[key] = column, statistics
+        try:
+            return [found[id(column)][1] for column in columns]
+        except KeyError:
+            new = {id(column): column for column in columns if id(column) not in found}
+        looked_at = column_statistics(list(new.values()))
+        for key, column, statistics in zip(new, new.values(), looked_at, strict=True):
+            found[key] = column, statistics
         return [found[id(column)][1] for column in columns]
 
     def is_known_finite(self, column: FloatArray) -> bool:

@@ -24,7 +24,12 @@ def warn_of_suspect_values(frame: Frame, names: Iterable[str]) -> None:
     `pandas.read_sas` reads the zeros of a SAS transport file (XPT) as 16^-65, about 5.4e-79: no
     harm in a sum, but not 0 to a comparison or a logarithm, and as a level not "0".
     """
-    found = [name for name in names if frame.is_numeric(name) and has_tiny(frame.numeric(name))]
+    # A column of integers holds none.
+    found = [
+        name
+        for name in names
+        if frame.is_numeric(name) and not frame.is_whole(name) and has_tiny(frame.numeric(name))
+    ]
     if found:
         listing = ", ".join(map(repr, found))
         warn(

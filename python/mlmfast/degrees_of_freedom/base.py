@@ -116,6 +116,10 @@ class DegreesOfFreedom(ABC):
         """The information of the covariance parameters that the method goes by."""
         return fitted.information
 
+    def of_coefficients(self, basis: TestBasis) -> FloatArray:
+        """Degrees of freedom of each coefficient, shape (rank,)."""
+        return self.of_rows(basis, np.eye(len(basis.phi)))
+
     def of_rows(self, basis: TestBasis, rows: FloatArray) -> FloatArray:
         """Degrees of freedom of each of m contrasts, rows of shape (m, rank); shape (m,).
 

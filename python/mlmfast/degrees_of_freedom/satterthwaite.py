@@ -61,6 +61,12 @@ class Satterthwaite(DegreesOfFreedom):
             note=unidentified_note(information, "observed"),
         )
 
+    def of_coefficients(self, basis: TestBasis) -> FloatArray:
+        # The bits of `of_rows` by the rows of an identity, without its products.
+        gradient, covariance = derivatives_of(basis)
+        slopes = gradient.diagonal(axis1=1, axis2=2).copy().T
+        return of_variances(basis.phi.diagonal(), slopes, covariance)
+
     def of_rows(self, basis: TestBasis, rows: FloatArray) -> FloatArray:
         return satterthwaite(basis, rows)
 

@@ -64,13 +64,18 @@ def check_columns(design: Design, used: BoolArray | None = None) -> None:
 
     ``used`` says which rows of the user's table they are; None for all.
     """
-    named = [(name, c) for name, c in zip(design.x_names, design.x, strict=True) if c is not None]
-    for (name, column), s in zip(named, design.statistics.of([c for _, c in named]), strict=True):
-        if not s.is_finite:
+    known = design.statistics
+    # All at once, so that each is looked at in one call of the core.
+    known.of([column for column in design.x if column is not None])
+    for name, column in zip(design.x_names, design.x, strict=True):
+        if column is not None and not known.of([column])[0].is_finite:
             check_finite(name, column, used)
     for term in design.random:
-        own = [(m, c) for m, c in zip(term.names, term.columns, strict=True) if c is not None]
-        for (name, column), s in zip(own, design.statistics.of([c for _, c in own]), strict=True):
+        known.of([column for column in term.columns if column is not None])
+        for name, column in zip(term.names, term.columns, strict=True):
+            if column is None:
+                continue
+            (s,) = known.of([column])
             if not s.is_finite:
                 check_finite(name, column, used)
             if s.smallest == s.largest:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlmfast.arrays import FloatArray
 from mlmfast.display import numbers
 
 ALIASED = "(aliased)"
@@ -36,10 +35,12 @@ class Table:
     note: str = ""
 
 
-def triangle(title: str, names: Sequence[str], matrix: FloatArray) -> Table:
-    """Show the lower triangle of a correlation matrix, columns by number."""
+def triangle(title: str, names: Sequence[str], lower: Sequence[Sequence[float]]) -> Table:
+    """Show the lower triangle of a correlation matrix, columns by number.
+
+    ``lower`` are its rows, of which only what stands before the diagonal is shown.
+    """
     rows = [
-        (f"{i + 1} {name}", *[numbers.correlation(matrix[i, j]) for j in range(i)])
-        for i, name in enumerate(names)
+        (f"{i + 1} {name}", *map(numbers.correlation, lower[i][:i])) for i, name in enumerate(names)
     ]
     return Table(title, ("", *[str(j + 1) for j in range(len(names) - 1)]), tuple(rows))

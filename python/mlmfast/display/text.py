@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from textwrap import fill
 
 from mlmfast.display.numbers import is_plain, printable, width
@@ -25,11 +25,14 @@ def wrapped(label: str, text: str, indent: int) -> str:
     """
     lines, line = [], f"{label}:".ljust(indent)
     whole = line + text.replace("\N{NO-BREAK SPACE}", " ")
-    if len(whole) <= WIDTH and is_plain(whole):
+    plain = is_plain(whole)
+    if plain and len(whole) <= WIDTH:
         return whole
+    # A no-break space is one column wide too.
+    columns: Callable[[str], int] = len if plain else width
     filled = False
-    for word in printable(text).split(" "):
-        if filled and width(line) + 1 + width(word) > WIDTH:
+    for word in (text if plain else printable(text)).split(" "):
+        if filled and columns(line) + 1 + columns(word) > WIDTH:
             lines.append(line)
             line, filled = " " * indent, False
         line += (" " if filled else "") + word
@@ -89,12 +92,9 @@ def table_text(table: Table, room: int = WIDTH) -> str:
 
 def _plain_text(table: Table, cells: list[list[str]], widths: list[int]) -> str:
     """A table whose letters are all one column wide and that has the room it needs."""
-    set_left = [j < table.n_labels for j in range(len(widths))]
+    form = _GAP.join(f"%{-w if j < table.n_labels else w}s" for j, w in enumerate(widths))
     lines = [table.title + ":"] if table.title else []
-    for row in cells:
-        fields = zip(row, widths, set_left, strict=True)
-        padded = [cell.ljust(w) if left else cell.rjust(w) for cell, w, left in fields]
-        lines.append(_GAP.join(padded).rstrip())
+    lines += [(form % tuple(row)).rstrip() for row in cells]
     return "\n".join([*lines, *([table.note] if table.note else [])])
 
 

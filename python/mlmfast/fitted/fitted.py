@@ -322,9 +322,10 @@ class Fitted:
     @cached_property
     def _degrees(self) -> FloatArray:
         """Degrees of freedom of the coefficients kept."""
-        basis, rows = self._tested, np.eye(self._record.rank)
-        degrees = method_of(self.ddf).of_rows(basis, rows)
+        basis = self._tested
+        degrees = method_of(self.ddf).of_coefficients(basis)
         if basis.moves is not None:
+            rows = np.eye(self._record.rank)
             degrees = np.where(depend(basis.moves, rows, basis.phi), np.nan, degrees)
         return degrees
 
@@ -340,8 +341,9 @@ class Fitted:
         if self._record.absorbed is not None:
             columns = (self.params, self.bse, self.df, self.tvalues, self.pvalues)
             return tuple(np.asarray(column, dtype=np.float64) for column in columns)
-        beta, errors = self._record.beta, self._errors
-        kept = (beta, errors, self._degrees, beta / errors, self._p_of_coefficients)
+        beta, errors, degrees = self._record.beta, self._errors, self._degrees
+        t = beta / errors
+        kept = (beta, errors, degrees, t, two_sided(t, degrees))
         whole = self._record.rank == len(self._record.x_names)
         return kept if whole else tuple(map(self._spread, kept))
 

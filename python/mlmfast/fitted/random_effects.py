@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.design import Design
 from mlmfast.errors import ModelError
-from mlmfast.handed_out import freeze
+from mlmfast.handed_out import freeze, read_only
 from mlmfast.reduction.engines.options import IterativeSettings
 from mlmfast.reduction.reduce import reduce_residual, reduce_residuals
 from mlmfast.reduction.reduced_model import ReducedModel
@@ -34,17 +35,26 @@ class ConditionalEffects:
     Attributes
     ----------
     mean : shape (n_levels, q), E(g | y) = G Z'V^-1 (y - X beta), the BLUPs.
-    covariance : shape (n_levels, q, q), G - G Z'V^-1 Z G (lme4's postVar); None where the engine
-        does not form it.
+    spread
+        `covariance`, or how to make it, which most readers of the means never ask for.
 
     References: Henderson (1975), Biometrics 31, 423; Bates et al. (2015), eq. 56-58.
     """
 
     mean: FloatArray
-    covariance: FloatArray | None
+    spread: FloatArray | Callable[[], FloatArray] | None
 
     def __post_init__(self) -> None:
-        freeze(self, "mean", "covariance")
+        freeze(self, "mean", "spread")
+
+    @property
+    def covariance(self) -> FloatArray | None:
+        """G - G Z'V^-1 Z G (lme4's postVar), (n_levels, q, q); None where not formed."""
+        spread = self.spread
+        if callable(spread):
+            spread = read_only(spread())
+            object.__setattr__(self, "spread", spread)
+        return spread
 
     def known_covariance(self) -> FloatArray:
         """The covariances.
@@ -155,9 +165,16 @@ def effects_given(
         columns = model.formula_order(level)
         out[model.levels[level]] = ConditionalEffects(
             unit * (mean @ k.T)[rank][:, columns],
-            variance * (k @ covariance @ k.T)[rank][:, columns][:, :, columns],
+            partial(_in_formula_order, variance, k, covariance, rank, columns),
         )
     return out
+
+
+def _in_formula_order(
+    variance: float, k: FloatArray, covariance: FloatArray, rank: IntArray, columns: IntArray
+) -> FloatArray:
+    """Conditional covariances in the user's units, levels and columns in order."""
+    return np.asarray(variance * (k @ covariance @ k.T)[rank][:, columns][:, :, columns])
 
 
 def effect_slopes(

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from mlmfast.errors import FormulaError
 from mlmfast.formula.deparse import deparse
-from mlmfast.formula.functions import check_functions
+from mlmfast.formula.functions import check_functions, is_constant
 from mlmfast.formula.smooth_terms import SMOOTH, smooth_label
 from mlmfast.formula.syntax import (
     Binary,
@@ -25,6 +25,7 @@ from mlmfast.formula.syntax import (
     parse,
     summands,
 )
+from mlmfast.running.cached import cached_property
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,12 @@ class TermList:
     labels: tuple[str, ...]
     by_contrasts: tuple[tuple[bool, ...], ...]
     intercept: bool
+
+    @cached_property
+    def columns(self) -> tuple[str, ...] | None:
+        """Columns of the data that the variables are; None where one is something else."""
+        names = [v.name for v in self.variables if isinstance(v, Name) and not is_constant(v)]
+        return tuple(names) if len(names) == len(self.variables) else None
 
 
 @lru_cache(maxsize=1024)

@@ -86,8 +86,10 @@ def _add_random_part(
     for term, columns in zip(record.terms, rows.z, strict=True):
         means, codes = effects[term.group].mean, rows.codes[term.group]
         for column in columns:
-            # The appended zero is the one that code -1 reaches.
-            by_row = np.append(means[:, taken[term.group]], 0.0)[codes]
+            # The last, a zero, is the one that code -1 reaches.
+            by_level = np.zeros(len(means) + 1)
+            by_level[:-1] = means[:, taken[term.group]]
+            by_row = by_level[codes]
             total += by_row if column is None else by_row * column
             taken[term.group] += 1
 

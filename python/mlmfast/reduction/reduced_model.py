@@ -230,6 +230,8 @@ class ReducedModel:
 
     def formula_order(self, level: int) -> IntArray:
         """Columns of a level in the order of the formula's terms."""
+        if len(self.blocks) == 1 == len(self.order):
+            return np.arange(self.blocks[0].structure.size)
         own = [
             (self.order[position], block)
             for position, block in enumerate(self.blocks[: len(self.order)])

@@ -185,7 +185,7 @@ def _quartiles(values: NDArray[np.float64]) -> list[float]:
     last, out = len(ordered) - 1, []
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         below = int(share * last)
-        a, b = ordered[below].item(), ordered[min(below + 1, last)].item()
+        a, b = ordered.item(below), ordered.item(min(below + 1, last))
         part = share * last - below
         out.append(a + (b - a) * part if part < 0.5 else b - (b - a) * (1.0 - part))
     return out

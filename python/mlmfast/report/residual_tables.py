@@ -145,7 +145,7 @@ def _visit_tables(residual: ResidualRecord, arm: int, apart: bool) -> Iterator[T
     yield _variances(residual, covariance, f"{_TITLE}{where}", beside)
     if shown and apart:
         matrix = correlations(covariance)
-        yield triangle(f"Residual correlations{where}", residual.visits, matrix)
+        yield triangle(f"Residual correlations{where}", residual.visits, matrix.tolist())
     rest = [(name, v) for name, v in _parameters(residual, arm) if not name.startswith("Var(")]
     if correlated and not shown and len(rest) <= 2:
         values = numbers.column([v for _, v in rest])

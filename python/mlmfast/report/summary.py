@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlmfast.covariance.correlations import correlations
+from mlmfast.covariance.correlations import lower_correlations
 from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.display.numbers import width
 from mlmfast.display.tables import Table, triangle
@@ -141,7 +141,7 @@ def _random_text(record: FitRecord, table: Table, titled: bool) -> str:
     for term in record.shown_terms:
         if len(term.names) > 1 and not term.kind.variances_alone:
             name = f"Correlations by {record.groups[term.group].name}"
-            parts.append(table_text(triangle(name, term.names, correlations(term.covariance))))
+            parts.append(table_text(triangle(name, term.names, lower_correlations(term.covariance))))
     return "\n\n".join(parts)
 
 

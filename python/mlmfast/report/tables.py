@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlmfast.covariance.correlations import correlations
+from mlmfast.covariance.correlations import lower_correlations
 from mlmfast.degrees_of_freedom import KenwardRoger, method_of
 from mlmfast.display import numbers
 from mlmfast.display.tables import ALIASED, Table, triangle
@@ -171,10 +171,7 @@ def structure_parameters_table(record: FitRecord) -> Table | None:
 def _correlation_rows(term: TermRecord) -> list[tuple[str, ...]]:
     if term.kind.variances_alone or len(term.names) == 1:
         return [()] * len(term.names)
-    matrix = correlations(term.told)
-    return [
-        tuple(numbers.correlation(matrix[i, j]) for j in range(i)) for i in range(len(term.names))
-    ]
+    return [tuple(map(numbers.correlation, row)) for row in lower_correlations(term.told)]
 
 
 def correlation_of_coefficients(record: FitRecord, most: int = 6) -> Table | None:
@@ -182,4 +179,4 @@ def correlation_of_coefficients(record: FitRecord, most: int = 6) -> Table | Non
     if record.absorbed is not None or not 2 <= record.rank <= most:
         return None
     names = [record.x_names[j] for j in record.kept]
-    return triangle("Correlation of fixed effects", names, correlations(record.vcov))
+    return triangle("Correlation of fixed effects", names, lower_correlations(record.vcov))

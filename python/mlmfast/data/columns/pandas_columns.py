@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -54,14 +55,39 @@ _KIND_OF_NUMPY: dict[str, Kind] = {
 }
 
 
+class _Named(NamedTuple):
+    """Names of columns as text, and the key of each in its table."""
+
+    names: tuple[str, ...]
+    keys: dict[str, Hashable]
+
+    @classmethod
+    def by_keys(cls, keys: list[Hashable]) -> _Named:
+        names = tuple(map(str, keys))
+        return cls(names, dict(zip(names, keys, strict=True)))
+
+    @classmethod
+    def of(cls, columns: pd.Index) -> _Named:
+        """Names of a frame's columns, once while fits follow each other: an Index never changes."""
+        for known, found in _LAST:
+            if known() is columns:
+                return found
+        found = cls.by_keys(list(columns))
+        _LAST[:] = [(weakref.ref(columns), found)]
+        return found
+
+
+#: The columns that were looked at last, with their names.
+_LAST: list[tuple[weakref.ref[pd.Index], _Named]] = []
+
+
 class PandasColumns:
     """Columns of a pandas DataFrame, or of a mapping of names to arrays."""
 
     def __init__(self, data: pd.DataFrame | dict[str, pd.Series]) -> None:
         self._data = data
-        keys: list[Hashable] = list(data)
-        self.names = tuple(map(str, keys))
-        self._key_of: dict[str, Hashable] = dict(zip(self.names, keys, strict=True))
+        named = _Named.by_keys(list(data)) if isinstance(data, dict) else _Named.of(data.columns)
+        self.names, self._key_of = named.names, named.keys
         self._kinds: dict[str, Kind] = {}
         self._read: dict[str, pd.Series] = {}
         self._shared: dict[str, SharedObjects | None] = {}

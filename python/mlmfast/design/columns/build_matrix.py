@@ -67,6 +67,10 @@ def build_model_matrix(
     ('(Intercept)', 'age', 'SexMale', 'age:SexMale')
     """
     structure = term_list(rhs)
+    asked = contrasts is not None and (type(contrasts) is not dict or contrasts)
+    plain = None if asked else _columns_of_numbers(structure, frame)
+    if plain is not None:
+        return _of_numbers(rhs, structure, plain, {}, frame.n_rows)
     known = {} if states is None else states
     # A curve of a smooth is written with an option that its state is not known by.
     smooths = [
@@ -77,7 +81,6 @@ def build_model_matrix(
     texts = (rhs, *structure.variable_names, *smooths)
     states = {call: known[call] for call in known if any(call in text for text in texts)}
     values = [evaluate(node, frame, states) for node in structure.variables]
-    asked = contrasts is not None and (type(contrasts) is not dict or contrasts)
     numbers = [value for value in values if isinstance(value, np.ndarray)]
     if not asked and len(numbers) == len(values):
         return _of_numbers(rhs, structure, numbers, states, frame.n_rows)
@@ -101,6 +104,14 @@ def build_model_matrix(
     absorbed = None if left_out is None else structure.variable_names[left_out]
     spec = ModelMatrixSpec(rhs, coded, states, absorbed)
     return _assemble(spec, structure, columns, frame.n_rows)
+
+
+def _columns_of_numbers(structure: TermList, frame: Frame) -> list[FloatArray] | None:
+    """Values where every variable is a column of numbers by itself; None where one is not."""
+    names = structure.columns
+    if names is None or not all(frame.has(name) and frame.is_numeric(name) for name in names):
+        return None
+    return [frame.numeric(name) for name in names]
 
 
 def _of_numbers(

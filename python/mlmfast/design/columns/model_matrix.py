@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -37,6 +38,8 @@ __all__ = ["INTERCEPT", "ModelMatrix", "ModelMatrixSpec"]
 INTERCEPT = "(Intercept)"
 
 
+#: Rows up to which the last columns of ones are kept, though nobody holds them.
+_FEW = 10_000
 #: Columns of ones that somebody holds, by their length: all intercepts of a model share one.
 _ONES: WeakValueDictionary[int, FloatArray] = WeakValueDictionary()
 
@@ -49,12 +52,21 @@ def constant(n_rows: int) -> FloatArray:
     >>> constant(3)
     array([1., 1., 1.])
     """
+    return _few_ones(n_rows) if n_rows <= _FEW else _ones(n_rows)
+
+
+def _ones(n_rows: int) -> FloatArray:
     found = _ONES.get(n_rows)
     if found is None:
         found = np.ones(n_rows)
         found.flags.writeable = False
         _ONES[n_rows] = found
     return found
+
+
+@lru_cache(maxsize=8)
+def _few_ones(n_rows: int) -> FloatArray:
+    return _ones(n_rows)
 
 
 @dataclass(frozen=True, eq=False)

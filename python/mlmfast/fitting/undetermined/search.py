@@ -276,6 +276,8 @@ def _fit_with_values(criterion: Criterion) -> IntArray:
     What the data tell is the same for every response of a design; (0,) where none varies.
     """
     scale = np.asarray(criterion.reduction.y_scale)
+    if len(scale) == 1:
+        return np.arange(int(math.isfinite(scale[0]) and scale[0] > 0.0))
     return (np.isfinite(scale) & (scale > 0.0)).nonzero()[0][:1]
 
 
@@ -318,8 +320,9 @@ def _has_small_pivot(matrix: FloatArray) -> bool:
             return True
         return bool((pivots * pivots < _SUSPECT * matrix.diagonal()).any())
     rows = matrix.tolist()
+    diagonal = [row[k] for k, row in enumerate(rows)]
     for k, top in enumerate(rows):
-        if not top[k] >= _SUSPECT * float(matrix[k, k]):
+        if not top[k] >= _SUSPECT * diagonal[k]:
             return True
         for row in rows[k + 1 :]:
             factor = row[k] / top[k]
