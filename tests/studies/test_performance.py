@@ -9,7 +9,13 @@ import pytest
 from scipy import stats
 
 import mlmfast as mlm
-from mlmfast.studies.performance.measures import MEASURES, Sample, measured
+from mlmfast.studies.performance.measures import (
+    MEASURES,
+    SHARES,
+    Sample,
+    measured,
+    monte_carlo_interval,
+)
 from mlmfast.studies.performance.samples import samples
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "rsimsum.json"
@@ -106,6 +112,23 @@ def test_monte_carlo_errors_agree_with_the_jackknife(name):
     jackknife = np.sqrt((blocks - 1) * np.var(without))
     # 500 blocks: the jackknife's own error is 3 per cent.
     assert measured(sample, name)[1] == pytest.approx(jackknife, rel=0.12)
+
+
+def test_intervals_are_exact_for_shares_and_normal_for_others():
+    rng = np.random.default_rng(3)
+    sample = _sample(rng.normal(0.5, 1, 40), rng.uniform(0.8, 1.2, 40), 0.5)
+    for name in MEASURES:
+        value, mcse = measured(sample, name)
+        low, high = monte_carlo_interval(sample, name)
+        if name in SHARES:
+            hits = round(40 * value)
+            exact = stats.binomtest(hits, 40).proportion_ci(method="exact")
+            np.testing.assert_allclose([low, high], [exact.low, exact.high], rtol=1e-10)
+            assert low < high
+        else:
+            wanted = [value - Z * mcse, value + Z * mcse]
+            np.testing.assert_allclose([low, high], wanted, rtol=1e-6, equal_nan=True)
+    assert (measured(sample, "convergence")[0], measured(sample, "singular")[0]) == (1, 0)
 
 
 def test_the_truth_zero_has_no_relative_bias_and_one_replicate_no_error():

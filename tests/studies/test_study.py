@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import mlmfast as mlm
 
@@ -278,6 +279,26 @@ def test_pictures_are_drawn_where_they_are_told_to(result):
     pyplot.close("all")
 
 
+def test_intervals_of_shares_have_a_width_at_0_and_1(result):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    axes = result.plot.power(where={"sd": 1})
+    table = result.performance(["power", "n"], interval=True)
+    rows = table[(table["sd"] == 1) & (table["method"] == "REML") & (table["estimand"] == "t")]
+    power, n = (rows[rows["measure"] == name] for name in ("power", "n"))
+    bars = axes.ravel()[0].containers[0].lines[2][0].get_segments()
+    for bar, share, count in zip(bars, power["value"], n["value"], strict=True):
+        exact = stats.binomtest(round(share * count), int(count)).proportion_ci(method="exact")
+        np.testing.assert_allclose(bar[:, 1], [exact.low, exact.high], atol=1e-12)
+    # Methods stand beside each other.
+    one, other = (lines.lines[0].get_xdata() for lines in axes.ravel()[0].containers[:2])
+    assert (one < other).all()
+    pyplot.close("all")
+
+
 def test_pictures_and_report(tmp_path, result):
     import matplotlib
 
@@ -287,7 +308,8 @@ def test_pictures_and_report(tmp_path, result):
     assert result.plot.zip(where={"n_groups": 6}).shape == (2, 2)
     assert result.plot.funnel(where={"sd": 1}).shape == (2, 2)
     ax = result.plot.lollipop("coverage")
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["REML", "OLS"]
+    [legend] = ax.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["REML", "OLS"]
     assert len(result.plot.nested_loop("bias").patches) == 2 + 2
     assert result.plot.power().ravel()[0].get_xlabel() == "n_groups"
     assert result.plot.by_method().size == 4

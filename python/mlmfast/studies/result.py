@@ -113,6 +113,7 @@ class StudyResult:
         reference: str | None = None,
         alpha: float = 0.05,
         unconverged: bool = False,
+        interval: bool = False,
     ) -> pd.DataFrame:
         """Measures of performance with their Monte Carlo standard errors.
 
@@ -132,14 +133,19 @@ class StudyResult:
             Level of the tests.
         unconverged
             Whether the estimates of fits that did not converge count.
+        interval
+            Whether the Monte Carlo 95 % interval of each value is wanted too: the exact binomial
+            one of a share, such as coverage and power, else 1.96 standard errors to both sides.
 
         Returns
         -------
         DataFrame
-            Columns of the conditions, ``method``, ``estimand``, ``measure``, ``value``, ``mcse``.
+            Columns of the conditions, ``method``, ``estimand``, ``measure``, ``value``, ``mcse``;
+            ``lower`` and ``upper`` with ``interval``.
         """
         names = read_measures(measures)
-        return performance_frame(self._samples(reference, alpha, unconverged), names)
+        found = self._samples(reference, alpha, unconverged)
+        return performance_frame(found, names, interval)
 
     def table(
         self,

@@ -32,7 +32,9 @@ class Shown(Protocol):
     def replicates(self) -> pd.DataFrame:
         """Rows by replicate, method and estimand."""
 
-    def performance(self, measures: str | Sequence[str] | None = None) -> pd.DataFrame:
+    def performance(
+        self, measures: str | Sequence[str] | None = None, *, interval: bool = False
+    ) -> pd.DataFrame:
         """Measures by condition, method and estimand."""
 
 

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.power_analysis.binomial import exact_interval
 
 #: A value and its Monte Carlo standard error.
 Measured = tuple[float, float]
 
 _NONE: Measured = (float("nan"), float("nan"))
+#: Standard errors to both sides of a 95 % interval.
+_Z = 1.959964
 
 
 @dataclass(frozen=True)
@@ -165,30 +168,28 @@ def proportion(hits: BoolArray) -> Measured:
     return share, float(np.sqrt(share * (1.0 - share) / n))
 
 
-def _covered(sample: Sample, value: float) -> Measured:
+def _covered(sample: Sample, value: float) -> BoolArray:
     known = np.isfinite(sample.lower) | np.isfinite(sample.upper)
-    return proportion(((sample.lower <= value) & (value <= sample.upper))[known])
+    return np.asarray(((sample.lower <= value) & (value <= sample.upper))[known])
 
 
-def _coverage(sample: Sample) -> Measured:
-    return _covered(sample, sample.truth)
+def _rejected(sample: Sample) -> BoolArray:
+    return np.asarray((sample.p <= sample.alpha)[~np.isnan(sample.p)])
 
 
-def _bias_eliminated_coverage(sample: Sample) -> Measured:
-    return _covered(sample, float(sample.estimate.mean()))
+#: Measures that are shares: whether each of the replicates that are counted is among the hits.
+#: Where the true value is 0 the power is the type I error.
+SHARES: dict[str, Callable[[Sample], BoolArray]] = {
+    "convergence": lambda sample: sample.converged,
+    "singular": lambda sample: sample.singular,
+    "coverage": lambda sample: _covered(sample, sample.truth),
+    "bias_eliminated_coverage": lambda sample: _covered(sample, float(sample.estimate.mean())),
+    "power": _rejected,
+}
 
 
-def _power(sample: Sample) -> Measured:
-    """Share of tests that reject; where the true value is 0 that is the type I error."""
-    return proportion((sample.p <= sample.alpha)[~np.isnan(sample.p)])
-
-
-def _convergence(sample: Sample) -> Measured:
-    return proportion(sample.converged)
-
-
-def _singular(sample: Sample) -> Measured:
-    return proportion(sample.singular)
+def _share(name: str) -> Callable[[Sample], Measured]:
+    return lambda sample: proportion(SHARES[name](sample))
 
 
 def _n(sample: Sample) -> Measured:
@@ -208,8 +209,8 @@ class Measure:
 #: In the order of the tables.
 MEASURES: dict[str, Measure] = {
     "n": Measure(_n, (), "nsim"),
-    "convergence": Measure(_convergence, ("any",)),
-    "singular": Measure(_singular, ("any",)),
+    "convergence": Measure(_share("convergence"), ("any",)),
+    "singular": Measure(_share("singular"), ("any",)),
     "mean": Measure(_mean, ("estimate",), "thetamean"),
     "median": Measure(_median, ("estimate",), "thetamedian"),
     "bias": Measure(_bias, ("estimate", "truth"), "bias", "0"),
@@ -223,9 +224,11 @@ MEASURES: dict[str, Measure] = {
     "median_variance": Measure(_median_variance, ("estimate", "se"), "se2median"),
     "model_se": Measure(_model_se, ("estimate", "se"), "modelse"),
     "relative_error": Measure(_relative_error, ("estimate", "se"), "relerror", "0"),
-    "coverage": Measure(_coverage, ("estimate", "se", "truth"), "cover"),
-    "bias_eliminated_coverage": Measure(_bias_eliminated_coverage, ("estimate", "se"), "becover"),
-    "power": Measure(_power, ("estimate", "p"), "power"),
+    "coverage": Measure(_share("coverage"), ("estimate", "se", "truth"), "cover"),
+    "bias_eliminated_coverage": Measure(
+        _share("bias_eliminated_coverage"), ("estimate", "se"), "becover"
+    ),
+    "power": Measure(_share("power"), ("estimate", "p"), "power"),
 }
 
 
@@ -234,6 +237,25 @@ def measured(sample: Sample, name: str) -> Measured:
 
     Relative error and precision are per cent; shares and relative bias are not.
     """
+    return MEASURES[name].function(sample) if _can_be(sample, name) else _NONE
+
+
+def monte_carlo_interval(sample: Sample, name: str) -> tuple[float, float]:
+    """What a measure may be for as many other replicates, at 95 %; NaN where that is not known.
+
+    Shares have their exact binomial interval, which has a width at 0 and 1 too; other measures 1.96
+    Monte Carlo standard errors to both sides.
+    """
+    if not _can_be(sample, name):
+        return _NONE
+    if name not in SHARES:
+        value, mcse = measured(sample, name)
+        return value - _Z * mcse, value + _Z * mcse
+    hits = SHARES[name](sample)
+    return exact_interval(int(hits.sum()), len(hits)) if len(hits) else _NONE
+
+
+def _can_be(sample: Sample, name: str) -> bool:
     has = {
         "any": len(sample.converged) > 0,
         "estimate": sample.n > 0,
@@ -242,5 +264,4 @@ def measured(sample: Sample, name: str) -> Measured:
         "truth": bool(np.isfinite(sample.truth)),
         "reference": bool(np.isfinite(sample.reference).any()),
     }
-    measure = MEASURES[name]
-    return measure.function(sample) if all(has[need] for need in measure.needs) else _NONE
+    return all(has[need] for need in MEASURES[name].needs)

@@ -8,7 +8,12 @@ from typing import Any
 import pandas as pd
 
 from mlmfast.errors import DataError
-from mlmfast.studies.performance.measures import MEASURES, Sample, measured
+from mlmfast.studies.performance.measures import (
+    MEASURES,
+    Sample,
+    measured,
+    monte_carlo_interval,
+)
 from mlmfast.words import did_you_mean
 
 #: (values of the condition, method, estimand, sample)
@@ -40,13 +45,18 @@ def read_measures(given: str | Sequence[str] | None) -> list[str]:
     return out
 
 
-def performance_frame(found: Iterable[Labelled], measures: Sequence[str]) -> pd.DataFrame:
-    """A row a condition, method, estimand and measure: value and mcse."""
+def performance_frame(
+    found: Iterable[Labelled], measures: Sequence[str], interval: bool = False
+) -> pd.DataFrame:
+    """A row a condition, method, estimand and measure: value, mcse, and its interval if wanted."""
     rows = []
     for condition, method, estimand, sample in found:
+        names = list(condition)
         for name in measures:
-            value, mcse = measured(sample, name)
-            rows.append((*condition.values(), method, estimand, name, value, mcse))
-            names = list(condition)
-    columns = [*names, "method", "estimand", "measure", "value", "mcse"] if rows else []
+            limits = monte_carlo_interval(sample, name) if interval else ()
+            rows.append(
+                (*condition.values(), method, estimand, name, *measured(sample, name), *limits)
+            )
+    of_value = ["value", "mcse", *(["lower", "upper"] if interval else [])]
+    columns = [*names, "method", "estimand", "measure", *of_value] if rows else []
     return pd.DataFrame(rows, columns=columns)

@@ -103,3 +103,13 @@ def panels(
     axes = new_figure(rows, columns, (max(4.0, width * columns), max(3.0, height * rows)))[1]
     out: NDArray[Any] = np.array(axes, dtype=object).reshape(rows, columns)
     return out
+
+
+def legend(axes: NDArray[Any], given: Any) -> None:
+    """Name the methods: beside a figure of our own, in the first of panels that were ``given``."""
+    first = axes.ravel()[0]
+    if given is not None:
+        first.legend(fontsize=8, frameon=False)
+        return
+    handles, names = first.get_legend_handles_labels()
+    first.get_figure().legend(handles, names, fontsize=8, frameon=False, loc="outside right upper")

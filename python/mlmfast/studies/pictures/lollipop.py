@@ -12,13 +12,11 @@ from mlmfast.errors import DataError
 from mlmfast.studies.performance.by_condition import Shown, conditions_of, label, of_condition
 from mlmfast.studies.performance.measures import MEASURES
 from mlmfast.studies.performance.table import read_measures
-from mlmfast.studies.pictures.choose import chosen_estimand, chosen_rows, colour
+from mlmfast.studies.pictures.choose import chosen_estimand, chosen_rows, colour, legend
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-
-_Z = 1.959964
 
 
 def lollipop_plot(
@@ -43,24 +41,16 @@ def lollipop_plot(
     for m, method in enumerate(shown):
         rows = frame[frame["method"] == method]
         values = [_value(of_condition(rows, condition)) for condition in conditions]
-        value, mcse = np.array(values).T
+        value, lower, upper = np.array(values).T
         y = np.arange(len(conditions)) + (m + 0.5) * step
         if base is not None:
             ax.hlines(y, base, value, color=colour(m), linewidth=1.0, alpha=0.5)
-        bars = np.nan_to_num(_Z * mcse)
-        ax.errorbar(
-            value,
-            y,
-            xerr=bars,
-            fmt=series(m).marker,
-            ms=4,
-            color=colour(m),
-            capsize=2,
-            label=method,
-        )
+        bars = np.nan_to_num([value - lower, upper - value])
+        ax.errorbar(value, y, xerr=bars, fmt=series(m).marker, ms=4, color=colour(m), capsize=2,
+                    label=method)  # fmt: skip
     ax.set_yticks(np.arange(len(conditions)) + 0.5 - 0.5 * step, [label(c) for c in conditions])
     ax.invert_yaxis()
-    ax.legend(fontsize=8, frameon=False)
+    legend(np.array([ax], dtype=object), on)
     return plain(ax, name.replace("_", " "), "", f"{frame['estimand'].iloc[0]}")
 
 
@@ -68,14 +58,13 @@ def measured_rows(
     result: Shown, measure: str, estimand: str, where: Mapping[str, Any] | None
 ) -> pd.DataFrame:
     """Rows of the performance table of one measure and estimand."""
-    frame = chosen_rows(result.performance([measure]), result, where)
+    frame = chosen_rows(result.performance([measure], interval=True), result, where)
     frame = frame[(frame["estimand"] == estimand) & frame["value"].notna()]
     if frame.empty:
         raise DataError(f"no method has the measure {measure!r} of {estimand!r}")
     return frame
 
 
-def _value(rows: pd.DataFrame) -> tuple[float, float]:
-    if rows.empty:
-        return np.nan, np.nan
-    return float(rows["value"].iloc[0]), float(rows["mcse"].iloc[0])
+def _value(rows: pd.DataFrame) -> tuple[float, ...]:
+    columns = ("value", "lower", "upper")
+    return tuple(np.nan if rows.empty else float(rows[name].iloc[0]) for name in columns)

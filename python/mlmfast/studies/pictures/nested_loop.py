@@ -11,7 +11,7 @@ from mlmfast.display.figure import INK, PALE, axes_or_new, plain, series
 from mlmfast.studies.performance.by_condition import Shown, conditions_of, of_condition
 from mlmfast.studies.performance.measures import MEASURES
 from mlmfast.studies.performance.table import read_measures
-from mlmfast.studies.pictures.choose import chosen_estimand, colour
+from mlmfast.studies.pictures.choose import chosen_estimand, colour, legend
 from mlmfast.studies.pictures.lollipop import measured_rows
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def nested_loop_plot(
     _factors(ax, conditions, edges)
     if len(edges) <= _MOST_TICKS:
         ax.set_xticks(edges)
-    ax.legend(fontsize=8, frameon=False, loc="upper right")
+    legend(np.array([ax], dtype=object), on)
     title = str(frame["estimand"].iloc[0])
     return plain(ax, f"{len(conditions)} conditions in order", name.replace("_", " "), title)
 

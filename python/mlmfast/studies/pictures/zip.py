@@ -9,8 +9,8 @@ import numpy as np
 
 from mlmfast.display.figure import ACCENT, INK, PALE, plain
 from mlmfast.errors import DataError
+from mlmfast.power_analysis.binomial import exact_interval
 from mlmfast.studies.performance.by_condition import Shown, conditions_of, label, of_condition
-from mlmfast.studies.performance.measures import proportion
 from mlmfast.studies.pictures.choose import chosen_estimand, chosen_rows, panels, truth_of
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def _panel(ax: Axes, rows: pd.DataFrame, truth: float) -> None:
     for mask, colour in ((covers, PALE), (~covers, ACCENT)):
         ax.hlines(height[mask], lower[mask], upper[mask], color=colour, linewidth=0.5)
     ax.axvline(truth, color=INK, linewidth=0.8)
-    share, mcse = proportion(covers)
-    for edge in (share - 1.96 * mcse, share + 1.96 * mcse):
+    share = float(covers.mean())
+    for edge in exact_interval(int(covers.sum()), len(covers)):
         ax.axhline(100.0 * edge, color=INK, linewidth=0.6, linestyle="--")
     ax.set_ylim(0, 100)
     ax.text(0.02, 0.02, f"{100 * share:.1f} %", fontsize=8, transform=ax.transAxes)
