@@ -41,9 +41,11 @@ def test_the_status_says_why_there_is_no_standard_error(batch):
     assert lost.tolist() == [False, True]
     assert "not positive definite" in batch.status[1]
     assert np.isfinite(batch.params[1]).all()
-    with warnings.catch_warnings(), pytest.raises(ModelError) as alone:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _ = batch[1].bse
+        one = batch[1]
+    with pytest.raises(ModelError) as alone:
+        _ = one.bse
     assert str(alone.value) == batch.status[1]
 
 
