@@ -35,8 +35,8 @@ from mlmfast.inference.anova.row_bases import (
     from_mean,
     in_coding,
     one_after_the_other,
-    span_the_same,
     orthonormal_over_cells,
+    span_the_same,
 )
 from mlmfast.inference.anova.type_four import type_four
 from mlmfast.inference.contrasts.linear_tests import FTest, f_test, linear_tests
