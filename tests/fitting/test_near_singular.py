@@ -11,6 +11,7 @@ import mlmfast as mlm
 from mlmfast.covariance import STRUCTURES
 from mlmfast.criterion.barrier import ResidualPart, barrier
 from mlmfast.errors import ConvergenceWarning, SingularFitWarning
+from mlmfast.fitting.minima import singular_ends
 
 from .. import dense
 from ..residual_models import trial
@@ -92,6 +93,45 @@ def test_the_infimum_at_a_singular_covariance_is_that_of_a_dense_likelihood(meth
     # PROC MIXED's parameters: CS = sigma^2 rho, Variance = sigma^2 (1 - rho), rho = -1 / (K - 1).
     ratio = fit.residual_parameters["CS"] / fit.residual_parameters["Variance"]
     assert ratio == pytest.approx(-1 / K, abs=1e-4)
+
+
+def test_an_end_that_is_dear_to_reach_through_v_is_still_reported_by_it(monkeypatch):
+    """An inverse of R had left a standard error of 1e-6, and degrees of freedom 6 % off."""
+    frame, formula = opposite(), "y ~ x + (1 | subject)"
+    arguments = {"residual": "cs(visit | subject)", "weights": "w"}
+    with pytest.warns(SingularFitWarning):
+        fit = mlm.lmm(formula, frame, **arguments)
+    monkeypatch.setattr(singular_ends, "FEW_OPERATIONS", 0.0)
+    with pytest.warns(SingularFitWarning):
+        other = mlm.lmm(formula, frame, **arguments)
+    assert other.certificate.engine == fit.certificate.engine == "dense V"
+    np.testing.assert_allclose(other.df, fit.df, rtol=1e-4)
+    np.testing.assert_allclose(other.covtest()["se"], fit.covtest()["se"], rtol=1e-4)
+
+    # Along the singular matrices, by differences: sigma^2 (I - J / K) and a common variance.
+    X, y = np.column_stack([np.ones(len(frame)), frame["x"]]), frame["y"].to_numpy()
+    same = (frame["subject"].to_numpy()[:, None] == frame["subject"].to_numpy()).astype(float)
+    root = 1 / np.sqrt(frame["w"].to_numpy())
+
+    def covariance(p):
+        return p[0] * same + p[1] * np.outer(root, root) * (np.eye(len(y)) - same / K)
+
+    def deviance(p):
+        return -2 * dense.log_likelihood(y, X, covariance(p), "REML")
+
+    at = fit.covariance_parameters.to_numpy()[:2]
+    h = np.diag(1e-4 * at)
+    ends = [(a, b) for a in (1, -1) for b in (1, -1)]
+    hessian = [[sum(a * b * deviance(at + a * h[i] + b * h[j]) for a, b in ends)
+                / (4 * h[i, i] * h[j, j]) for j in (0, 1)] for i in (0, 1)]  # fmt: skip
+    W = 2 * np.linalg.inv(np.array(hessian))
+    Phi = dense.gls(y, X, covariance(at))[1]
+    moved = [[dense.gls(y, X, covariance(at + s * h[i]))[1] for s in (1, -1)] for i in (0, 1)]
+    slopes = np.array([(up - down) / (2 * h[i, i]) for i, (up, down) in enumerate(moved)])
+    for k in (0, 1):
+        expected = 2 * Phi[k, k] ** 2 / (slopes[:, k, k] @ W @ slopes[:, k, k])
+        assert fit.df.iloc[k] == pytest.approx(expected, rel=1e-4)
+    np.testing.assert_allclose(fit.covtest()["se"][:2], np.sqrt(np.diag(W)), rtol=1e-4)
 
 
 def test_no_maximum_is_said_with_the_visits_and_the_subjects_that_have_them():

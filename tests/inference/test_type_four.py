@@ -182,3 +182,17 @@ def test_components_on_the_command_line(tmp_path, capsys):
     assert "Type III tests of fixed effects (lmerTest), row by row" in text
     assert main(["anova", str(path), "y ~ A + x + (1 | g)", "--type", "4", "--csv", "-"]) == 0
     assert capsys.readouterr().out.startswith("term,num_df")
+
+
+@pytest.mark.parametrize("definition", ["SAS", "lmerTest", "mmrm"])
+@pytest.mark.parametrize("left_out", [set(), {"aw"}])
+def test_the_same_hypothesis_has_the_same_degrees_of_freedom(definition, left_out):
+    """Satterthwaite's depend on the rows too: those of type III where the hypothesis is its."""
+    fit = lmm("y ~ x + A * B + (1 | g)", cells(left_out))
+    three, four = (fit.anova(type=t, definition=definition) for t in (3, 4))
+    same = np.isclose(three.frame["F value"], four.frame["F value"], rtol=1e-9)
+    assert same[[0, 3]].all()
+    assert same[1:3].all() == (not left_out)
+    np.testing.assert_allclose(four.frame["DenDF"][same], three.frame["DenDF"][same], rtol=1e-10)
+    for term in four.frame.index[same]:
+        np.testing.assert_allclose(four.hypotheses[term], three.hypotheses[term], atol=1e-9)

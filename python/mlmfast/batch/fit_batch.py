@@ -82,7 +82,8 @@ class FitBatch(BatchFits):
     n_parameters : shape (n_fits,), all that were estimated, as AIC counts them.
     aliased : shape (n_fits, p), columns of X left out because they depend on others.
     status : shape (n_fits,)
-        "converged", "singular" (converged there), "not converged", or why there is no fit.
+        "converged", "singular" (converged there), "not converged", or why there is no fit, or
+        none of its standard errors (an adjusted covariance that is none, as a single fit says).
     undetermined : shape (n_fits,)
         Covariance parameters that the data do not determine, as a single fit warns of them; empty
         for none. Standard errors that depend on them are NaN. The iterative engine does not look.

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.batch.arrays import status_of
 from mlmfast.batch.fits import BatchFits
 from mlmfast.batch.names import places
 from mlmfast.batch.rows import RegularFits
@@ -80,10 +81,15 @@ def batch_df(batch: BatchFits, ddf: Ddf) -> FloatArray:
 
 
 def with_ddf(batch: _Batch, ddf: Ddf) -> _Batch:
-    """The batch under a method of degrees of freedom, with the standard errors of its tests."""
+    """The batch under a method of degrees of freedom, with the standard errors of its tests.
+
+    A fit to which the method does not apply has no standard errors, and its status says why.
+    """
     method = method_of(ddf)
+    there = np.isfinite(batch.llf)
+    status = np.where(there, status_of(batch.converged, batch.singular), batch.status)
     if not method.adjusts:
-        return changed(batch, ddf=_kept(ddf))
+        return changed(batch, ddf=_kept(ddf), status=status)
     method.check(batch.method == "REML")
     bse = np.full(batch.params.shape, np.nan)
     columns = _Columns(batch.names)
@@ -91,10 +97,13 @@ def with_ddf(batch: _Batch, ddf: Ddf) -> _Batch:
         at = np.ix_(group.fits, np.array(columns.kept(group.like), dtype=np.intp))
         diagonal = np.einsum("aii->ai", _tested_covariance(group))
         bse[at] = np.where(_usable(group)[:, None], np.sqrt(np.maximum(diagonal, 0.0)), np.nan)
-    for tested in _bases(batch, method, (), ~np.isnan(bse).all(axis=1)):
+    problems: dict[int, ModelError] = {}
+    for tested in _bases(batch, method, (), ~np.isnan(bse).all(axis=1), problems):
         vcov = known_entries(tested.basis.moves, tested.basis.vcov)
         bse[tested.fit, columns.kept(tested.model)] = np.sqrt(np.diag(vcov))
-    return changed(batch, bse=bse, ddf=_kept(ddf))
+    for fit, problem in problems.items():
+        status[fit] = str(problem)
+    return changed(batch, bse=bse, ddf=_kept(ddf), status=status)
 
 
 def _kept(ddf: Any) -> str | float:
@@ -163,10 +172,12 @@ def _bases(
     method: DegreesOfFreedom,
     groups: Iterable[RegularFits] = (),
     done: BoolArray | None = None,
+    problems: dict[int, ModelError] | None = None,
 ) -> Iterator[_Tested]:
     """The fits that there are and are not ``done``, with what their tests need.
 
-    Those in ``groups`` come from there; a fit to which the method does not apply is left out.
+    Those in ``groups`` come from there; a fit to which the method does not apply is left out, and
+    why is put into ``problems``.
 
     Raises
     ------
@@ -184,7 +195,7 @@ def _bases(
             basis = TestBasis(method.name, covariance[k], group.vcov[k], *own)
             left[group.fits[k]], found = False, True
             yield _Tested(int(group.fits[k]), group.like, group.beta[k], basis)
-    problem: ModelError | None = None
+    problems = {} if problems is None else problems
     for fit in np.flatnonzero(left).tolist():
         one = batch._rows[fit]
         if one is None or not np.isfinite(one.vcov).all():
@@ -192,12 +203,12 @@ def _bases(
         try:
             basis = method.tested(one)
         except ModelError as error:
-            problem = problem or error
+            problems[fit] = error
             continue
         found = True
         yield _Tested(fit, one.model, one.beta, basis)
-    if problem is not None and not found:
-        raise problem
+    if problems and not found:
+        raise next(iter(problems.values()))
 
 
 class _Columns:

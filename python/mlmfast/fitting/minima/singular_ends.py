@@ -17,7 +17,7 @@ from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.fitting.boundary import Settled, replace_rows
 from mlmfast.fitting.minima.guarded import OpenEnds
 from mlmfast.fitting.minima.near_singular import is_near_singular, smallest_eigenvalue
-from mlmfast.fitting.minima.through_v import through_v
+from mlmfast.fitting.minima.through_v import FEW_OPERATIONS, MANY_OPERATIONS, through_v
 from mlmfast.fitting.minima.vanishing import vanishing_variances
 from mlmfast.fitting.minima.ways import Minimise, SingularEnd, falls_without_bound, follow
 from mlmfast.newton.iteration import NewtonResult
@@ -90,17 +90,23 @@ def bring_to_singular_ends(
         return NO_ENDS
     lower = {row: ends for row, ends in lower.items() if len(ends.theta) or len(ends.lost)}
     rows = sorted({*_stalled(parts, found), *_inverted(parts, found), *lower})
-    through = through_v(model, criterion, rows)
+    through = through_v(model, criterion, rows, FEW_OPERATIONS)
     way = _Way(criterion, parts, found, n_elsewhere, options, minimise, through)
     singular, without_bound, elsewhere = _follow_all(way, lower)
     others = np.setdiff1d(np.arange(len(found.theta)), [*without_bound, *elsewhere])
     vanishing, spent = vanishing_variances(model, criterion, found.theta, others)
     elsewhere |= vanishing
     n_elsewhere += spent
+    inverted, ended = _inverted(parts, found), set(singular)
+    if through is None:
+        # Too many operations to iterate by, but what an inverse of R has lost is not reported.
+        inverted = [row for row in inverted if row not in without_bound]
+        through, ended = through_v(model, criterion, inverted, MANY_OPERATIONS), set()
+        way = replace(way, through=through)
     if through is None or through.criterion is criterion:
         return SingularEnds(singular, without_bound, None, elsewhere)
-    inverted = [row for row in _inverted(parts, found) if row in through.places]
-    for row in set(inverted) - set(singular) - set(without_bound):
+    inverted = [row for row in inverted if row in through.places]
+    for row in set(inverted) - ended - set(without_bound):
         way.refine(row)
     places = {row: through.places[row] for row in inverted}
     again = replace(through, places=places) if places else None

@@ -19,18 +19,24 @@ from mlmfast.reduction.engines.sizes import dense_size
 from mlmfast.reduction.reduce import reduce_design
 from mlmfast.reduction.reduced_model import ReducedModel
 
-#: Operations of an evaluation through V up to which fits are brought to their end by it.
-_FEW_OPERATIONS = 1e7
+#: Operations of an evaluation through V up to which fits are brought to their end by it, and up to
+#: which an end is reported by it.
+FEW_OPERATIONS, MANY_OPERATIONS = 1e7, 1e10
 
 
-def through_v(model: ReducedModel, criterion: Criterion, fits: Sequence[int]) -> ThroughV | None:
-    """The criterion of some fits through V; None where V is no more regular than R, or large."""
+def through_v(
+    model: ReducedModel, criterion: Criterion, fits: Sequence[int], most: float
+) -> ThroughV | None:
+    """The criterion of some fits through V; None where V is no more regular than R, or large.
+
+    ``most`` are the operations that an evaluation may take.
+    """
     if not model.order or model.profiled or not fits or model.design.is_in_parts:
         return None
     if is_through_v(model.core):
         return ThroughV(criterion, {fit: fit for fit in fits})
     components, _ = independent_clusters(model.design, model.levels)
-    if dense_size(model.design, model.levels, components).operations > _FEW_OPERATIONS:
+    if dense_size(model.design, model.levels, components).operations > most:
         return None
     own = model.has_own_response
     responses = None if own else [np.ascontiguousarray(model.response(fit)) for fit in fits]

@@ -36,6 +36,7 @@ from mlmfast.inference.anova.row_bases import (
     in_coding,
     one_after_the_other,
     orthonormal_over_cells,
+    span_the_same,
 )
 from mlmfast.inference.anova.type_four import type_four
 from mlmfast.inference.contrasts.linear_tests import FTest, f_test, linear_tests
@@ -129,7 +130,7 @@ def anova(
         1 (each term after those before it), 2 (after all that do not contain it), 3 (estimable
         functions of all cells; independent of contrasts and of cell counts) or 4 (contrasts
         between cells that occur, weighted alike: PROC GLM's type IV, for empty cells, where it
-        may depend on the order of levels).
+        may depend on the order of levels; by the rows of type III where it is that hypothesis).
     ddf
         Method for the denominator degrees of freedom; that of the fit by default.
     definition
@@ -314,7 +315,8 @@ def hypothesis_matrices(
 
 def _by_sas(functions: EstimableFunctions, t: int, kind: int, definition: str) -> FloatArray:
     if kind == 4:
-        return type_four(functions, t)
+        own, same = type_four(functions, t), _by_sas(functions, t, 3, definition)
+        return same if span_the_same(functions, own, same) else own
     L = {1: type_one, 2: type_two, 3: type_three}[kind](functions, t)
     if definition == "SAS":
         return in_coding(functions, t, L, from_last_level)

@@ -114,6 +114,19 @@ def one_after_the_other(functions: EstimableFunctions, hypothesis: FloatArray) -
     return np.asarray(upper / np.diag(upper)[:, None] @ hypothesis)
 
 
+def span_the_same(functions: EstimableFunctions, first: FloatArray, second: FloatArray) -> bool:
+    """Whether two matrices of rows stand for one hypothesis.
+
+    Then they should have the same rows, for the sake of the degrees of freedom.
+    """
+    if first.shape != second.shape:
+        return False
+    one, other = (
+        np.linalg.qr(np.linalg.solve(functions.root.T, rows.T))[0] for rows in (first, second)
+    )
+    return bool(np.abs(one - other @ (other.T @ one)).max(initial=0.0) < _RANK_TOLERANCE)
+
+
 def _over_cells(functions: EstimableFunctions, term: int, hypothesis: FloatArray) -> FloatArray:
     """The rows as functions of the columns of a term: W'g with g = R^-T times the row."""
     return np.asarray(

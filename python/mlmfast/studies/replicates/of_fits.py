@@ -47,6 +47,9 @@ def of_batch(method: Method, batch: FitBatch, estimands: Sequence[str]) -> Outco
         try:
             out.numbers[:, :, k] = _numbers(method, batch, name)
             out.error[:, k] = why
+            if is_parameter(batch, name):
+                # A fit without standard errors of its fixed effects has its variances.
+                out.error[~np.isnan(out.numbers[0, :, k]), k] = ""
         except MlmError as error:
             out.error[:, k] = [text or _one_line(error) for text in why]
             continue
