@@ -53,9 +53,7 @@ def lower_correlations(covariance: FloatArray) -> list[list[float]]:
     """
     rows = covariance.tolist()
     sd = [math.sqrt(row[i]) if row[i] > 0.0 else math.nan for i, row in enumerate(rows)]
-    return [
-        [_within_one(row[j], sd[i] * sd[j]) for j in range(i)] for i, row in enumerate(rows)
-    ]
+    return [[_within_one(row[j], sd[i] * sd[j]) for j in range(i)] for i, row in enumerate(rows)]
 
 
 def _within_one(covariance: float, scale: float) -> float:

@@ -70,6 +70,8 @@ def written(value: Any) -> Any:
     >>> written(np.zeros(1000))
     'ndarray (1000,)'
     """
+    if type(value) is str:
+        return value
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float):
