@@ -101,7 +101,7 @@ def coefficients(
     ols, beta_core, c = solved
     scale, unit, center = responses
     if maps.shape[1] <= FEW_COLUMNS:
-        own = tuple(map(np.ascontiguousarray, responses))
+        own = (np.ascontiguousarray(scale), unit, np.ascontiguousarray(center))
         return _core.user_coefficients(maps, solved, own, sigma2, constant)
     core = ols / scale[:, None] + unit[:, None] * beta_core
     # A product for each fit: one over the whole batch may sum in another order than for one fit.
@@ -117,8 +117,8 @@ def effect_covariances(maps: FloatArray, g: FloatArray, sigma2: FloatArray) -> F
     ``maps`` are (a, q, q), or (1, q, q) for all.
     """
     if maps.shape[1] <= FEW_COLUMNS:
-        parts = (np.ascontiguousarray(part) for part in (maps, g))
-        return _core.user_covariances(*parts, np.ascontiguousarray(sigma2))
+        own = np.ascontiguousarray(g)
+        return _core.user_covariances(np.ascontiguousarray(maps), own, sigma2)
     full = sigma2[:, None, None] * (maps @ g @ maps.mT)
     return np.asarray((full + full.mT) / 2)
 

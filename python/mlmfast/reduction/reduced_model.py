@@ -27,7 +27,12 @@ from mlmfast.reduction.engines.independence import clusters_are_levels
 from mlmfast.reduction.engines.large_crossed import derivatives_by_differences
 from mlmfast.reduction.engines.options import Engine, IterativeSettings
 from mlmfast.reduction.engines.sizes import LARGEST_EXACT
-from mlmfast.reduction.scaling import ScaledColumn, centers_and_scales, coefficient_map_of
+from mlmfast.reduction.scaling import (
+    ScaledColumn,
+    centers_and_scales,
+    coefficient_map_of,
+    map_logdet,
+)
 from mlmfast.running.cached import cached_property
 
 Grouped: TypeAlias = _core.Nesting | _core.Crossing | IterativeSettings | DenseParts
@@ -166,7 +171,7 @@ class ReducedModel:
     @cached_property
     def intercept(self) -> int:
         """Position of the constant column among those kept."""
-        return int(np.flatnonzero([self.x_scaling[j][0] is None for j in self.kept])[0])
+        return [self.x_scaling[j].values is None for j in self.kept].index(True)
 
     def effects_map(self, block: int) -> FloatArray:
         """K with g = K (g in the reduction's basis) for a term, shape (q, q)."""
@@ -252,8 +257,8 @@ class ReducedModel:
         elif self.design.weights is not None:
             constant = constant - np.log(self.design.weights).sum()
         if method == "REML":
-            _, logdet = np.linalg.slogdet(self.fixed_map)
-            constant = constant - 2.0 * logdet
+            scale = np.array([self.x_scaling[j].scale for j in self.kept])
+            constant = constant - 2.0 * map_logdet(self.core.x_factor, scale)
             if isinstance(self.core, AbsorbedCore):
                 n_levels = self.core.n_levels
                 constant = constant + 2.0 * n_levels * np.log(self.core.level_scale)

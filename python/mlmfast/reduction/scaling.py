@@ -103,9 +103,10 @@ def coefficient_map_of(factor: FloatArray, columns: Sequence[ScaledColumn]) -> F
 
     ``factor`` is R with (scaled columns) = (orthonormal ones) R, upper triangular, (k, k).
     """
-    values = np.array([[c.center for c in columns], [c.scale for c in columns]])
+    values = np.array([[[c.center for c in columns]], [[c.scale for c in columns]]])
     constant = next((j for j, column in enumerate(columns) if column.values is None), None)
-    return coefficient_maps(factor[None], values[:1], values[1:], constant)[0]
+    found: FloatArray = coefficient_maps(factor[None], values[0], values[1], constant)[0]
+    return found
 
 
 def coefficient_maps(
@@ -128,14 +129,28 @@ def coefficient_maps(
     """
     n, k = scale.shape
     if k <= FEW_COLUMNS:
-        parts = (np.ascontiguousarray(part) for part in (factor, center, scale))
-        return _core.coefficient_maps(*parts, constant)
+        own, shift, size = map(np.ascontiguousarray, (factor, center, scale))
+        return _core.coefficient_maps(own, shift, size, constant)
     scaling = np.zeros((n, k, k))
     index = np.arange(k)
     scaling[:, index, index] = scale
     if constant is not None:
         scaling[:, constant] -= np.where(center != 0.0, scale * center, 0.0)
     return np.asarray(np.linalg.solve(factor.mT, scaling.mT).mT)
+
+
+def map_logdet(factor: FloatArray, scale: FloatArray) -> FloatArray:
+    """log |det K| of `coefficient_maps`, over the leading axes of both.
+
+    Centring leaves the determinant as it is.
+
+    Examples
+    --------
+    >>> float(map_logdet(np.diag([1.0, 4.0]), np.array([1.0, 2.0]))) == -float(np.log(2.0))
+    True
+    """
+    own = np.abs(factor.diagonal(axis1=-2, axis2=-1))
+    return np.asarray(np.log(scale).sum(axis=-1) - np.log(own).sum(axis=-1))
 
 
 def scale_columns(

@@ -14,7 +14,7 @@ from mlmfast.data.statistics import mean_and_spread
 from mlmfast.fitted.estimates import Estimates, coefficients, effect_covariances
 from mlmfast.reduction.reduce import Basis, basis_of_term
 from mlmfast.reduction.reduced_model import ReducedModel
-from mlmfast.reduction.scaling import coefficient_maps, power_of_two
+from mlmfast.reduction.scaling import coefficient_maps, map_logdet, power_of_two
 
 #: Sizes of columns, and of the response, whose powers double precision holds: see `reduced_model`.
 _LARGEST, _LARGEST_RESPONSE = 1e140, 1e70
@@ -180,7 +180,7 @@ class StackedModel:
         if weights is not None:
             constant = constant - np.log(weights).sum()
         if reml:
-            constant = constant - 2.0 * np.linalg.slogdet(self.fixed_maps)[1]
+            constant = constant - 2.0 * map_logdet(self.core.x_factor, self.x.scale)
         return np.asarray(constant)
 
 

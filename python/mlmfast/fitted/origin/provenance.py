@@ -57,7 +57,8 @@ def provenance_of(*arguments: Mapping[str, Any]) -> Provenance:
     {'formula': 'y ~ x', 'method': 'ML'}
     """
     given = {k: v for own in arguments for k, v in own.items() if v is not None}
-    return Provenance({name: written(value) for name, value in given.items()}, time.time())
+    call = {name: v if type(v) is str else written(v) for name, v in given.items()}
+    return Provenance(call, time.time())
 
 
 def written(value: Any) -> Any:
@@ -70,8 +71,6 @@ def written(value: Any) -> Any:
     >>> written(np.zeros(1000))
     'ndarray (1000,)'
     """
-    if type(value) is str:
-        return value
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float):
