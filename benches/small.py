@@ -6,6 +6,12 @@
 
 Microseconds of processor time, the least and the tenth part from below of many fits, in turns: a
 busy machine disturbs the clock more.
+
+Both print the formula, the likelihood, quartiles of the scaled residuals (so both find the random
+effects), variances with SD and correlations, coefficients with errors, degrees of freedom, t and p,
+and the coefficients' correlations. Satterthwaite's degrees of freedom are by exact derivatives
+here and by a Hessian of differences there; AIC and BIC, the sizes of the clusters and what shows
+the optimum (decrement, smallest eigenvalue, steps) are printed here besides.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ __all__ = [
     "code_numbers",
     "code_runs",
     "code_texts",
+    "coefficient_maps",
     "column_statistics",
     "compress_rows",
     "count_codes",
@@ -109,7 +110,8 @@ def code_texts(
     present: NDArray[np.uint8] | None,
     first: int,
     n: int,
-) -> tuple[CodeArray, NDArray[np.uint32]]: ...
+    few: int,
+) -> tuple[CodeArray, NDArray[np.uint32], list[str] | None]: ...
 def code_numbers(
     numbers: NDArray[np.int64], most: int
 ) -> tuple[CodeArray, NDArray[np.uint32]] | None: ...
@@ -141,6 +143,17 @@ def unstructured_theta(matrices: FloatArray) -> FloatArray: ...
 def test_bases(
     parts: Sequence[FloatArray], gamma: FloatArray, maps: FloatArray, degrees: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]: ...
+def coefficient_maps(
+    factor: FloatArray, center: FloatArray, scale: FloatArray, constant: int | None
+) -> FloatArray: ...
+def user_coefficients(
+    maps: FloatArray,
+    solved: tuple[FloatArray, FloatArray, FloatArray],
+    responses: tuple[FloatArray, FloatArray, FloatArray],
+    sigma2: FloatArray,
+    constant: int | None,
+) -> tuple[FloatArray, FloatArray]: ...
+def user_covariances(maps: FloatArray, g: FloatArray, sigma2: FloatArray) -> FloatArray: ...
 def run_chain(f: FloatArray, z: FloatArray) -> FloatArray: ...
 def walk_series(
     a: FloatArray, b: FloatArray, starts: CodeArray, values: FloatArray, whiten: bool
@@ -276,6 +289,14 @@ class NestedReduction(Engine):
         settings: tuple[float, float, float, float],
         reml: bool,
     ) -> tuple[FloatArray, bytes] | None: ...
+    def whole_fit(
+        self,
+        blocks: Sequence[tuple[int, int, int]],
+        fit: int,
+        settings: tuple[float, float, float, float],
+        ends: tuple[int, float, float, float, int],
+        reml: bool,
+    ) -> FloatArray | None: ...
     def lag_products(self, fit: int) -> FloatArray: ...
     def class_squares(self, fit: int) -> FloatArray: ...
 

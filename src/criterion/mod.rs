@@ -10,6 +10,7 @@ pub mod bases;
 pub(crate) mod checks;
 pub mod derivatives;
 pub mod engine;
+pub mod estimates;
 pub mod pairs;
 pub mod solution;
 pub mod sums;

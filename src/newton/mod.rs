@@ -5,6 +5,7 @@
 //! in a batch.
 
 pub mod blocks;
+pub mod from_zero;
 pub mod ordinary;
 mod scored;
 pub mod steps;

@@ -8,6 +8,7 @@ mod arrays;
 mod crossed;
 mod dense;
 mod engine;
+mod estimates;
 mod gateway;
 mod gather;
 mod iterative;
@@ -52,6 +53,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(newton::unstructured_nearest, module)?)?;
     module.add_function(wrap_pyfunction!(newton::unstructured_theta, module)?)?;
     module.add_function(wrap_pyfunction!(newton::test_bases, module)?)?;
+    module.add_function(wrap_pyfunction!(estimates::coefficient_maps, module)?)?;
+    module.add_function(wrap_pyfunction!(estimates::user_coefficients, module)?)?;
+    module.add_function(wrap_pyfunction!(estimates::user_covariances, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::memory_left, module)?)?;
     module.add_function(wrap_pyfunction!(gateway::require_room, module)?)?;
     module.add_function(wrap_pyfunction!(series::run_chain, module)?)?;

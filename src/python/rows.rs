@@ -144,11 +144,15 @@ fn coded(py: Python<'_>, found: Coded) -> Codes<'_> {
     (found.codes.into_pyarray(py), found.first_rows.into_pyarray(py))
 }
 
+/// Codes of rows, the first row of each code, and the texts of few codes.
+type TextCodes<'py> = (Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<u32>>, Option<Vec<String>>);
+
 /// Codes of `n` texts that stand one after the other in `bytes`, in the order of the texts.
 ///
 /// Text i is `bytes[ends[first + i]..ends[first + i + 1]]`; -1 where bit `first + i` of `present` is 0.
+/// The texts of the codes too, where they are at most `few` and UTF-8.
 #[pyfunction]
-#[pyo3(signature = (ends, bytes, present, first, n))]
+#[pyo3(signature = (ends, bytes, present, first, n, few))]
 pub fn code_texts<'py>(
     py: Python<'py>,
     ends: PyReadonlyArray1<'py, i64>,
@@ -156,7 +160,8 @@ pub fn code_texts<'py>(
     present: Option<PyReadonlyArray1<'py, u8>>,
     first: usize,
     n: usize,
-) -> PyResult<Codes<'py>> {
+    few: usize,
+) -> PyResult<TextCodes<'py>> {
     let length = ends.len();
     let ends = vector("ends", &ends, length)?;
     let bytes = vector("bytes", &bytes, bytes.len())?;
@@ -173,7 +178,13 @@ pub fn code_texts<'py>(
         return Err(PyValueError::new_err("texts lie outside the bytes"));
     }
     let texts = Texts { ends, bytes, present: bits.map(|bits| (bits, first)) };
-    without_gil(py, || labels::code_texts(texts)).map(|found| coded(py, found))
+    let (found, levels) = without_gil(py, || {
+        let found = labels::code_texts(texts);
+        let levels = (found.first_rows.len() <= few).then(|| texts.at(&found.first_rows)).flatten();
+        (found, levels)
+    })?;
+    let (codes, rows) = coded(py, found);
+    Ok((codes, rows, levels))
 }
 
 /// Codes of whole numbers in the order in which they appear; `None` once more than `most` differ.

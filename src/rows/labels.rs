@@ -34,6 +34,14 @@ pub struct Texts<'a> {
 }
 
 impl<'a> Texts<'a> {
+    /// The texts of some rows; `None` where one is not UTF-8.
+    #[must_use]
+    pub fn at(&self, rows: &[u32]) -> Option<Vec<String>> {
+        let text =
+            |&row: &u32| std::str::from_utf8(self.text(row as usize)).map(str::to_owned).ok();
+        rows.iter().map(text).collect()
+    }
+
     #[inline(always)]
     fn is_present(&self, row: usize) -> bool {
         self.present

@@ -28,6 +28,7 @@ def nested():
     X = np.column_stack([np.ones(n), rng.normal(size=n)])
     Y = rng.normal(size=(20, N_FITS))[GROUPS] + rng.normal(size=(40, N_FITS))[classes]
     groups = {"school": GROUPS, "class": classes}
+    Y += X[:, [1]] * rng.normal(size=(20, N_FITS))[GROUPS]
     Y += rng.normal(size=(n, N_FITS))
     return mlm.LMM.from_arrays(Y[:, 0], X, groups=groups, Z={"school": X}), Y
 
@@ -107,3 +108,57 @@ def test_where_the_core_has_no_chart_the_iteration_takes_all_steps(monkeypatch):
     y = (X * rng.normal(size=(20, 4))[GROUPS]).sum(axis=1) + rng.normal(size=160)
     monkeypatch.setattr(CoreSteps, "go", lambda *_: pytest.fail("four effects"))
     assert mlm.LMM.from_arrays(y, X, groups=GROUPS, Z=X).fit_many(y[:, None]).converged.all()
+
+
+ESTIMATES = ("params", "cov_params", "sigma", "llf", "newton_decrement", "min_hessian_eigenvalue")
+COUNTS = ("n_evaluations", "n_iterations", "converged", "singular", "status")
+
+
+@pytest.mark.parametrize("method", ["REML", "ML"])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_single_fit_in_one_call_is_that_of_its_steps(monkeypatch, name, method):
+    own, Y = MODELS[name]
+    taken = []
+    one_call = fit.whole_fit
+
+    def counted(*arguments):
+        found = one_call(*arguments)
+        taken.append(found is not None)
+        return found
+
+    monkeypatch.setattr(fit, "whole_fit", counted)
+    for k in range(0, N_FITS, 11):
+        single = own.fit_many(Y[:, [k]], method=method)
+        with monkeypatch.context() as patch:
+            patch.setattr(fit, "whole_fit", lambda *_: None)
+            in_steps = own.fit_many(Y[:, [k]], method=method)
+        for part in (*ESTIMATES, *COUNTS):
+            np.testing.assert_array_equal(getattr(single, part), getattr(in_steps, part), part)
+        # What ends at a bound is not the core's.
+        assert not (taken[-1] and single.singular[0])
+    assert any(taken)
+
+
+def test_a_limit_of_steps_holds_in_one_call(monkeypatch):
+    own, Y = MODELS["slope"]
+    needed = int(own.fit_many(Y[:, [0]]).n_iterations[0])
+    for most in range(1, needed + 2):
+        single = own.fit_many(Y[:, [0]], options={"max_iter": most})
+        with monkeypatch.context() as patch:
+            patch.setattr(fit, "whole_fit", lambda *_: None)
+            in_steps = own.fit_many(Y[:, [0]], options={"max_iter": most})
+        for part in (*ESTIMATES, *COUNTS):
+            np.testing.assert_array_equal(getattr(single, part), getattr(in_steps, part), part)
+
+
+def test_what_the_data_do_not_tell_is_not_fitted_in_one_call(monkeypatch):
+    """Of a slope on what varies between groups alone, two of three parameters are told."""
+    rng = np.random.default_rng(3)
+    X = np.column_stack([np.ones(GROUPS.size), GROUPS % 2])
+    Y = (rng.normal(size=20)[GROUPS] + rng.normal(size=GROUPS.size))[:, None]
+    found = []
+    one_call = fit.whole_fit
+    monkeypatch.setattr(fit, "whole_fit", lambda *a: found.append(one_call(*a)))
+    batch = mlm.LMM.from_arrays(Y[:, 0], X, groups=GROUPS, Z=X).fit_many(Y)
+    assert found == [None]
+    assert batch.undetermined[0]

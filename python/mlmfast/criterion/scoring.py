@@ -17,7 +17,7 @@ from mlmfast.running.interruptible import interruptible
 
 #: Scoring held within the covariances, and the eigenvalues, over the largest, from which it starts.
 _INNER = NewtonOptions(tolerance=1e-10, max_iter=60)
-_LIFT = 1e-6
+LIFT = 1e-6
 #: The same for a step, which is tried only: its last digits are not worth their time.
 _STEP = NewtonOptions(tolerance=1e-2, max_iter=10)
 
@@ -118,11 +118,11 @@ class Scoring:
         for term, (s, e) in zip(criterion.terms, stretches, strict=True):
             if not term.by_row:
                 # Any covariance is a member of such a structure.
-                theta[:, s], negative = term.shared.near_entries(target[:, e], _LIFT)
+                theta[:, s], negative = term.shared.near_entries(target[:, e], LIFT)
                 outside |= negative
                 continue
             values, vectors = eigen(symmetric_of(target[:, e], term.shared))
-            theta[:, s] = term.theta(lifted(values, vectors, _LIFT, _LIFT))
+            theta[:, s] = term.theta(lifted(values, vectors, LIFT, LIFT))
             outside[:] = True
         return theta, outside
 

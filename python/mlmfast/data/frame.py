@@ -146,12 +146,12 @@ class Frame:
         >>> frame.integers("g"), frame.integers("x")
         (array([3, 1]), None)
         """
-        full = integers_of(self._source.columns, self._require(name))
+        full = self._source.integers(self._require(name))
         return full if full is None or self._rows is None else full[self._rows]
 
     def is_whole(self, name: str) -> bool:
         """Whether the column is known to hold an integer in every row, by its type alone."""
-        return integers_of(self._source.columns, self._require(name)) is not None
+        return self._source.integers(self._require(name)) is not None
 
     def logical(self, name: str) -> FloatArray | None:
         """Return a column of logicals as 0, 1 and NaN where missing; None for any other column.
@@ -191,7 +191,7 @@ class Frame:
             return None
         values = self.numeric(name)
         # The mean is NaN if any value is.
-        if not values.size or math.isfinite(self.statistics.of([values])[0].mean):
+        if not values.size or math.isfinite(self.statistics.one(values).mean):
             return None
         missing = np.isnan(values)
         return missing if missing.any() else None
@@ -267,7 +267,7 @@ class Frame:
         return state | {"_numeric": {}, "_factor": {}, "statistics": KnownStatistics()}
 
     def _require(self, name: str) -> str:
-        if not self.has(name):
+        if name not in self._source.known:
             raise DataError(unknown_column(name, self.columns) + self.what_is_lacking)
         return name
 
@@ -290,6 +290,12 @@ class _Source:
         self._numeric: dict[str, FloatArray] = {}
         self._factor: dict[str, Factor] = {}
         self._elapsed: dict[str, Elapsed] = {}
+        self._integers: dict[str, NDArray[np.integer] | None] = {}
+
+    def integers(self, name: str) -> NDArray[np.integer] | None:
+        if name not in self._integers:
+            self._integers[name] = integers_of(self.columns, name)
+        return self._integers[name]
 
     def numeric(self, name: str) -> FloatArray:
         if name not in self._numeric:
@@ -319,10 +325,12 @@ class _Source:
             "_numeric": {},
             "_factor": {},
             "_elapsed": {},
+            "_integers": {},
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        # Earlier versions kept fewer.
+        self.__dict__.update({"_integers": {}, **state})
         self.namespace = importlib.import_module(state["namespace"])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Source:

@@ -122,6 +122,11 @@ class KnownStatistics:
             found[key] = column, statistics
         return [found[id(column)][1] for column in columns]
 
+    def one(self, column: FloatArray) -> Statistics:
+        """Statistics of a column."""
+        found = self._found.get(id(column))
+        return self.of([column])[0] if found is None else found[1]
+
     def is_known_finite(self, column: FloatArray) -> bool:
         """Whether a column was looked at, and has no value that is missing or infinite."""
         found = self._found.get(id(column))

@@ -16,7 +16,6 @@ from mlmfast.degrees_of_freedom.stacked_bases import (
 )
 from mlmfast.information.information import Information
 from mlmfast.reduction.reduced_model import ReducedModel
-from mlmfast.reduction.scaling import centers_and_scales
 
 
 class Satterthwaite(DegreesOfFreedom):
@@ -98,8 +97,7 @@ def in_core_coordinates(
 
 def core_maps(model: ReducedModel, fits: IntArray) -> FloatArray:
     """Coefficients from the core's coordinates to the user's, (a, rank, rank)."""
-    scale = centers_and_scales(model.y_scaling)[1][fits]
-    unit = model.core.y_scale[fits] / scale
+    unit = model.core.y_scale[fits] / model.centers_and_scales[1][fits]
     return np.asarray(unit[:, None, None] * model.fixed_map)
 
 

@@ -87,13 +87,15 @@ def stacked_bases(
         own = (theta, fits, maps)
         return _general(core, criterion, *own, n_obs, parts, singular, adjusts, expected)
     degrees = float(n_obs - (maps.shape[1] if criterion.reml else 0))
-    gamma = np.stack([g[level][:, i, j] for level, i, j in criterion.entries], axis=1)
+    gamma = np.empty((len(fits), n))
+    for k, (level, i, j) in enumerate(criterion.entries):
+        gamma[:, k] = g[level][:, i, j]
     gradient, covariance, usable = _core.test_bases(
         parts, gamma, np.ascontiguousarray(maps), degrees
     )
     bases = StackedBases(gradient, covariance, usable > 0.0)
-    rows = np.flatnonzero(singular.any(axis=1))
-    if rows.size:
+    if singular.any():
+        rows = np.flatnonzero(singular.any(axis=1))
         some = [part[rows] for part in parts]
         own = (theta[rows], fits[rows], maps[rows])
         found = _general(core, criterion, *own, n_obs, some, singular[rows], adjusts)

@@ -68,14 +68,14 @@ def check_columns(design: Design, used: BoolArray | None = None) -> None:
     # All at once, so that each is looked at in one call of the core.
     known.of([column for column in design.x if column is not None])
     for name, column in zip(design.x_names, design.x, strict=True):
-        if column is not None and not known.of([column])[0].is_finite:
+        if column is not None and not known.one(column).is_finite:
             check_finite(name, column, used)
     for term in design.random:
         known.of([column for column in term.columns if column is not None])
         for name, column in zip(term.names, term.columns, strict=True):
             if column is None:
                 continue
-            (s,) = known.of([column])
+            s = known.one(column)
             if not s.is_finite:
                 check_finite(name, column, used)
             if s.smallest == s.largest:

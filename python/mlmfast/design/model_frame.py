@@ -241,7 +241,7 @@ def _response(expression: str, frame: Frame) -> FloatArray:
             "model needs numbers"
         )
     y = evaluate_numeric(expression, frame, "the response")
-    if not frame.statistics.of([y])[0].is_finite:
+    if not frame.statistics.one(y).is_finite:
         check_finite(expression, y, frame.rows_used)
     return y
 

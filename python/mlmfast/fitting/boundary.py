@@ -16,7 +16,7 @@ from mlmfast.reduction.blocks import TermBlock
 from mlmfast.running.interruptible import interruptible
 
 #: Eigenvalues of G (orthonormal basis: 1 is a unit's mean square) tried as exactly 0.
-_TRY_ZERO = 1e-5
+TRY_ZERO = 1e-5
 #: Those that are 0, in a covariance that its structure does not let round to one.
 ZERO = 1e-9
 #: Rise of -2 log-likelihood that setting them to 0 may cost.
@@ -103,7 +103,7 @@ def set_zeros(criterion: Criterion, newton: NewtonResult, fits: IntArray) -> Set
 
 
 def rounded_to_boundary(
-    criterion: Criterion, theta: FloatArray, small: float = _TRY_ZERO
+    criterion: Criterion, theta: FloatArray, small: float = TRY_ZERO
 ) -> tuple[FloatArray, BoolArray]:
     """theta with small eigenvalues of G exactly 0, and terms that had some, (n_fits, n_terms)."""
     rounded = theta.copy()

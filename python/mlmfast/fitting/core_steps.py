@@ -12,8 +12,9 @@ from mlmfast.criterion.criterion import Criterion
 from mlmfast.eigen import is_small
 from mlmfast.newton import Derivatives, NewtonOptions
 from mlmfast.newton.ahead import LEFT, Went
+from mlmfast.newton.record import NewtonResult
 from mlmfast.newton.tails import Tails
-from mlmfast.reduction.engines.cores import stepping_core
+from mlmfast.reduction.engines.cores import nested_core, stepping_core
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,67 @@ class CoreSteps:
 
 def core_steps(criterion: Criterion, chosen: IntArray, options: NewtonOptions) -> CoreSteps | None:
     """The core's ordinary steps, where it has those of this criterion."""
-    core = stepping_core(criterion.reduction)
-    if core is None or criterion.flat is not None or not is_small(criterion.n_theta):
+    core, blocks = stepping_core(criterion.reduction), _blocks(criterion)
+    if core is None or blocks is None:
         return None
+    return CoreSteps(criterion, chosen, options, core, blocks)
+
+
+def _blocks(criterion: Criterion) -> list[tuple[int, int, int]] | None:
+    """Level, first row and order of each covariance; None where the core has no chart of one."""
     terms = criterion.terms
+    if criterion.flat is not None or not is_small(criterion.n_theta):
+        return None
     if any(term.is_residual or not term.shared.has_core_chart for term in terms):
         return None
-    blocks = [(term.level, term.first, term.structure.size) for term in terms]
-    return CoreSteps(criterion, chosen, options, core, blocks)
+    return [(term.level, term.first, term.structure.size) for term in terms]
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What a fit begins and ends by.
+
+    Attributes
+    ----------
+    n_levels
+        Levels of the grouping factor with fewest.
+    suspect
+        Share of information that is not shared, under which a coordinate is worth a look.
+    lift
+        What eigenvalues of the start are lifted to, over the largest, and at least.
+    small
+        Eigenvalues of the end's covariances that are tried as 0.
+    """
+
+    n_levels: int
+    suspect: float
+    lift: float
+    small: float
+
+
+def whole_fit(criterion: Criterion, options: NewtonOptions, ends: Ends) -> NewtonResult | None:
+    """A single fit from G = 0 to its end inside the covariances, in one call of the core.
+
+    None where anything but ordinary steps is asked for: the fit is then taken from its beginning,
+    and would have come to the same, bit for bit, where it is taken here.
+    """
+    core, blocks = nested_core(criterion.reduction), _blocks(criterion)
+    if core is None or blocks is None:
+        return None
+    settings = (options.tolerance, options.floor, options.near, options.flat)
+    limits = (ends.n_levels, ends.suspect, ends.lift, ends.small, options.max_iter)
+    numbers = core.whole_fit(blocks, 0, settings, limits, criterion.reml)
+    if numbers is None:
+        return None
+    t = criterion.n_theta
+    n_steps, n_evaluations = numbers[:, 3 * t + 3 : 3 * t + 5].astype(np.intp).T
+    return NewtonResult(
+        theta=numbers[:, :t],
+        value=numbers[:, 3 * t],
+        decrement=numbers[:, 3 * t + 1],
+        min_eigenvalue=numbers[:, 3 * t + 2],
+        curvature=numbers[:, 2 * t : 3 * t],
+        converged=np.ones(1, dtype=np.bool_),
+        n_iterations=n_steps,
+        n_evaluations=n_evaluations,
+    )

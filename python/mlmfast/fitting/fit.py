@@ -11,11 +11,11 @@ from mlmfast.covariance.factor_analytic.factor_analytic import FactorAnalytic
 from mlmfast.criterion.barrier import Barrier, residual_parts
 from mlmfast.criterion.criterion import Criterion, criterion_of
 from mlmfast.criterion.held import HeldCriterion
-from mlmfast.criterion.scoring import Scoring
+from mlmfast.criterion.scoring import LIFT, Scoring
 from mlmfast.criterion.some_fits import SomeFits
-from mlmfast.fitting.boundary import replace_rows, set_zeros, settle
+from mlmfast.fitting.boundary import TRY_ZERO, replace_rows, set_zeros, settle
 from mlmfast.fitting.confounding import confounded_terms
-from mlmfast.fitting.core_steps import core_steps
+from mlmfast.fitting.core_steps import Ends, core_steps, whole_fit
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.iterative import fit_iteratively
 from mlmfast.fitting.minima.guarded import OpenEnds
@@ -28,7 +28,7 @@ from mlmfast.fitting.starts.moments import moment_start
 from mlmfast.fitting.starts.probed import first_start
 from mlmfast.fitting.starts.stretches import residual_stretches
 from mlmfast.fitting.unbounded import fit_unbounded
-from mlmfast.fitting.undetermined.search import with_flat_effects
+from mlmfast.fitting.undetermined.search import SUSPECT, with_flat_effects
 from mlmfast.fitting.undetermined.values import without_flat_values
 from mlmfast.newton.iteration import CriterionFunction, Leaves, NewtonResult, newton_raphson
 from mlmfast.newton.options import NewtonOptions
@@ -56,6 +56,10 @@ def fit_covariance(
 ) -> CovarianceFit:
     """Estimate the covariance parameters of every response of a reduction."""
     criterion = criterion_of(model, method)
+    if start is None and len(model.y_scaling) == 1 and model.design.is_bounded:
+        ordinary = _ordinary_fit(model, criterion, options)
+        if ordinary is not None:
+            return ordinary
     if model.iterative is None:
         check_memory(
             8.0 * _MATRICES * len(model.y_scaling) * criterion.n_theta**2,
@@ -71,6 +75,21 @@ def fit_covariance(
         return fit_unbounded(model, criterion, options, start, within)
     found = _fit_covariance(model, criterion, options, start)
     return without_flat_values(model, found)
+
+
+def _ordinary_fit(
+    model: ReducedModel, criterion: Criterion, options: NewtonOptions
+) -> CovarianceFit | None:
+    """The fit where it is one of ordinary steps alone, as most are; else None."""
+    if not (criterion.terms and _is_plain(model, criterion)):
+        return None
+    n_levels = min(model.design.factors[factor].n_levels for factor in model.levels)
+    newton = whole_fit(criterion, options, Ends(n_levels, SUSPECT, LIFT, TRY_ZERO))
+    if newton is None:
+        return None
+    inside = np.zeros((1, len(criterion.terms)), dtype=np.bool_)
+    # One evaluation was for the start.
+    return CovarianceFit(criterion, newton.theta, inside, newton, newton.n_evaluations + 1)
 
 
 def _fit_covariance(

@@ -27,7 +27,12 @@ from mlmfast.reduction.engines.independence import clusters_are_levels
 from mlmfast.reduction.engines.large_crossed import derivatives_by_differences
 from mlmfast.reduction.engines.options import Engine, IterativeSettings
 from mlmfast.reduction.engines.sizes import LARGEST_EXACT
-from mlmfast.reduction.scaling import ScaledColumn, centers_and_scales
+from mlmfast.reduction.scaling import (
+    ScaledColumn,
+    centers_and_scales,
+    coefficient_map_of,
+    map_logdet,
+)
 from mlmfast.running.cached import cached_property
 
 Grouped: TypeAlias = _core.Nesting | _core.Crossing | IterativeSettings | DenseParts
@@ -155,20 +160,18 @@ class ReducedModel:
     @cached_property
     def fixed_map(self) -> FloatArray:
         """K with beta = K (beta in the orthonormal basis) + least squares part, (rank, rank)."""
-        kept = self.kept
-        scaling = np.zeros((len(kept), len(kept)))
-        for j, column in enumerate(kept):
-            _, center, scale = self.x_scaling[column]
-            scaling[j, j] = scale
-            if center != 0.0:
-                # Only centred where a constant column exists; it is never aliased.
-                scaling[self.intercept, j] -= scale * center
-        return np.asarray(np.linalg.solve(self.core.x_factor.T, scaling.T).T)
+        # Only centred where a constant column exists; it is never aliased.
+        return coefficient_map_of(self.core.x_factor, [self.x_scaling[j] for j in self.kept])
+
+    @cached_property
+    def centers_and_scales(self) -> tuple[FloatArray, FloatArray]:
+        """What was subtracted from each response, and what multiplied the rest, (n_fits,)."""
+        return centers_and_scales(self.y_scaling)
 
     @cached_property
     def intercept(self) -> int:
         """Position of the constant column among those kept."""
-        return int(np.flatnonzero([self.x_scaling[j][0] is None for j in self.kept])[0])
+        return [self.x_scaling[j].values is None for j in self.kept].index(True)
 
     def effects_map(self, block: int) -> FloatArray:
         """K with g = K (g in the reduction's basis) for a term, shape (q, q)."""
@@ -181,13 +184,7 @@ class ReducedModel:
     def _effects_map(self, block: int) -> FloatArray:
         term = self.blocks[block]
         basis = self.core.bases[term.level][term.stretch, term.stretch]
-        columns = self.z_scaling[self.order[block]]
-        scaling = np.diag([scale for _, _, scale in columns])
-        constant = [j for j, (values, _, _) in enumerate(columns) if values is None]
-        for j, (_, center, scale) in enumerate(columns):
-            if center != 0.0:
-                scaling[constant[0], j] -= scale * center
-        return np.asarray(np.linalg.solve(basis.T, scaling.T).T)
+        return coefficient_map_of(basis, self.z_scaling[self.order[block]])
 
     @property
     def profiled(self) -> bool:
@@ -252,7 +249,7 @@ class ReducedModel:
 
     def _logdet_constant(self, method: str) -> FloatArray:
         degrees = self.degrees(method == "REML")
-        _, scale = centers_and_scales(self.y_scaling)
+        _, scale = self.centers_and_scales
         with np.errstate(divide="ignore"):  # of many responses some may be constant
             constant = 2.0 * degrees * (np.log(self.core.y_scale) - np.log(scale))
         if self.design.condensed is not None:
@@ -260,8 +257,8 @@ class ReducedModel:
         elif self.design.weights is not None:
             constant = constant - np.log(self.design.weights).sum()
         if method == "REML":
-            _, logdet = np.linalg.slogdet(self.fixed_map)
-            constant = constant - 2.0 * logdet
+            scale = np.array([self.x_scaling[j].scale for j in self.kept])
+            constant = constant - 2.0 * map_logdet(self.core.x_factor, scale)
             if isinstance(self.core, AbsorbedCore):
                 n_levels = self.core.n_levels
                 constant = constant + 2.0 * n_levels * np.log(self.core.level_scale)

@@ -94,6 +94,65 @@ def centers_and_scales(columns: Sequence[ScaledColumn]) -> tuple[FloatArray, Flo
     return center, scale
 
 
+#: Order of matrices up to which the core multiplies and solves faster than LAPACK is called.
+FEW_COLUMNS = 16
+
+
+def coefficient_map_of(factor: FloatArray, columns: Sequence[ScaledColumn]) -> FloatArray:
+    """K with coefficients = K (those of the orthonormal columns), (k, k), of one design.
+
+    ``factor`` is R with (scaled columns) = (orthonormal ones) R, upper triangular, (k, k).
+    """
+    values = np.array([[[c.center for c in columns]], [[c.scale for c in columns]]])
+    constant = next((j for j, column in enumerate(columns) if column.values is None), None)
+    found: FloatArray = coefficient_maps(factor[None], values[0], values[1], constant)[0]
+    return found
+
+
+def coefficient_maps(
+    factor: FloatArray, center: FloatArray, scale: FloatArray, constant: int | None
+) -> FloatArray:
+    """`coefficient_map_of` n designs, (n, k, k).
+
+    Parameters
+    ----------
+    factor : shape (n, k, k)
+    center, scale : shape (n, k)
+    constant
+        Position of the constant column; centers are 0 where there is none.
+
+    Examples
+    --------
+    >>> factor, center, scale = np.eye(2)[None], np.array([[0.0, 3.0]]), np.array([[1.0, 2.0]])
+    >>> coefficient_maps(factor, center, scale, 0).tolist()
+    [[[1.0, -6.0], [0.0, 2.0]]]
+    """
+    n, k = scale.shape
+    if k <= FEW_COLUMNS:
+        own, shift, size = map(np.ascontiguousarray, (factor, center, scale))
+        return _core.coefficient_maps(own, shift, size, constant)
+    scaling = np.zeros((n, k, k))
+    index = np.arange(k)
+    scaling[:, index, index] = scale
+    if constant is not None:
+        scaling[:, constant] -= np.where(center != 0.0, scale * center, 0.0)
+    return np.asarray(np.linalg.solve(factor.mT, scaling.mT).mT)
+
+
+def map_logdet(factor: FloatArray, scale: FloatArray) -> FloatArray:
+    """log |det K| of `coefficient_maps`, over the leading axes of both.
+
+    Centring leaves the determinant as it is.
+
+    Examples
+    --------
+    >>> float(map_logdet(np.diag([1.0, 4.0]), np.array([1.0, 2.0]))) == -float(np.log(2.0))
+    True
+    """
+    own = np.abs(factor.diagonal(axis1=-2, axis2=-1))
+    return np.asarray(np.log(scale).sum(axis=-1) - np.log(own).sum(axis=-1))
+
+
 def scale_columns(
     columns: Sequence[FloatArray | None], centred: bool, known: KnownStatistics | None = None
 ) -> tuple[ScaledColumn, ...]:

@@ -222,8 +222,8 @@ def _clusters(fit: Fitted) -> str:
     if fit._source is None or fit._source.design.condensed is not None:
         return text
     factor = fit._source.design.factors[record.levels[0]]
-    sizes = _sizes(factor.codes, factor.n_levels)
-    smallest, largest = int(sizes.min()), int(sizes.max())
+    sizes = _sizes(factor.codes, factor.n_levels).tolist()
+    smallest, largest = min(sizes), max(sizes)
     if smallest == largest:
         return f"{text}, {count(smallest, 'row')} each"
     median = column([float(np.median(sizes))])[0].rstrip("0").rstrip(".")

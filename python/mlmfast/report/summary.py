@@ -141,8 +141,9 @@ def _random_text(record: FitRecord, table: Table, titled: bool) -> str:
     for term in record.shown_terms:
         if len(term.names) > 1 and not term.kind.variances_alone:
             name = f"Correlations by {record.groups[term.group].name}"
-            lower = lower_correlations(term.covariance)
-            parts.append(table_text(triangle(name, term.names, lower)))
+            parts.append(
+                table_text(triangle(name, term.names, lower_correlations(term.covariance)))
+            )
     return "\n\n".join(parts)
 
 

@@ -9,7 +9,7 @@ use numpy::{PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use self::ordinary::{Blocks, Designs, Outcomes, Start};
+use self::ordinary::{Blocks, Designs, EndsArgument, Outcomes, Start};
 use super::arguments::{ColumnArgument, TermsArgument, check_fits, rows, terms};
 use super::arrays::{Floats, array, c_slice, vector};
 use super::engine::Engine;
@@ -276,5 +276,21 @@ impl NestedReduction {
         check_fits(&fits, self.0.n_fits)?;
         let designs = Designs { first: &self.0, place: |fit| (&*self.0, fit), reml };
         designs.steps(py, &blocks, &fits, &start, settings)
+    }
+
+    /// A whole fit by ordinary steps, `(1, m)` numbers: see `newton::from_zero`. `None` where it asks
+    /// for anything else.
+    fn whole_fit<'py>(
+        &self,
+        py: Python<'py>,
+        blocks: Blocks,
+        fit: usize,
+        settings: (f64, f64, f64, f64),
+        ends: EndsArgument,
+        reml: bool,
+    ) -> PyResult<Option<Floats<'py>>> {
+        check_fits(&[fit], self.0.n_fits)?;
+        let designs = Designs { first: &self.0, place: |fit| (&*self.0, fit), reml };
+        designs.whole_fit(py, &blocks, fit, settings, ends)
     }
 }

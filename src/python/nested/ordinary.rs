@@ -12,6 +12,7 @@ use crate::criterion::sums::Entry;
 use crate::nested::elimination::{is_lower, is_small, small_results};
 use crate::nested::reduction::Reduction;
 use crate::newton::blocks::Block;
+use crate::newton::from_zero::{Ends, whole_fit};
 use crate::newton::ordinary::{Fits, Found, Model, Settings, ordinary_steps, width};
 use crate::newton::{MOST, unstructured};
 
@@ -29,6 +30,9 @@ pub type Start<'py> = (
 
 /// Level, first row and order of unstructured covariances.
 pub type Blocks = Vec<(usize, usize, usize)>;
+
+/// See [`Designs::whole_fit`].
+pub type EndsArgument = (usize, f64, f64, f64, i64);
 
 /// Numbers of each fit, a row a fit, as `newton::ordinary::Outcome` has them; how each stands.
 pub type Outcomes<'py> = (Floats<'py>, Vec<u8>);
@@ -69,6 +73,39 @@ impl<'a, F: Fn(usize) -> (&'a Reduction, usize) + Sync + Send> Designs<'a, F> {
         let numbers = found.iter().flat_map(|one| one.numbers.iter().copied()).collect();
         let stands = found.iter().map(|one| one.stand as u8).collect();
         Ok(Some((array(py, numbers, &[found.len(), width(t)])?, stands)))
+    }
+
+    /// Numbers of a whole fit; `ends` are levels of the factor with fewest, the share of information
+    /// worth a look, the start's lift, small eigenvalues of the end, and the most steps. `None` where
+    /// anything but ordinary steps is asked for.
+    pub fn whole_fit<'py>(
+        &self,
+        py: Python<'py>,
+        blocks: &Blocks,
+        fit: usize,
+        (tolerance, floor, near, flat): (f64, f64, f64, f64),
+        (n_levels, suspect, lift, small, most): EndsArgument,
+    ) -> PyResult<Option<Floats<'py>>> {
+        if self.first.levels.iter().any(|level| level.is_residual || level.series.is_some()) {
+            return Ok(None);
+        }
+        let levels: Vec<usize> = self.first.levels.iter().map(|level| level.q).collect();
+        let blocks = self::blocks(blocks, &levels)?;
+        let entries = entries(&blocks);
+        let criteria = |fits: &[usize], g: &[Vec<f64>]| self.criteria(fits, g, &entries);
+        let model = Model { blocks: &blocks, levels: &levels, criteria };
+        let settings = Settings { tolerance, floor, near, flat };
+        let found = without_gil(py, || {
+            let (reduction, place) = (self.place)(fit);
+            let (rss, degrees) = reduction.within();
+            // Few degrees of freedom tell little.
+            let few = degrees < 3;
+            let within = if few { 0.5 } else { (rss[place] / degrees as f64).max(1e-300) };
+            let ends = Ends { n_levels, suspect, within, lift, small, most };
+            whole_fit(&model, fit, settings, ends)
+        })?;
+        let width = width(blocks.iter().map(|block| block.order * (block.order + 1) / 2).sum());
+        found.map(|one| array(py, one.numbers, &[1, width])).transpose()
     }
 
     /// Criteria of some fits at G by level.

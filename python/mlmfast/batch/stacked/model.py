@@ -11,10 +11,10 @@ import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.data.statistics import mean_and_spread
-from mlmfast.fitted.estimates import Estimates
+from mlmfast.fitted.estimates import Estimates, coefficients, effect_covariances
 from mlmfast.reduction.reduce import Basis, basis_of_term
 from mlmfast.reduction.reduced_model import ReducedModel
-from mlmfast.reduction.scaling import power_of_two
+from mlmfast.reduction.scaling import coefficient_maps, map_logdet, power_of_two
 
 #: Sizes of columns, and of the response, whose powers double precision holds: see `reduced_model`.
 _LARGEST, _LARGEST_RESPONSE = 1e140, 1e70
@@ -118,8 +118,7 @@ class StackedModel:
     @cached_property
     def fixed_maps(self) -> FloatArray:
         """`ReducedModel.fixed_map` of each, (n_fits, p, p)."""
-        scaling = _scaling(self.x)
-        return np.asarray(np.linalg.solve(self.core.x_factor.mT, scaling.mT).mT)
+        return _maps(self.core.x_factor, self.x)
 
     def effects_maps(self, block: int) -> FloatArray:
         """`ReducedModel.effects_map` of each, (n_fits, q, q)."""
@@ -133,7 +132,7 @@ class StackedModel:
             own.scale[:, term.stretch],
             own.finite,
         )
-        return np.asarray(np.linalg.solve(basis.mT, _scaling(columns).mT).mT)
+        return _maps(basis, columns)
 
     def has_residual(self) -> BoolArray:
         """Whether the effects leave something of each response: see `check_residual` of one."""
@@ -158,21 +157,21 @@ class StackedModel:
         scale = self.y.scale[:, 0]
         unit = self.core.y_scale / scale
         sigma2 = rss / degrees * unit**2
-        core = self.core.ols / scale[:, None] + unit[:, None] * beta_core
-        maps = self.fixed_maps
-        beta = (maps @ core[:, :, None])[..., 0]
-        if self.y.center.any():
-            beta[:, self._intercept] += self.y.center[:, 0]
+        beta, vcov = coefficients(
+            self.fixed_maps,
+            (self.core.ols, beta_core, c),
+            (scale, unit, self.y.center[:, 0]),
+            sigma2,
+            self._intercept if self.y.center.any() else None,
+        )
         deviance = logdet + degrees * (1.0 + np.log(2.0 * np.pi * rss / degrees))
         deviance = deviance + (logdet_xx if reml else 0.0)
         deviance = deviance + self._logdet_constant(degrees, reml)
         covariances: list[FloatArray] = [np.empty(0)] * len(self.like.order)
         for position, block in enumerate(self.like.blocks):
-            k_term = self.effects_maps(position)
             own = g[block.level][:, block.stretch, block.stretch]
-            full = sigma2[:, None, None] * (k_term @ own @ k_term.mT)
-            covariances[self.like.order[position]] = (full + full.mT) / 2
-        vcov = sigma2[:, None, None] * (maps @ c @ maps.mT)
+            found = effect_covariances(self.effects_maps(position), own, sigma2)
+            covariances[self.like.order[position]] = found
         return Estimates(beta, vcov, sigma2, tuple(covariances), deviance)
 
     def _logdet_constant(self, degrees: int, reml: bool) -> FloatArray:
@@ -181,22 +180,14 @@ class StackedModel:
         if weights is not None:
             constant = constant - np.log(weights).sum()
         if reml:
-            constant = constant - 2.0 * np.linalg.slogdet(self.fixed_maps)[1]
+            constant = constant - 2.0 * map_logdet(self.core.x_factor, self.x.scale)
         return np.asarray(constant)
 
 
-def _scaling(columns: StackedColumns) -> FloatArray:
-    """What centring and scaling do to coefficients, (n_fits, k, k)."""
-    n_fits, k = columns.scale.shape
-    out = np.zeros((n_fits, k, k))
-    index = np.arange(k)
-    out[:, index, index] = columns.scale
-    if any(columns.constant):
-        # Only centred where a constant column exists.
-        out[:, columns.constant.index(True)] -= np.where(
-            columns.center != 0.0, columns.scale * columns.center, 0.0
-        )
-    return out
+def _maps(factor: FloatArray, columns: StackedColumns) -> FloatArray:
+    """Coefficients of columns from those of the orthonormal ones, (n_fits, k, k)."""
+    constant = columns.constant.index(True) if any(columns.constant) else None
+    return coefficient_maps(factor, columns.center, columns.scale, constant)
 
 
 def stacked_model(

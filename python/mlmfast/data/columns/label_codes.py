@@ -13,7 +13,7 @@ import mlmfast._core as _core
 from mlmfast.arrays import CodeArray
 from mlmfast.data.factor import Factor, LevelValues, translate_codes
 
-#: Labels from which Arrow hands them over faster than they are cut out one by one.
+#: Labels above which Arrow hands them over, and not the core beside the codes.
 _MANY_LABELS = 200
 #: Rows from which objects are told apart by their addresses first.
 _MANY_ROWS = 10_000
@@ -44,13 +44,9 @@ def factor_from_texts(column: Any) -> Factor | None:
     offsets = np.require(np.frombuffer(ends, dtype=width), np.int64, ["ALIGNED"])
     whole = np.frombuffer(b"" if data is None else data, dtype=np.uint8)
     bits = None if texts.null_count == 0 else np.frombuffer(present, dtype=np.uint8)
-    codes, rows = _core.code_texts(offsets, whole, bits, first, n)
-    if len(rows) > _MANY_LABELS:
+    codes, rows, labels = _core.code_texts(offsets, whole, bits, first, n, _MANY_LABELS)
+    if labels is None:
         labels = texts.take(rows).to_pylist()
-    else:
-        at, text = rows.astype(np.intp) + first, whole.data
-        pieces = zip(offsets[at].tolist(), offsets[at + 1].tolist(), strict=True)
-        labels = [str(text[a:b], "utf-8") for a, b in pieces]
     values = np.empty(len(labels), dtype=object)
     values[:] = labels
     return Factor(codes, tuple(labels), values)

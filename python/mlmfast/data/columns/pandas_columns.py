@@ -149,7 +149,8 @@ class PandasColumns:
     def integers(self, name: str) -> NDArray[np.integer] | None:
         """Values as they lie in memory; None unless every row has an integer."""
         series = self._series(name)
-        is_integer = isinstance(series.dtype, np.dtype) and series.dtype.kind in "iu"
+        dtype = series.dtype
+        is_integer = isinstance(dtype, np.dtype) and dtype.kind in "iu"
         return np.asarray(series.to_numpy()) if is_integer else None
 
     def factor(self, name: str) -> Factor:

@@ -57,7 +57,8 @@ def provenance_of(*arguments: Mapping[str, Any]) -> Provenance:
     {'formula': 'y ~ x', 'method': 'ML'}
     """
     given = {k: v for own in arguments for k, v in own.items() if v is not None}
-    return Provenance({name: written(value) for name, value in given.items()}, time.time())
+    call = {name: v if type(v) is str else written(v) for name, v in given.items()}
+    return Provenance(call, time.time())
 
 
 def written(value: Any) -> Any:

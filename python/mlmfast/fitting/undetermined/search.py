@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 #: Eigenvalue of the scaled information at which the data tell nothing, and of one from differences;
 #: a share of information not shared with other coordinates that is worth a look.
-_NOTHING, _NOTHING_SEEN, _SUSPECT = 1e-13, 1e-9, 1e-7
+_NOTHING, _NOTHING_SEEN, SUSPECT = 1e-13, 1e-9, 1e-7
 #: Information over the largest of a coordinate that V does not depend on at all.
 _NONE = 1e-20
 #: Share of a coordinate in a direction, over the largest, that is rounding.
@@ -303,7 +303,7 @@ def _is_suspect(model: ReducedModel, expected: FloatArray) -> bool:
     low, high = min(own), max(own)
     # Columns have mean square 1: a variance of which the data tell has its levels' number at least.
     least = min(model.design.factors[f].n_levels for f in model.levels) if model.profiled else 0.0
-    if not high > _SUSPECT * least or low < _SUSPECT * high:
+    if not high > SUSPECT * least or low < SUSPECT * high:
         return True
     return len(own) > 1 and _has_small_pivot(expected)
 
@@ -318,11 +318,11 @@ def _has_small_pivot(matrix: FloatArray) -> bool:
             pivots = np.linalg.cholesky(matrix).diagonal()
         except np.linalg.LinAlgError:
             return True
-        return bool((pivots * pivots < _SUSPECT * matrix.diagonal()).any())
+        return bool((pivots * pivots < SUSPECT * matrix.diagonal()).any())
     rows = matrix.tolist()
     diagonal = [row[k] for k, row in enumerate(rows)]
     for k, top in enumerate(rows):
-        if not top[k] >= _SUSPECT * diagonal[k]:
+        if not top[k] >= SUSPECT * diagonal[k]:
             return True
         for row in rows[k + 1 :]:
             factor = row[k] / top[k]
@@ -342,14 +342,14 @@ def suspect_fits(like: ReducedModel, expected: FloatArray) -> BoolArray:
     own = np.einsum("aii->ai", expected)
     low, high = own.min(axis=1), own.max(axis=1)
     least = min(like.design.factors[f].n_levels for f in like.levels)
-    unclear = ~(high > _SUSPECT * least) | (low < _SUSPECT * high)
+    unclear = ~(high > SUSPECT * least) | (low < SUSPECT * high)
     out = unclear & np.isfinite(high)
     rows = np.flatnonzero(~unclear)
     if own.shape[1] == 1 or not rows.size:
         return np.asarray(out)
     try:
         pivots = np.einsum("aii->ai", np.linalg.cholesky(expected[rows]))
-        out[rows] = (pivots * pivots < _SUSPECT * own[rows]).any(axis=1)
+        out[rows] = (pivots * pivots < SUSPECT * own[rows]).any(axis=1)
     except np.linalg.LinAlgError:
         out[rows] = [_is_suspect(like, expected[row]) for row in rows]
     return np.asarray(out)
