@@ -13,6 +13,7 @@ mod gather;
 mod iterative;
 mod nested;
 mod newton;
+mod parts;
 mod rows;
 mod series;
 
