@@ -37,7 +37,9 @@ class Parts:
     n_units: IntArray
 
     @classmethod
-    def of(cls, codes: Sequence[CodeArray], n_levels: Sequence[int], sizes: IntArray) -> Parts:
+    def of(
+        cls, codes: Sequence[CodeArray | IntArray], n_levels: Sequence[int], sizes: IntArray
+    ) -> Parts:
         """Parts that stand one after the other, by the codes of their factors over all rows."""
         part_of_row = np.repeat(np.arange(len(sizes)), sizes)
         first = np.cumsum(sizes) - sizes
@@ -87,7 +89,7 @@ class Parts:
         return self.first, self.sizes
 
 
-def within_parts(codes: CodeArray, n_levels: int, part_of_row: IntArray) -> CodeArray:
+def within_parts(codes: CodeArray | IntArray, n_levels: int, part_of_row: IntArray) -> CodeArray:
     """Codes among the levels that occur in each row's part; ``part_of_row`` ascends.
 
     Examples
@@ -97,7 +99,7 @@ def within_parts(codes: CodeArray, n_levels: int, part_of_row: IntArray) -> Code
     [0, 0, 1, 1, 0]
     """
     if part_of_row.size == 0:
-        return codes
+        return np.empty(0, dtype=np.int32)
     _, ranks = code_integers(part_of_row * n_levels + codes)
     # In sorted parts each part's lowest rank is one above the highest of the part before.
     highest = np.maximum.accumulate(ranks)
