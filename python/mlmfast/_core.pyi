@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
-from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.arrays import CodeArray, FloatArray, IntArray
 
 __all__ = [
     "CollinearRandomEffects",
@@ -91,7 +91,9 @@ _Start: TypeAlias = tuple[
 def memory_left() -> float: ...
 def require_room() -> None: ...
 def column_statistics(columns: Sequence[_Values], n_rows: int) -> FloatArray: ...
-def stacked_statistics(columns: FloatArray) -> FloatArray: ...
+def stacked_statistics(
+    columns: FloatArray, parts: tuple[IntArray, IntArray] | None = None
+) -> FloatArray: ...
 def compress_rows(
     codes: CodeArray,
     n_cells: int,
@@ -143,7 +145,7 @@ def unstructured_nearest(
 ) -> tuple[FloatArray, FloatArray]: ...
 def unstructured_theta(matrices: FloatArray) -> FloatArray: ...
 def test_bases(
-    parts: Sequence[FloatArray], gamma: FloatArray, maps: FloatArray, degrees: float
+    parts: Sequence[FloatArray], gamma: FloatArray, maps: FloatArray, degrees: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]: ...
 def run_chain(f: FloatArray, z: FloatArray) -> FloatArray: ...
 def walk_series(
@@ -290,7 +292,7 @@ _Stack: TypeAlias = tuple[FloatArray, Sequence[bool], FloatArray, FloatArray]
 class NestedBatch(Engine):
     @staticmethod
     def of(
-        nesting: Nesting,
+        nesting: Nesting | None,
         *,
         z: Sequence[_Stack],
         x: _Stack,
@@ -298,6 +300,7 @@ class NestedBatch(Engine):
         noise: FloatArray,
         terms: _Terms,
         sqrt_weights: FloatArray | None = None,
+        parts: tuple[IntArray, IntArray, Sequence[CodeArray], IntArray] | None = None,
     ) -> tuple[NestedBatch, list[int]]: ...
     def __len__(self) -> int: ...
     @property

@@ -14,6 +14,7 @@ mod gather;
 mod iterative;
 mod nested;
 mod newton;
+mod parts;
 mod rows;
 mod series;
 
