@@ -12,6 +12,7 @@
 pub mod criterion;
 pub mod crossed;
 pub mod dense;
+pub mod draws;
 pub mod iterative;
 pub mod linalg;
 pub mod nested;

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
-from mlmfast.arrays import CodeArray, FloatArray
+from mlmfast.arrays import CodeArray, FloatArray, IntArray
 
 __all__ = [
     "CollinearRandomEffects",
@@ -29,6 +29,7 @@ __all__ = [
     "column_statistics",
     "compress_rows",
     "count_codes",
+    "draw_streams",
     "innovations",
     "led_derivatives",
     "memory_left",
@@ -91,7 +92,9 @@ _Start: TypeAlias = tuple[
 def memory_left() -> float: ...
 def require_room() -> None: ...
 def column_statistics(columns: Sequence[_Values], n_rows: int) -> FloatArray: ...
-def stacked_statistics(columns: FloatArray) -> FloatArray: ...
+def stacked_statistics(
+    columns: FloatArray, parts: tuple[IntArray, IntArray] | None = None
+) -> FloatArray: ...
 def compress_rows(
     codes: CodeArray,
     n_cells: int,
@@ -118,6 +121,9 @@ def code_numbers(
 def code_runs(numbers: NDArray[np.int64]) -> tuple[CodeArray, NDArray[np.uint32]] | None: ...
 def translate_codes(codes: CodeArray, table: CodeArray) -> CodeArray: ...
 def count_codes(codes: CodeArray, n_codes: int) -> NDArray[np.int64]: ...
+def draw_streams(
+    states: NDArray[np.uint64], parts: Sequence[tuple[Literal["normal", "uniform"], int]]
+) -> FloatArray: ...
 def squares_about(values: FloatArray, center: float) -> float: ...
 def symmetric_eigen(matrices: FloatArray) -> tuple[FloatArray, FloatArray]: ...
 def newton_steps(
@@ -141,7 +147,7 @@ def unstructured_nearest(
 ) -> tuple[FloatArray, FloatArray]: ...
 def unstructured_theta(matrices: FloatArray) -> FloatArray: ...
 def test_bases(
-    parts: Sequence[FloatArray], gamma: FloatArray, maps: FloatArray, degrees: float
+    parts: Sequence[FloatArray], gamma: FloatArray, maps: FloatArray, degrees: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]: ...
 def coefficient_maps(
     factor: FloatArray, center: FloatArray, scale: FloatArray, constant: int | None
@@ -307,7 +313,7 @@ _Stack: TypeAlias = tuple[FloatArray, Sequence[bool], FloatArray, FloatArray]
 class NestedBatch(Engine):
     @staticmethod
     def of(
-        nesting: Nesting,
+        nesting: Nesting | None,
         *,
         z: Sequence[_Stack],
         x: _Stack,
@@ -315,6 +321,7 @@ class NestedBatch(Engine):
         noise: FloatArray,
         terms: _Terms,
         sqrt_weights: FloatArray | None = None,
+        parts: tuple[IntArray, IntArray, Sequence[CodeArray], IntArray] | None = None,
     ) -> tuple[NestedBatch, list[int]]: ...
     def __len__(self) -> int: ...
     @property

@@ -25,8 +25,8 @@ pub struct At<'a> {
     pub gamma: &'a [f64],
     /// Coefficients from the core's coordinates to the user's, `rank` squared.
     pub maps: &'a [f64],
-    /// Degrees of freedom of `sigma^2`.
-    pub degrees: f64,
+    /// Degrees of freedom of `sigma^2`, a number.
+    pub degrees: &'a [f64],
 }
 
 /// Derivatives of Phi by the entries of G and `sigma^2`, the covariance of these, and 1 where they are
@@ -37,7 +37,7 @@ pub fn bases(n: usize, rank: usize, at: At) -> [Vec<f64>; 3] {
     by_fit(at.total.len(), [m * square, m * m, 1], |k, [gradient, covariance, usable]| {
         let fit = One::of(n, square, &at, k);
         let mut information = vec![0.0; m * m];
-        fit.information(at.degrees, &mut information);
+        fit.information(at.degrees[k], &mut information);
         let identified = with_order!(m, inverse(&information, covariance));
         let known = fit.gradient(rank, gradient).is_some();
         usable[0] = f64::from(u8::from(identified && known));
@@ -68,7 +68,7 @@ impl<'a> One<'a> {
             information: part(at.information, n * square),
             c: part(at.c, square),
             total: at.total[k],
-            s: at.total[k] / at.degrees,
+            s: at.total[k] / at.degrees[k],
             gamma: part(at.gamma, n),
             maps: part(at.maps, square),
         }

@@ -1,4 +1,5 @@
-//! Independent designs of one shape, each reduced by itself: an engine whose fits have each their own.
+//! Independent designs of one structure, each reduced by itself: an engine whose fits have each their
+//! own.
 
 use super::elimination::{is_lower, is_small, small_results};
 use super::reduction::Reduction;
@@ -16,14 +17,13 @@ pub struct Batch {
     pub reductions: Vec<Reduction>,
     fixed: FixedBasis,
     orders: Vec<usize>,
-    n_rows: usize,
 }
 
 impl Batch {
     /// Designs of `rank` fixed effects that kept all of them; `orders` are random effects of a unit
     /// by level.
     #[must_use]
-    pub fn new(reductions: Vec<Reduction>, rank: usize, orders: Vec<usize>, n_rows: usize) -> Self {
+    pub fn new(reductions: Vec<Reduction>, rank: usize, orders: Vec<usize>) -> Self {
         let all = |part: fn(&FixedBasis) -> &Vec<f64>| -> Vec<f64> {
             reductions.iter().flat_map(|own| part(&own.fixed).iter().copied()).collect()
         };
@@ -33,7 +33,7 @@ impl Batch {
             ols: all(|own| &own.ols),
             y_scale: all(|own| &own.y_scale),
         };
-        Self { reductions, fixed, orders, n_rows }
+        Self { reductions, fixed, orders }
     }
 
     /// The design of a fit, and the place asked for there.
@@ -56,8 +56,10 @@ impl Engine for Batch {
         &self.fixed
     }
 
+    /// That of the first: numbers of rows may differ.
     fn shape(&self) -> Shape {
-        Shape { n_rows: self.n_rows, rank: self.fixed.rank(), profiled: true }
+        let n_rows = self.reductions.first().map_or(0, |own| own.n_rows);
+        Shape { n_rows, rank: self.fixed.rank(), profiled: true }
     }
 
     /// Bases differ by fit: none is given.

@@ -24,6 +24,14 @@ pub struct Pattern {
     pub count: usize,
 }
 
+impl Pattern {
+    /// Is this, at place `k` of all patterns, a unit that stands for itself alone?
+    #[must_use]
+    pub fn is_unit((k, own): (usize, &Self)) -> bool {
+        (own.first, own.n_blocks, own.count) == (k, 1, 1)
+    }
+}
+
 /// Units with bit-equal T, or `None` where too few are equal for it to pay.
 pub(super) fn group_by_root(
     leaf: &Blocks,

@@ -21,11 +21,11 @@ pub fn vector<'a, T: Element>(
 /// The numbers of a C-contiguous array of the given shape.
 ///
 /// `as_slice` alone would also accept a Fortran-ordered array and read it transposed.
-pub fn c_slice<'a>(
+pub fn c_slice<'a, T: Element>(
     name: &str,
-    array: &'a PyReadonlyArrayDyn<'_, f64>,
+    array: &'a PyReadonlyArrayDyn<'_, T>,
     shape: &[usize],
-) -> PyResult<&'a [f64]> {
+) -> PyResult<&'a [T]> {
     if array.shape() != shape {
         let found = array.shape();
         return Err(PyValueError::new_err(format!("{name} has shape {found:?}, not {shape:?}")));

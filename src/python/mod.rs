@@ -7,6 +7,7 @@ mod arguments;
 mod arrays;
 mod crossed;
 mod dense;
+mod draws;
 mod engine;
 mod estimates;
 mod gateway;
@@ -14,6 +15,7 @@ mod gather;
 mod iterative;
 mod nested;
 mod newton;
+mod parts;
 mod rows;
 mod series;
 
@@ -43,6 +45,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(rows::translate_codes, module)?)?;
     module.add_function(wrap_pyfunction!(rows::count_codes, module)?)?;
     module.add_function(wrap_pyfunction!(rows::squares_about, module)?)?;
+    module.add_function(wrap_pyfunction!(draws::draw_streams, module)?)?;
     module.add_function(wrap_pyfunction!(newton::symmetric_eigen, module)?)?;
     module.add_function(wrap_pyfunction!(newton::newton_steps, module)?)?;
     module.add_function(wrap_pyfunction!(newton::scoring_steps, module)?)?;

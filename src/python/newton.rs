@@ -173,7 +173,7 @@ pub fn test_bases<'py>(
     parts: [Argument<'py>; 7],
     gamma: Argument<'py>,
     maps: Argument<'py>,
-    degrees: f64,
+    degrees: Argument<'py>,
 ) -> PyResult<(Floats<'py>, Floats<'py>, Floats<'py>)> {
     let (a, n) = sizes("gamma", &gamma, MOST - 1)?;
     let rank = maps.shape().get(1).copied().unwrap_or(0);
@@ -186,7 +186,7 @@ pub fn test_bases<'py>(
         total: c_slice("total", total, &[a])?,
         gamma: c_slice("gamma", &gamma, &[a, n])?,
         maps: c_slice("maps", &maps, &[a, rank, rank])?,
-        degrees,
+        degrees: c_slice("degrees", &degrees, &[a])?,
     };
     let [gradient, covariance, usable] = without_gil(py, || bases(n, rank, at))?;
     Ok((

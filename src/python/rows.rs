@@ -8,6 +8,7 @@ use super::arguments::{RowValuesArgument, ValuesArgument, row_values, unit_codes
 use super::arrays::{Floats, array, c_slice, vector};
 use super::gateway::{NotNested, without_gil};
 use super::gather::map_fits;
+use super::parts;
 use crate::rows::cell_rows::{InColumns, InPieces};
 use crate::rows::codes;
 use crate::rows::columns::{self, STATISTICS_ROWS, Values, statistics};
@@ -56,21 +57,31 @@ pub fn column_statistics<'py>(
 }
 
 /// Sum and sum of squares about the first value, smallest and largest of each column of
-/// `(n_fits, n, k)`: `(n_fits, k, 4)`.
+/// `(n_fits, n, k)`, or of `(n, k)` over the rows of some parts, of which first rows and numbers of
+/// rows are given: `(n_fits, k, 4)`.
 #[pyfunction]
+#[pyo3(signature = (columns, parts=None))]
 pub fn stacked_statistics<'py>(
     py: Python<'py>,
     columns: PyReadonlyArrayDyn<'py, f64>,
+    parts: Option<(PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, i64>)>,
 ) -> PyResult<Floats<'py>> {
-    let &[n_fits, n, k] = columns.shape() else {
-        return Err(PyValueError::new_err("columns must have three dimensions"));
+    let data = c_slice("columns", &columns, columns.shape())?;
+    let (ranges, k) = match (columns.shape(), &parts) {
+        (&[n_fits, n, k], None) if n > 0 => {
+            ((0..n_fits).map(|fit| fit * n..(fit + 1) * n).collect(), k)
+        }
+        (&[n, k], Some((first, sizes))) => {
+            let sizes = vector("sizes", sizes, first.len())?;
+            (parts::ranges(vector("first", first, first.len())?, sizes, n)?, k)
+        }
+        _ => return Err(PyValueError::new_err("columns have no rows, or not those of the parts")),
     };
-    let data = c_slice("columns", &columns, &[n_fits, n, k])?;
-    if n == 0 {
-        return Err(PyValueError::new_err("columns have no rows"));
-    }
+    let n_fits = ranges.len();
     let one = |column: usize| {
-        let values = Values { data, offset: column / k * n * k + column % k, stride: k };
+        let own = &ranges[column / k];
+        let n = own.len();
+        let values = Values { data, offset: own.start * k + column % k, stride: k };
         let mut total = NOTHING;
         for first in (0..n).step_by(STATISTICS_ROWS) {
             let rows = first..(first + STATISTICS_ROWS).min(n);

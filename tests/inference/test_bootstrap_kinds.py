@@ -110,10 +110,26 @@ def test_clusters_are_refitted_together_as_each_is_alone(fit, statistic, monkeyp
     assert len(alone) == 25 + 18
 
 
-def test_clusters_of_several_shapes_are_refitted_alone():
+def test_clusters_of_several_shapes_are_refitted_together(monkeypatch):
     data = mlm.load_sleepstudy().iloc[3:].reset_index(drop=True)
+    data = data.drop(index=[40, 41, 90, 130]).reset_index(drop=True)
     fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", data)
-    boot = fit.bootstrap(4, seed=9, kind="cluster")
+    boot = fit.bootstrap(12, seed=9, kind="cluster")
+    alone: list[object] = []
+    refit = refits_of_clusters._put
+
+    def put(out, at, found):
+        alone.extend([at] if len(at) == 1 else [])
+        refit(out, at, found)
+
+    monkeypatch.setattr(refits_of_clusters, "_put", put)
+    limits = boot.conf_int(kind="bca")
+    assert not alone, "none of the jackknife's samples"
+    monkeypatch.setattr(refits_of_clusters, "_together", lambda *parts: iter(()))
+    each = fit.bootstrap(12, seed=9, kind="cluster")
+    np.testing.assert_array_equal(boot.replicates, each.replicates)
+    np.testing.assert_array_equal(limits, each.conf_int(kind="bca"))
+    assert len(alone) == 12 + 18
     one = mlm.lmm("Reaction ~ Days + (Days | drawn)", _drawn_frame(data, 9, 2))
     np.testing.assert_allclose(boot.replicates.iloc[2, :2], one.params, rtol=1e-9)
 

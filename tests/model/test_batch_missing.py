@@ -98,7 +98,7 @@ def test_models_from_arrays_drop_rows_too(frame, responses):
         assert_array_equal(batch.params[k], single.params[0])
 
 
-def test_patterns_are_reduced_once(frame, responses, monkeypatch):
+def test_responses_that_share_their_rows_are_reduced_once(frame, monkeypatch):
     from mlmfast.batch import fit_many as batch_patterns
 
     calls = []
@@ -106,8 +106,49 @@ def test_patterns_are_reduced_once(frame, responses, monkeypatch):
     monkeypatch.setattr(
         batch_patterns, "reduce_design", lambda *args: calls.append(1) or reduce(*args)
     )
-    mlm.LMM(FORMULAS["nested"], frame).fit_many(responses)
-    assert len(calls) == 4
+    Y = frame["y"].to_numpy()[:, None] + np.random.default_rng(8).normal(size=(len(frame), 20))
+    Y[[3, 17, 40], :9] = np.nan
+    Y[60:66, 9] = np.nan
+    batch = mlm.LMM(FORMULAS["nested"], frame).fit_many(Y)
+    assert len(calls) == 3, "those with the same holes, the one with others, and the complete"
+    assert batch.converged.all()
+
+
+@pytest.mark.parametrize("ddf", ["satterthwaite", "kenward-roger"])
+@pytest.mark.parametrize("made_from", ["formula", "arrays"])
+def test_responses_with_holes_of_their_own_are_fitted_together(frame, monkeypatch, made_from, ddf):
+    from mlmfast.batch import fit_many as batch_patterns
+
+    rng = np.random.default_rng(9)
+    Y = frame["y"].to_numpy()[:, None] + rng.normal(size=(len(frame), 12))
+    Y[rng.random(Y.shape) < 0.2] = np.nan
+    Y[(frame["a"] == "a3").to_numpy(), 2] = np.nan  # a group less
+    Y[10:, 5] = np.nan  # too few rows for much
+    formula = "y ~ x * f + (x | a)"
+    whole = mlm.LMM(formula, frame)
+
+    def model(rows):
+        if made_from == "formula":
+            return mlm.LMM(formula, frame[rows])
+        X = np.stack(whole.design.x[1:], axis=1)[rows]
+        X = np.column_stack([np.ones(len(X)), X])
+        return mlm.LMM.from_arrays(frame["y"][rows], X, groups=frame["a"][rows], Z=X[:, :2])
+
+    monkeypatch.setattr(batch_patterns, "reduce_design", None)
+    others = np.arange(12) != 5
+    batch = model(np.ones(len(frame), dtype=np.bool_)).fit_many(Y[:, others], ddf=ddf)
+    monkeypatch.undo()
+    for k, y in enumerate(Y[:, others].T):
+        rows = ~np.isnan(y)
+        fit = model(rows).fit_many(y[rows], ddf=ddf)
+        assert batch.nobs[k] == rows.sum()
+        assert batch.n_groups["a"][k] == len(set(frame["a"][rows]))
+        for name in ("llf", "params", "bse", "cov_params", "sigma", "n_evaluations"):
+            assert_array_equal(getattr(batch, name)[k], getattr(fit, name)[0])
+        np.testing.assert_allclose(batch.df[k], fit.df[0], rtol=1e-10)
+        assert batch[k].llf == batch.llf[k]
+    with_few = whole.fit_many(Y, ddf=ddf)
+    assert with_few.status[5] not in {"converged", "singular"}
 
 
 @pytest.mark.parametrize("library", ["pandas", "nullable", "polars", "pyarrow", "masked", "numpy"])

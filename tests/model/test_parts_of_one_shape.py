@@ -1,4 +1,4 @@
-"""Parts of a table that make designs of one shape are built once, and fitted as each alone."""
+"""Parts of a table that make designs of one structure are built once, and fitted as each alone."""
 
 import numpy as np
 import pandas as pd
@@ -87,6 +87,45 @@ def test_what_looks_at_all_rows_of_a_part_is_built_from_these(built, formula):
     batch = mlm.fit_each(formula, frame, by="study")
     assert set(built) == set(range(N_PARTS))
     assert_are_single_fits(batch, formula, frame)
+
+
+def unequal_table(seed=11):
+    """Studies of other groups and numbers of rows each."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for part in range(N_PARTS):
+        sizes = rng.integers(1, 9, size=rng.integers(5, 60))
+        group = np.repeat(np.arange(sizes.size), sizes)
+        n, x = group.size, rng.normal(size=group.size)
+        effects = rng.normal(size=(sizes.size, 2))
+        columns = {
+            "study": part,
+            "g": [f"s{part}g{k}" for k in group],
+            "ward": group // 3,
+            "x": x,
+            "f": np.tile(["a", "b", "c"], n)[:n],
+            "y": 1.0 + x + effects[group, 0] + 0.5 * effects[group, 1] * x + rng.normal(size=n),
+        }
+        parts.append(pd.DataFrame(columns).sample(frac=1.0, random_state=part))
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    "formula", ["y ~ x + (x | g)", "y ~ x * f + (1 | g)", "y ~ x + f + (1 | ward/g)"]
+)
+@pytest.mark.parametrize(("method", "ddf"), [("REML", "kenward-roger"), ("ML", "satterthwaite")])
+def test_parts_of_other_rows_are_built_once(built, formula, method, ddf):
+    frame = unequal_table()
+    batch = mlm.fit_each(formula, frame, by="study", method=method, ddf=ddf)
+    assert len(built) == 1, "one part shows the structure, the others are not built"
+    assert_are_single_fits(batch, formula, frame, method=method, ddf=ddf)
+    sizes = frame.groupby("study")
+    assert_array_equal(batch.nobs, sizes.size())
+    assert_array_equal(
+        batch.n_groups["g" if "ward" not in formula else "ward"],
+        sizes["g" if "ward" not in formula else "ward"].nunique(),
+    )
+    assert batch[3].llf == batch.llf[3]
 
 
 def test_parts_that_differ_are_built_by_themselves(built):

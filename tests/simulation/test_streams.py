@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import mlmfast as mlm
+from mlmfast._core import draw_streams
 from mlmfast.simulation import movable_generator
 from mlmfast.simulation.streams import Parts, Streams
 
@@ -38,6 +39,38 @@ def test_streams_are_those_of_numpy(seed, condition):
         for part, found in drawn.items():
             wanted = Parts(np.random.Generator(np.random.PCG64DXSM(sequence)))(part).random(3)
             np.testing.assert_array_equal(found[k], wanted)
+
+
+def test_numbers_are_those_of_numpys_generators():
+    streams = Streams(11, (5, 6))
+    # A normal number of the tail comes once in 2,000, one between two layers once in 100.
+    kinds = [("normal", 3000), ("uniform", 70), ("normal", 1)]
+    for part in (0, 2):
+        together = streams.parts(3, 40).numbers(part, kinds)
+        for k in (0, 17, 39):
+            generator = Parts(streams(3 + k))(part)
+            wanted = [
+                generator.standard_normal(n) if kind == "normal" else generator.random(n)
+                for kind, n in kinds
+            ]
+            np.testing.assert_array_equal(together[k], np.concatenate(wanted))
+            np.testing.assert_array_equal(
+                together[k], Parts(streams(3 + k)).numbers(part, kinds)[0]
+            )
+        assert (np.abs(together[:, :3000]) > 3.6541528853610088).sum() > 10
+    far = Streams(11).parts(2**32 - 2, 4).numbers(1, [("normal", 5)])
+    for k, own in enumerate(far):
+        wanted = Parts(Streams(11)(2**32 - 2 + k))(1).standard_normal(5)
+        np.testing.assert_array_equal(own, wanted)
+    assert streams.parts(3, 2).numbers(0, []).shape == (2, 0)
+
+
+def test_what_the_core_cannot_draw_is_refused():
+    states = np.array([[1, 2, 3, 5]], dtype=np.uint64)
+    with pytest.raises(ValueError, match="no kind"):
+        draw_streams(states, [("gamma", 3)])
+    with pytest.raises(ValueError, match="four columns"):
+        draw_streams(states[:, :3], [("normal", 3)])
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
@@ -86,6 +119,29 @@ DESIGNS = {
         "params": {"log(u)": 0.5},
         "varcorr": {"g": 1},
         "missing": {"mcar": 0.1},
+    },
+    "dropout": {
+        "formula": "y ~ x + (1 | g)",
+        "levels": {"g": 8, "r": [0, 1, 2, 3]},
+        "covariates": {"x": "normal(1, 2)"},
+        "params": {"x": 0.5},
+        "varcorr": {"g": 1},
+        "missing": {"dropout": 0.5, "subject": "g", "time": "r"},
+    },
+    "dropout after what was seen": {
+        "formula": "y ~ r + (1 | g)",
+        "levels": {"g": 8, "r": [0, 1, 2, 3]},
+        "params": {"r": 0.5},
+        "varcorr": {"g": 1},
+        "missing": {"mar": 0.5, "subject": "g", "time": "r"},
+    },
+    "effects and errors of other distributions": {
+        "formula": "y ~ r + (1 | g)",
+        "levels": {"g": 8, "r": [0, 1, 2, 3]},
+        "params": {"r": 0.5},
+        "varcorr": {"g": 1},
+        "errors": "t(5)",
+        "random_effects": "chi2(3)",
     },
 }
 

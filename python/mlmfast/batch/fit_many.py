@@ -12,11 +12,12 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.batch.merge import Layout, failed, merged
 from mlmfast.batch.tests import with_ddf
-from mlmfast.degrees_of_freedom import Ddf
+from mlmfast.batch.unequal import RowsOfResponses, fit_by_rows
+from mlmfast.degrees_of_freedom import Ddf, method_of
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.design.observed_rows import design_of_rows, frame_of_rows
-from mlmfast.design.responses import Responses, read_responses, response_rows
+from mlmfast.design.responses import Pattern, Responses, read_responses, response_rows
 from mlmfast.design.unbounded import without_bounds
 from mlmfast.errors import MlmError
 from mlmfast.fitted.estimates import estimates_of
@@ -67,8 +68,10 @@ def fit_many(
     own = None if model._frame is None else model._frame.frame
     used, index = (None, None) if own is None else (own.rows_used, own.whole.index)
     responses = read_responses(Y, model._design, used, index)
+    way = method_of(ddf)
+    adjusts = way.stacks and way.adjusts and way.information == "observed"
     with ProgressBar("fits", len(responses.names), progress) as bar:
-        batch = _fit_patterns(model, responses, method, engine, settings, bar)
+        batch = _fit_patterns(model, responses, method, engine, settings, adjusts, bar)
     return with_ddf(changed(batch, _options=options, _make=make), ddf)
 
 
@@ -78,11 +81,18 @@ def _fit_patterns(
     method: str,
     engine: Engine,
     settings: NewtonOptions,
+    adjusts: bool,
     bar: ProgressBar,
 ) -> FitBatch:
     """Fit all responses; those with a value in the same rows share one reduction."""
+    patterns = responses.patterns()
     parts: list[_Part] = []
-    for pattern in responses.patterns():
+    if engine is None and len(patterns) > 1:
+        data = RowsOfResponses(model, responses.values, _of_rows)
+        found = fit_by_rows(data, patterns, method, settings, adjusts)
+        parts = [_Part(at, batch) for batch, at in zip(*found, strict=True)]
+        patterns = _left(patterns, parts)
+    for pattern in patterns:
         # Of the pattern before, now that its fits are there.
         bar.advance(sum(len(part.columns) for part in parts) - bar.done)
         every = len(pattern.columns) == len(responses.names)
@@ -114,6 +124,13 @@ def _fit_patterns(
     ]
     order = np.argsort(np.concatenate([part.columns for part in parts]))
     return merged(batches, order, layout).named(responses.names)
+
+
+def _left(patterns: list[Pattern], parts: list[_Part]) -> list[Pattern]:
+    """What is not fitted yet."""
+    done = np.concatenate([np.empty(0, dtype=np.intp), *(part.columns for part in parts)])
+    left = [(p, p.columns[~np.isin(p.columns, done)]) for p in patterns] if done.size else None
+    return patterns if left is None else [replace(p, columns=c) for p, c in left if c.size]
 
 
 def _of_rows(model: PreparedModel, rows: BoolArray) -> tuple[Design, ModelFrame | None]:

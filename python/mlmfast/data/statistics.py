@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 import mlmfast._core as _core
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import FloatArray, IntArray
 
 
 class Statistics(NamedTuple):
@@ -77,7 +77,9 @@ def _statistics(raw: list[float], first: float, n: int) -> Statistics:
     return Statistics(first + shift, spread, smallest, largest)
 
 
-def mean_and_spread(raw: FloatArray, first: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
+def mean_and_spread(
+    raw: FloatArray, first: FloatArray, n: int | IntArray
+) -> tuple[FloatArray, FloatArray]:
     """Mean and root mean square about it, from what the core says of columns of n values.
 
     Parameters

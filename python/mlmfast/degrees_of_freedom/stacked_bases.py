@@ -52,7 +52,7 @@ def stacked_bases(
     theta: FloatArray,
     fits: IntArray,
     maps: FloatArray,
-    n_obs: int,
+    n_obs: int | IntArray,
     adjusts: bool = False,
     singular: BoolArray | None = None,
     expected: bool = False,
@@ -69,7 +69,7 @@ def stacked_bases(
     fits : shape (a,), which fits of ``core``.
     maps : shape (a, rank, rank), coefficients from the core's coordinates to the user's.
     n_obs
-        Number of rows.
+        Number of rows, or of those of each fit, (a,).
     adjusts
         Whether Kenward and Roger's adjustment of Phi is wanted.
     singular : shape (a, n_terms)
@@ -86,7 +86,8 @@ def stacked_bases(
     if adjusts or expected or not is_small(n + 1):
         own = (theta, fits, maps)
         return _general(core, criterion, *own, n_obs, parts, singular, adjusts, expected)
-    degrees = float(n_obs - (maps.shape[1] if criterion.reml else 0))
+    n_obs = np.full(len(fits), n_obs)
+    degrees = (n_obs - (maps.shape[1] if criterion.reml else 0)).astype(np.float64)
     gamma = np.empty((len(fits), n))
     for k, (level, i, j) in enumerate(criterion.entries):
         gamma[:, k] = g[level][:, i, j]
@@ -98,7 +99,7 @@ def stacked_bases(
         rows = np.flatnonzero(singular.any(axis=1))
         some = [part[rows] for part in parts]
         own = (theta[rows], fits[rows], maps[rows])
-        found = _general(core, criterion, *own, n_obs, some, singular[rows], adjusts)
+        found = _general(core, criterion, *own, n_obs[rows], some, singular[rows], adjusts)
         for whole, part in zip(bases[:3], found[:3], strict=True):
             whole[rows] = part
     return bases
@@ -110,7 +111,7 @@ def _general(
     theta: FloatArray,
     fits: IntArray,
     maps: FloatArray,
-    n_obs: int,
+    n_obs: int | IntArray,
     parts: Sequence[FloatArray],
     singular: BoolArray,
     adjusts: bool,

@@ -1,4 +1,4 @@
-"""Fits of arrays of one shape in one batch: no Python object a fit."""
+"""Fits of many data sets in one batch: no Python object a fit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.batch.rows import DataSets
-from mlmfast.batch.stacked.fits import fit_shape, is_stackable
+from mlmfast.batch.stacked.fits import fit_shape, fit_unequal, is_stackable
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.errors import MlmError
 from mlmfast.many_data_sets.alike import alike_parts
@@ -42,7 +42,8 @@ def fit_stacked(
     arrays = _arrays(data)
     if arrays is None or engine is not None:
         return [], []
-    like = _example(data, np.arange(min(_TRIALS, len(data))), data.y.shape[1])
+    some = np.arange(min(_TRIALS, len(data)))
+    like = _example(data, some, np.full(len(some), data.y.shape[1]))
     if like is None:
         return [], []
     y, x, z = arrays
@@ -61,7 +62,7 @@ def fit_parts(
     settings: NewtonOptions,
     adjusts: bool,
 ) -> tuple[list[FitBatch], list[IntArray], dict[int, ModelMatrixSpec]]:
-    """Fit the tables, or parts of one, that make regular designs of one shape.
+    """Fit the tables, or parts of one, that make regular designs of one structure.
 
     Returns
     -------
@@ -71,12 +72,16 @@ def fit_parts(
     positions: list[IntArray] = []
     specs: dict[int, ModelMatrixSpec] = {}
     for alike in () if engine is not None else alike_parts(data):
-        like = _example(data, alike.positions[:_TRIALS], alike.y.shape[1])
+        parts, some = alike.parts, alike.positions[:_TRIALS]
+        sizes = parts.sizes if parts is not None else np.full(_TRIALS, alike.y.shape[1])
+        like = _example(data, some, sizes)
         if like is None:
             continue
-        arrays = (alike.y, alike.x, alike.z)
-        how = (method, settings, adjusts)
-        found, at = fit_shape(like, arrays, data, alike.positions, *how)
+        arrays, how = (alike.y, alike.x, alike.z), (method, settings, adjusts)
+        if parts is None:
+            found, at = fit_shape(like, arrays, data, alike.positions, *how)
+        else:
+            found, at = fit_unequal(like, arrays, parts, data, alike.positions, *how)
         batches += found
         positions += at
         specs |= {int(position): alike.fixed for own in at for position in own}
@@ -113,9 +118,9 @@ def _stacked(given: Any) -> FloatArray | None:
     return array[None] if array.ndim == 2 else array
 
 
-def _example(data: DataSets, places: IntArray, n_rows: int) -> ReducedModel | None:
-    """The reduction of one of some data sets, where nested elimination serves it."""
-    for position in places.tolist():
+def _example(data: DataSets, places: IntArray, sizes: IntArray) -> ReducedModel | None:
+    """The reduction of one of some data sets of so many rows, if nested elimination serves."""
+    for position, n_rows in zip(places.tolist(), sizes.tolist(), strict=False):
         try:
             model = reduce_design(data.model(position).design)
         except MlmError:

@@ -9,7 +9,6 @@ from typing import Any
 from mlmfast.errors import ModelError
 from mlmfast.simulation.changed_parameters import known_parameters, with_parameters
 from mlmfast.simulation.distributions import standardised
-from mlmfast.simulation.draws import COVARIATES
 from mlmfast.simulation.rows.extend import along
 from mlmfast.simulation.rows.missingness import Missingness
 from mlmfast.simulation.streams import Parts, stream
@@ -107,7 +106,7 @@ def _with_partial(design: AnyModel, partial: Any) -> AnyModel:
     if design.crossing is None:
         raise ModelError("partial goes with a design made from levels=")
     crossing = design.crossing.with_partial(partial)
-    table = crossing.frame(Parts(stream(design.row_seed))(COVARIATES))
+    table = crossing.frame(Parts(stream(design.row_seed)))
     return replace(design.with_rows(table), crossing=crossing)
 
 
@@ -120,5 +119,5 @@ def _with_sizes(design: AnyModel, sizes: Any) -> AnyModel:
             raise ModelError("sizes is a dict by variable where there are several grouping factors")
         sizes = {groups["n_groups"]: sizes}
     crossing = design.crossing.with_sizes(sizes)
-    table = crossing.frame(Parts(stream(design.row_seed))(COVARIATES))
+    table = crossing.frame(Parts(stream(design.row_seed)))
     return replace(design.with_rows(table), crossing=crossing)

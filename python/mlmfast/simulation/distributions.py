@@ -11,6 +11,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import ModelError
+from mlmfast.simulation.streams import Kind
 from mlmfast.words import did_you_mean
 
 Draw = Callable[[np.random.Generator, Any], FloatArray]
@@ -98,9 +99,9 @@ class CovariateDistribution:
 
     Examples
     --------
-    >>> values = CovariateDistribution.of("binary(0.25)", "x").draw(np.random.default_rng(1), 1000)
-    >>> sorted(set(values.tolist()))
-    [0.0, 1.0]
+    >>> binary = CovariateDistribution.of("binary(0.25)", "x")
+    >>> binary.kind, binary.values(np.array([0.1, 0.25, 0.9])).tolist()
+    ('uniform', [1.0, 0.0, 0.0])
     """
 
     text: str
@@ -124,14 +125,18 @@ class CovariateDistribution:
                 raise ModelError(f"{role}: {text!r}: the share of ones lies between 0 and 1")
         return cls(text, name, numbers)
 
-    def draw(self, generator: np.random.Generator, n: int) -> FloatArray:
-        """Draw n values."""
-        if self.name == "normal":
-            return self.numbers[0] + self.numbers[1] * generator.standard_normal(n)
-        uniform = generator.random(n)
+    @property
+    def kind(self) -> Kind:
+        """What `values` are made of: "normal" or "uniform" numbers."""
+        return "normal" if self.name == "normal" else "uniform"
+
+    def values(self, numbers: FloatArray) -> FloatArray:
+        """Values, given standard normal numbers or those of [0, 1)."""
         if self.name == "binary":
-            return (uniform < self.numbers[0]).astype(np.float64)
-        return self.numbers[0] + (self.numbers[1] - self.numbers[0]) * uniform
+            return (numbers < self.numbers[0]).astype(np.float64)
+        if self.name == "normal":
+            return self.numbers[0] + self.numbers[1] * numbers
+        return self.numbers[0] + (self.numbers[1] - self.numbers[0]) * numbers
 
 
 def _read(text: Any, role: str, known: dict[str, Any]) -> tuple[str, tuple[float, ...]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -14,13 +15,8 @@ from mlmfast.covariance.correlations import correlations, covariance_root
 from mlmfast.design.design import Design
 from mlmfast.simulation.distributions import Draw, standardised
 from mlmfast.simulation.rows.rebuild import RowColumns
-from mlmfast.simulation.streams import ByPart
+from mlmfast.simulation.streams import FIRST_TERM, NOISE, ByPart, Kind
 from mlmfast.simulation.truth.parameters import Truth
-
-#: Parts of a replicate's stream: what is drawn for the residuals, covariates, missing values, and
-#: from which number on the random-effects terms.
-NOISE, COVARIATES, MISSING, FIRST_TERM = 0, 1, 2, 3
-
 
 #: Numbers of the responses that are worked on at a time.
 _IN_CACHE = 20_000
@@ -63,13 +59,7 @@ class ResponseDraws:
         """
         design, truth = self.design, self.truth
         roots = [covariance_root(matrix) for matrix in truth.covariances]
-        sizes = [
-            (n, design.factors[term.factor].n_levels, len(root))
-            for term, root in zip(design.random, roots, strict=True)
-        ]
-        effects = [np.empty(size) for size in sizes]
-        noise = self._noise_buffer(n)
-        self._fill(replicates, effects, noise)
+        effects, noise = self._effects(replicates, n), self._noise(replicates, n)
         rows = _own_columns(design) if stacked is None else stacked
         mean, sd = self._mean(rows).reshape(-1, design.n_obs), noise_sd(design, truth)
         out = np.empty((n, design.n_obs))
@@ -87,16 +77,29 @@ class ResponseDraws:
                 self._add_effects(total, t, effects[t][some], root, columns)
         return out.T
 
-    def _fill(self, replicates: ByPart, effects: list[FloatArray], noise: FloatArray) -> None:
-        """Draw the effects (n, n_levels, q) and the noise of unit variance of each replicate."""
-        for t, drawn in enumerate(effects):
-            _fill_rows(drawn, replicates.at(FIRST_TERM + t), self.effects)
-        unit_noise = self._noise()
-        if unit_noise is None:
-            _fill_rows(noise, replicates.at(NOISE), self.errors)
-        else:
-            for own, generator in zip(noise, replicates.at(NOISE), strict=True):
-                own[...] = unit_noise(generator)
+    def _effects(self, replicates: ByPart, n: int) -> list[FloatArray]:
+        """Effects of unit variance by term, (n, n_levels, q)."""
+        design = self.design
+        out = []
+        for t, term in enumerate(design.random):
+            shape = (n, design.factors[term.factor].n_levels, len(term.columns))
+            out.append(_drawn(replicates, FIRST_TERM + t, shape, self.effects))
+        return out
+
+    def _noise(self, replicates: ByPart, n: int) -> FloatArray:
+        """Noise of unit variance of each replicate, by row, or by unit and visit."""
+        residual, errors = self.design.residual, self.errors
+        if residual is None or self.truth.residual is None:
+            noise = _drawn(replicates, NOISE, (n, self.design.n_obs), errors)
+            if self.row_order is None:
+                return noise
+            placed = np.empty_like(noise)
+            placed[:, self.row_order] = noise
+            return placed
+        if self._by_visit:
+            return _drawn(replicates, NOISE, (n, residual.n_units, residual.order), errors)
+        drawn = (partial(errors, generator) for generator in replicates.at(NOISE))
+        return np.stack([residual_noise(self.design, self.truth, draw) for draw in drawn])
 
     @property
     def mean(self) -> FloatArray:
@@ -136,38 +139,12 @@ class ResponseDraws:
             by_row = effect[:, factor.codes]
             total += by_row if column is None else by_row * column.reshape(-1, len(factor.codes))
 
-    def _noise_buffer(self, n: int) -> FloatArray:
-        residual = self.design.residual
-        if self._by_visit and residual is not None:
-            return np.empty((n, residual.n_units, residual.order))
-        return np.empty((n, self.design.n_obs))
-
     @property
     def _by_visit(self) -> bool:
         """Whether residuals of a unit are correlated by a matrix over visits."""
         residual = self.design.residual
         has = residual is not None and self.truth.residual is not None
         return has and residual is not None and residual.points is None
-
-    def _noise(self) -> Callable[[np.random.Generator], FloatArray] | None:
-        """What draws residuals for one response; None where they are drawn as they stand."""
-        residual, errors = self.design.residual, self.errors
-        if self._by_visit:
-            return None
-        if residual is not None and self.truth.residual is not None:
-            return lambda generator: residual_noise(
-                self.design, self.truth, lambda shape: errors(generator, shape)
-            )
-        n, order = self.design.n_obs, self.row_order
-        if order is None:
-            return None
-
-        def placed(generator: np.random.Generator) -> FloatArray:
-            out = np.empty(n)
-            out[order] = errors(generator, n)
-            return out
-
-        return placed
 
     def _correlated(self, noise: FloatArray) -> FloatArray:
         """Noise of unit variance by row, (n, n_obs)."""
@@ -188,11 +165,12 @@ def _own_columns(design: Design) -> RowColumns:
     return RowColumns(design.x_names, design.x, z, design.offset)
 
 
-def _fill_rows(out: FloatArray, generators: Iterable[np.random.Generator], draw: Draw) -> None:
-    """Draw what stands at each position of the first axis from a generator of its own."""
+def _drawn(replicates: ByPart, part: int, shape: tuple[int, ...], draw: Draw) -> FloatArray:
+    """What a part of each replicate gives, an array of shape (n, ...)."""
     if draw is standardised("normal", "errors"):
-        for own, generator in zip(out, generators, strict=True):
-            generator.standard_normal(out=own)
-    else:
-        for own, generator in zip(out, generators, strict=True):
-            own[...] = draw(generator, own.shape)
+        kinds: list[tuple[Kind, int]] = [("normal", math.prod(shape[1:]))]
+        return replicates.numbers(part, kinds).reshape(shape)
+    out = np.empty(shape)
+    for own, generator in zip(out, replicates.at(part), strict=True):
+        own[...] = draw(generator, own.shape)
+    return out

@@ -15,7 +15,6 @@ from mlmfast.errors import DataError, FormulaError, ModelError
 from mlmfast.formula.functions import variables_of
 from mlmfast.formula.mixed_formula import parse_formula
 from mlmfast.simulation.distributions import standardised
-from mlmfast.simulation.draws import COVARIATES
 from mlmfast.simulation.rows.crossing import Crossing
 from mlmfast.simulation.rows.missingness import Missingness
 from mlmfast.simulation.rows.rebuild import table_of, variables_of_model
@@ -192,7 +191,7 @@ def _rows(
         raise DataError("give levels= or data=, one of both")
     if data is None:
         crossing = Crossing.of(levels, between, sizes, covariates, partial)
-        return crossing, crossing.frame(Parts(stream(seed))(COVARIATES))
+        return crossing, crossing.frame(Parts(stream(seed)))
     given = {"between": between, "sizes": sizes, "covariates": covariates, "partial": partial}
     for name, value in given.items():
         if value is not None:

@@ -160,6 +160,20 @@ def states(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return np.stack([*state, *inc], axis=1)
 
 
+def words_of(bits: Any) -> list[int]:
+    """State and increment of a PCG64DXSM, as a row of `states`.
+
+    Examples
+    --------
+    >>> sequence = np.random.SeedSequence(1)
+    >>> [row] = states(sequence.generate_state(4, np.uint64)[None]).tolist()
+    >>> words_of(np.random.PCG64DXSM(sequence)) == row
+    True
+    """
+    own = bits.state["state"]
+    return [word for key in ("state", "inc") for word in divmod(own[key], 1 << 64)]
+
+
 def advanced(states: NDArray[np.uint64], times: int, plus: int) -> NDArray[np.uint64]:
     """States moved on by what `jump` gives."""
     state, inc = (states[:, 0], states[:, 1]), (states[:, 2], states[:, 3])

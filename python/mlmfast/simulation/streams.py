@@ -10,16 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlmfast._core import draw_streams
+from mlmfast.arrays import FloatArray
 from mlmfast.clusters.simulate import seed_sequence
 from mlmfast.errors import DataError
 from mlmfast.simulation.movable_generator import generators_at
-from mlmfast.simulation.seeding import KnownSeed, SeedWords, advanced, jump, states
+from mlmfast.simulation.seeding import KnownSeed, SeedWords, advanced, jump, states, words_of
 
+#: What numbers are drawn from.
+Kind: TypeAlias = Literal["normal", "uniform"]
+
+#: Parts of a replicate's stream: what is drawn for the residuals, covariates, missing values, and
+#: from which number on the random-effects terms.
+NOISE, COVARIATES, MISSING, FIRST_TERM = 0, 1, 2, 3
 #: From here on a number is more than one word of a seed.
 _ONE_WORD = 1 << 32
 #: What two parts of one replicate are apart in the period of 2^128: numpy's odd jump, over which
@@ -97,7 +105,8 @@ class Streams:
     def parts(self, first: int, n: int) -> ByPart:
         """The streams of n replicates from number ``first`` on, by part, one generator for all."""
         if first < 0 or first + n > _ONE_WORD:
-            return _OneByOne([Parts(self(first + i)) for i in range(n)])
+            alone = [words_of(self(first + i).bit_generator) for i in range(n)]
+            return _Together(np.array(alone, dtype=np.uint64).reshape(n, 4))
         return _Together(states(self._words(np.arange(first, first + n))))
 
     def _sequence(self, replicate: int) -> np.random.SeedSequence:
@@ -115,6 +124,13 @@ class ByPart(Protocol):
         It is one for all: what is had of a stream is drawn before the next is asked for.
         """
 
+    def numbers(self, part: int, kinds: Sequence[tuple[Kind, int]], /) -> FloatArray:
+        """Numbers from the beginning of a part of each stream, (n, n_numbers).
+
+        As many "normal" or "uniform" ones as ``kinds`` says, one after the other: what a generator
+        at the same place would give.
+        """
+
 
 @dataclass(frozen=True)
 class _Together:
@@ -124,16 +140,14 @@ class _Together:
 
     def at(self, part: int) -> Iterator[np.random.Generator]:
         """See `ByPart`."""
-        return generators_at(advanced(self.states, *_jump_of(part)) if part else self.states)
+        return generators_at(self._at(part))
 
-
-@dataclass(frozen=True)
-class _OneByOne:
-    streams: list[Parts]
-
-    def at(self, part: int) -> Iterator[np.random.Generator]:
+    def numbers(self, part: int, kinds: Sequence[tuple[Kind, int]]) -> FloatArray:
         """See `ByPart`."""
-        return (stream(part) for stream in self.streams)
+        return draw_streams(self._at(part), kinds)
+
+    def _at(self, part: int) -> NDArray[np.uint64]:
+        return advanced(self.states, *_jump_of(part)) if part else self.states
 
 
 @cache
@@ -196,3 +210,8 @@ class Parts:
     def at(self, part: int) -> Iterator[np.random.Generator]:
         """As `ByPart`: this stream alone."""
         yield self(part)
+
+    def numbers(self, part: int, kinds: Sequence[tuple[Kind, int]]) -> FloatArray:
+        """As `ByPart`: this stream alone."""
+        words = words_of(self(part).bit_generator)
+        return draw_streams(np.array([words], dtype=np.uint64), kinds)

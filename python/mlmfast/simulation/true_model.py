@@ -18,17 +18,17 @@ from mlmfast.errors import DataError
 from mlmfast.prepared.model import PreparedModel
 from mlmfast.running.cached import cached_property
 from mlmfast.simulation.distributions import standardised
-from mlmfast.simulation.draws import COVARIATES, MISSING, ResponseDraws
+from mlmfast.simulation.draws import ResponseDraws
 from mlmfast.simulation.rows.crossing import Crossing
 from mlmfast.simulation.rows.missingness import DropoutRows, Missingness, missing_rows
 from mlmfast.simulation.rows.rebuild import (
     RowColumns,
     columns_of,
+    columns_read,
     design_of,
     repeated,
-    variables_of_model,
 )
-from mlmfast.simulation.streams import Parts, Streams
+from mlmfast.simulation.streams import ByPart, Parts, Streams
 from mlmfast.simulation.truth.parameters import Truth
 from mlmfast.simulation.truth.residual import truth_of_rows
 
@@ -174,10 +174,10 @@ class TrueModel:
 
     def responses(self, streams: Streams, first: int, n: int) -> FloatArray:
         """Responses of n replicates from number ``first`` on, shape (nobs, n)."""
-        out = self._draws.responses(streams.parts(first, n), n)
+        replicates = streams.parts(first, n)
+        out = self._draws.responses(replicates, n)
         if self.missing is not None:
-            for i, generator in enumerate(streams.parts(first, n).at(MISSING)):
-                self._make_missing(out[:, i], generator)
+            self._make_missing(out.T, replicates)
         return out
 
     @property
@@ -198,26 +198,24 @@ class TrueModel:
             return {self.response: self.responses(streams, first, n).T}
         assert self.crossing is not None, "it draws the covariates"
         codes = self.crossing.codes()
-        drawn = {name: np.empty((n, self.nobs)) for name in self.crossing.covariates}
         replicates = streams.parts(first, n)
-        for i, generator in enumerate(replicates.at(COVARIATES)):
-            for name, values in self.crossing.drawn(codes, generator).items():
-                drawn[name][i] = values
+        drawn = self.crossing.drawn(codes, replicates)
         stacked = self.stacked(drawn, n)
         draws = replace(self._draws, row_order=None, level_orders=())
         Y = draws.responses(replicates, n, stacked).T
         if self.missing is not None:
-            for i, generator in enumerate(replicates.at(MISSING)):
-                missing = missing_rows(self.missing, self._dropout, Y[i], Y[i], generator)
-                Y[i, missing] = np.nan
+            Y[missing_rows(self.missing, self._dropout, Y, replicates)] = np.nan
         return {**drawn, self.response: Y}
 
     def stacked(self, drawn: Mapping[str, FloatArray], n: int) -> RowColumns:
         """Columns of n data sets, one after the other, given their covariates (n, nobs)."""
-        read = variables_of_model(self.model)
-        table = {name: repeated(self.data[name], n) for name in read if name not in drawn}
-        table |= {name: drawn[name].ravel() for name in read if name in drawn}
-        return columns_of(self.model, Frame.from_native(pd.DataFrame(table)))
+        table: dict[str, Any] = {name: own.ravel() for name, own in drawn.items()}
+        for name in columns_read(self.model):
+            if name not in table:
+                column = self.data[name]
+                numbers = column.dtype.kind in "iuf"
+                table[name] = repeated(column.to_numpy(np.float64) if numbers else column, n)
+        return columns_of(self.model, Frame.from_native(table))
 
     def draw(self, rng: np.random.Generator) -> pd.DataFrame:
         """One data set: the rows with a response, covariates and missing values drawn anew.
@@ -235,10 +233,10 @@ class TrueModel:
         here = self
         if self.redraws_rows:
             assert self.crossing is not None, "it draws the covariates"
-            here = self.with_rows(self.crossing.frame(parts(COVARIATES)))
+            here = self.with_rows(self.crossing.frame(parts))
         y = here._draws.responses(parts, 1)[:, 0]
         if here.missing is not None:
-            here._make_missing(y, parts(MISSING))
+            here._make_missing(y[None], parts)
         return here.data.assign(**{self.response: y})
 
     def with_rows(self, table: pd.DataFrame) -> Self:
@@ -274,10 +272,11 @@ class TrueModel:
             variance = variance + np.einsum("ij,jk,ik->i", z, matrix, z)
         return np.asarray(np.sqrt(variance))
 
-    def _make_missing(self, y: FloatArray, generator: np.random.Generator) -> None:
+    def _make_missing(self, Y: FloatArray, replicates: ByPart) -> None:
+        """Put NaN where responses (n, nobs) go missing."""
         assert self.missing is not None, "asked where responses go missing"
-        scores = (y - self._draws.mean) / self._marginal_sd
-        y[missing_rows(self.missing, self._dropout, y, scores, generator)] = np.nan
+        scores = (Y - self._draws.mean) / self._marginal_sd if self.missing.slope else Y
+        Y[missing_rows(self.missing, self._dropout, scores, replicates)] = np.nan
 
     def __repr__(self) -> str:
         groups = ", ".join(f"{name} {n}" for name, n in self.n_groups.items())

@@ -1,4 +1,4 @@
-//! `NestedBatch`: independent designs of one shape, each reduced by itself.
+//! `NestedBatch`: independent designs of one structure, each reduced by itself.
 
 use std::sync::Arc;
 
@@ -11,16 +11,19 @@ use super::super::arrays::{Floats, array, c_slice};
 use super::super::engine::Engine;
 use super::super::gateway::without_gil;
 use super::super::gather::map_fits;
+use super::super::parts::{Parts, PartsArgument};
 use super::super::rows::Nesting;
 use super::ordinary::{Blocks, Designs, Outcomes, Start};
 use crate::criterion::engine::Engine as _;
 use crate::nested::batch::Batch;
 use crate::nested::reduction::Reduction;
 use crate::rows::columns::{Column, RowColumns, Values};
+use crate::rows::nesting;
 use crate::rows::rotation::rotate::rotate;
 
-/// Columns of all designs, `(n_fits, n, k)` or `(1, n, k)` for columns that all share; which of
-/// them are the constant 1; center and scale of each, `(n_fits, k)`.
+/// Columns of all designs, `(n_fits, n, k)`, `(1, n, k)` for columns that all share, or `(n, k)`, the
+/// rows of one after those of the other; which of them are the constant 1; center and scale of each,
+/// `(n_fits, k)`.
 type StackArgument<'py> = (
     PyReadonlyArrayDyn<'py, f64>,
     Vec<bool>,
@@ -34,31 +37,41 @@ struct Stack<'a> {
     constant: &'a [bool],
     center: &'a [f64],
     scale: &'a [f64],
-    n: usize,
-    shared: bool,
+    /// Rows from one fit to the next; 0 where all share them.
+    step: usize,
 }
 
 impl<'a> Stack<'a> {
-    fn new(name: &str, argument: &'a StackArgument<'_>, n_fits: usize, n: usize) -> PyResult<Self> {
+    fn new(
+        name: &str,
+        argument: &'a StackArgument<'_>,
+        n_fits: usize,
+        rows: &Rows<'_>,
+    ) -> PyResult<Self> {
         let (data, constant, center, scale) = argument;
         let k = constant.len();
         let first = data.shape().first().copied().unwrap_or(0);
-        let shared = first == 1 && n_fits != 1;
-        let fits = if shared { 1 } else { n_fits };
-        Ok(Self {
-            data: c_slice(name, data, &[fits, n, k])?,
-            constant,
-            center: c_slice(name, center, &[n_fits, k])?,
-            scale: c_slice(name, scale, &[n_fits, k])?,
-            n,
-            shared,
-        })
+        let (data, step) = match rows {
+            Rows::Alike(nesting) if first == 1 && n_fits != 1 => {
+                (c_slice(name, data, &[1, nesting.n_rows, k])?, 0)
+            }
+            Rows::Alike(nesting) => {
+                (c_slice(name, data, &[n_fits, nesting.n_rows, k])?, nesting.n_rows)
+            }
+            Rows::Own(parts) => (c_slice(name, data, &[parts.n_rows(), k])?, 0),
+        };
+        let (center, scale) =
+            (c_slice(name, center, &[n_fits, k])?, c_slice(name, scale, &[n_fits, k])?);
+        Ok(Self { data, constant, center, scale, step })
     }
 
-    fn columns(&self, fit: usize) -> Vec<Column<'a>> {
+    fn columns(&self, fit: usize, rows: &Rows<'_>) -> Vec<Column<'a>> {
         let k = self.constant.len();
-        let at = if self.shared { 0 } else { fit * self.n * k };
-        let data = &self.data[at..at + self.n * k];
+        let own = match rows {
+            Rows::Alike(nesting) => fit * self.step..fit * self.step + nesting.n_rows,
+            Rows::Own(parts) => parts.rows(fit),
+        };
+        let data = &self.data[own.start * k..own.end * k];
         (0..k)
             .map(|j| Column {
                 values: (!self.constant[j]).then_some(Values { data, offset: j, stride: k }),
@@ -69,56 +82,83 @@ impl<'a> Stack<'a> {
     }
 }
 
+/// Which rows are those of each fit.
+enum Rows<'a> {
+    /// As many of each, in the same units.
+    Alike(&'a nesting::Nesting),
+    /// Some of all.
+    Own(Parts<'a>),
+}
+
 /// Independent reductions of one structure, one a fit.
 #[pyclass(frozen, extends = Engine, module = "mlmfast._core")]
 pub struct NestedBatch(Arc<Batch>);
 
 #[pymethods]
 impl NestedBatch {
-    /// Reduces every design; the second value lists those left out, whose columns are collinear.
+    /// Reduces every design; the second value lists those left out, whose columns are collinear, or
+    /// whose factors are not nested.
+    ///
+    /// All have the rows of one `nesting`, or each its own of `parts`.
     #[staticmethod]
     #[allow(clippy::too_many_arguments)] // one call carries all designs across
-    #[pyo3(signature = (nesting, *, z, x, y, noise, terms, sqrt_weights=None))]
+    #[pyo3(signature = (nesting, *, z, x, y, noise, terms, sqrt_weights=None, parts=None))]
     fn of<'py>(
         py: Python<'py>,
-        nesting: &Nesting,
+        nesting: Option<&Nesting>,
         z: Vec<StackArgument<'py>>,
         x: StackArgument<'py>,
         y: StackArgument<'py>,
         noise: PyReadonlyArrayDyn<'py, f64>,
         terms: TermsArgument,
         sqrt_weights: Option<PyReadonlyArrayDyn<'py, f64>>,
+        parts: Option<PartsArgument<'py>>,
     ) -> PyResult<(Py<Self>, Vec<usize>)> {
-        let nesting = nesting.inner();
-        let (n, n_fits, p) = (nesting.n_rows, y.2.shape()[0], x.1.len());
-        if z.len() != nesting.levels.len() || terms.len() != z.len() || y.1 != [false] {
+        let (n_fits, p) = (y.2.shape()[0], x.1.len());
+        let rows = match (nesting, &parts) {
+            (Some(nesting), None) => Rows::Alike(nesting.inner()),
+            (None, Some(parts)) => Rows::Own(Parts::new(parts, n_fits, z.len())?),
+            _ => return Err(PyValueError::new_err("either a nesting or parts are needed")),
+        };
+        let matches = match &rows {
+            Rows::Alike(nesting) => nesting.levels.len() == z.len(),
+            Rows::Own(_) => sqrt_weights.is_none(),
+        };
+        if !matches || terms.len() != z.len() || y.1 != [false] {
             return Err(PyValueError::new_err("z, terms or y do not match the design"));
         }
         let terms = self::terms(&terms, z.iter().map(|z| z.1.len()), false)?;
         let z: Vec<Stack> =
-            z.iter().map(|z| Stack::new("z", z, n_fits, n)).collect::<PyResult<_>>()?;
-        let (x, y) = (Stack::new("x", &x, n_fits, n)?, Stack::new("y", &y, n_fits, n)?);
+            z.iter().map(|z| Stack::new("z", z, n_fits, &rows)).collect::<PyResult<_>>()?;
+        let (x, y) = (Stack::new("x", &x, n_fits, &rows)?, Stack::new("y", &y, n_fits, &rows)?);
         let noise = c_slice("noise", &noise, &[n_fits, p])?;
-        let weights = sqrt_weights.as_ref().map(|w| c_slice("weights", w, &[n])).transpose()?;
-        let one = |fit: usize| {
-            let rows = RowColumns {
-                z: z.iter().map(|z| z.columns(fit)).collect(),
-                x: x.columns(fit),
-                y: y.columns(fit),
+        let weights = match (&sqrt_weights, &rows) {
+            (Some(w), Rows::Alike(nesting)) => Some(c_slice("weights", w, &[nesting.n_rows])?),
+            _ => None,
+        };
+        let reduced = |fit: usize, nesting: &nesting::Nesting| {
+            let columns = RowColumns {
+                z: z.iter().map(|z| z.columns(fit, &rows)).collect(),
+                x: x.columns(fit, &rows),
+                y: y.columns(fit, &rows),
                 sqrt_weights: weights,
                 ..RowColumns::default()
             };
-            let rotated = rotate(nesting, &rows);
+            let rotated = rotate(nesting, &columns);
             let noise = &noise[fit * p..(fit + 1) * p];
             let reduced =
                 Reduction::new(rotated, nesting, noise, &terms, (0, 0, 0), true, None).ok()?;
             // A fit whose columns are aliased has other shapes than the rest.
             (reduced.rank() == p).then_some(reduced)
         };
+        let one = |fit: usize| match &rows {
+            Rows::Alike(nesting) => reduced(fit, nesting),
+            Rows::Own(parts) => reduced(fit, &parts.nesting(fit).ok()?),
+        };
         let all: Vec<Option<Reduction>> = without_gil(py, || map_fits(n_fits, one))?;
         let lost = (0..n_fits).filter(|&fit| all[fit].is_none()).collect();
         let orders = z.iter().map(|z| z.constant.len()).collect();
-        let core = Arc::new(Batch::new(all.into_iter().flatten().collect(), p, orders, n));
+        let core = Arc::new(Batch::new(all.into_iter().flatten().collect(), p, orders));
         let shared = PyClassInitializer::from(Engine::of(&core)).add_subclass(Self(core));
         Ok((Py::new(py, shared)?, lost))
     }

@@ -10,6 +10,7 @@ from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.batch.merge import Layout, merged
 from mlmfast.batch.rows import DataSets, StackedRows
 from mlmfast.batch.stacked.model import StackedModel, stacked_model
+from mlmfast.batch.stacked.parts import Parts
 from mlmfast.degrees_of_freedom.stacked_bases import stacked_bases
 from mlmfast.fitting.fit import fit_independent
 from mlmfast.fitting.undetermined.search import suspect_fits
@@ -52,17 +53,67 @@ def fit_shape(
         model, regular = stacked_model(
             like, y[some], _cut(x, some), {t: _cut(part, some) for t, part in own.items()}
         )
-        if model is None:
-            continue
-        at = places[first + np.flatnonzero(regular)]
-        at_zero = model.criterion(method).at_zero_of(np.arange(len(at)))
-        batch = _batch(model, data, at, method, at_zero, settings, adjusts)
-        told = np.flatnonzero(~suspect_fits(like, at_zero[1]))
-        if told.size < len(at):
-            batch = merged([batch], told, Layout.of([batch]))
-        batches.append(batch)
-        positions.append(at[told])
+        if model is not None:
+            at = places[first + np.flatnonzero(regular)]
+            batch, told = _fitted(model, data, at, method, settings, adjusts)
+            batches.append(batch)
+            positions.append(at[told])
     return batches, positions
+
+
+def fit_unequal(
+    like: ReducedModel,
+    arrays: tuple[FloatArray, FloatArray, dict[int, FloatArray]],
+    parts: Parts,
+    data: DataSets,
+    places: IntArray,
+    method: str,
+    settings: NewtonOptions,
+    adjusts: bool,
+) -> tuple[list[FitBatch], list[IntArray]]:
+    """Fit designs of the structure of ``like`` whose rows and units differ, as `fit_shape`.
+
+    Parameters
+    ----------
+    arrays
+        y (n,), X (n, p) and Z by term (n, q), the rows of one design after those of the other.
+    parts
+        Which rows are those of each.
+    """
+    y, x, own = arrays
+    width = 1 + x.shape[1] + sum(part.shape[1] for part in own.values())
+    ends = np.cumsum(parts.sizes) * width // _CHUNK_NUMBERS
+    batches, positions = [], []
+    for chunk in np.unique(ends).tolist():
+        among = np.flatnonzero(ends == chunk)
+        some = slice(int(among[0]), int(among[-1]) + 1)
+        rows = parts.rows_of(some)
+        of_z = {t: part[rows] for t, part in own.items()}
+        model, regular = stacked_model(like, y[rows], x[rows], of_z, parts.stretch(some))
+        if model is not None:
+            at = places[some][regular]
+            batch, told = _fitted(model, data, at, method, settings, adjusts)
+            batches.append(batch)
+            positions.append(at[told])
+    return batches, positions
+
+
+def _fitted(
+    model: StackedModel,
+    data: DataSets,
+    at: IntArray,
+    method: str,
+    settings: NewtonOptions,
+    adjusts: bool,
+) -> tuple[FitBatch, IntArray]:
+    """Fits of the designs whose data tell all of G, and which these are."""
+    at_zero = model.criterion(method).at_zero_of(np.arange(len(at)))
+    batch = _batch(model, data, at, method, at_zero, settings, adjusts)
+    n_levels = None if model.parts is None else model.parts.n_units
+    told = np.flatnonzero(~suspect_fits(model.like, at_zero[1], n_levels))
+    if told.size < len(at):
+        batch = merged([batch], told, Layout.of([batch]))
+    return batch, told
 
 
 def _cut(array: FloatArray, some: slice) -> FloatArray:
@@ -89,7 +140,7 @@ def _batch(
         covariance.theta,
         np.arange(n),
         unit[:, None, None] * model.fixed_maps,
-        design.n_obs,
+        model.n_obs,
         adjusts,
         covariance.singular,
     )
@@ -115,9 +166,9 @@ def _batch(
         method=method,
         kept=tuple(range(len(design.x))),
         responses=("",) * n,
-        nobs=np.full(n, design.n_obs, dtype=np.intp),
+        nobs=np.full(n, model.n_obs, dtype=np.intp),
         effects=effect_names(design),
-        n_groups={f.name: np.full(n, f.n_levels) for f in design.factors},
+        n_groups=model.n_groups,
         n_parameters=np.full(n, n_parameters(model.like, covariance)),
         aliased=np.zeros((n, len(design.x)), dtype=np.bool_),
         undetermined=np.full(n, "", dtype=object),

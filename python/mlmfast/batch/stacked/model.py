@@ -1,4 +1,4 @@
-"""Designs of one shape, reduced in one call: what `ReducedModel` is for one of them."""
+"""Designs of one structure, reduced in one call: what `ReducedModel` is for one of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.batch.stacked.parts import Parts
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.data.statistics import mean_and_spread
 from mlmfast.fitted.estimates import Estimates, coefficients, effect_covariances
@@ -26,12 +27,14 @@ class StackedColumns:
 
     Attributes
     ----------
-    values : shape (n_fits, n, k), or (1, n, k) where all share them
+    values : shape (n_fits, n, k), or (1, n, k) where all share them, or (n, k) over all ``parts``
     constant
         Which columns are the constant 1.
     center, scale : shape (n_fits, k)
     finite : shape (n_fits,)
         Whether no value is missing or infinite, and just the ``constant`` columns are 1.
+    parts
+        Which rows are those of each design; None where all have as many.
     """
 
     values: FloatArray
@@ -39,16 +42,26 @@ class StackedColumns:
     center: FloatArray
     scale: FloatArray
     finite: BoolArray
+    parts: Parts | None = None
 
     @classmethod
     def of(
-        cls, values: FloatArray, constant: tuple[bool, ...], n_fits: int, centred: bool
+        cls,
+        values: FloatArray,
+        constant: tuple[bool, ...],
+        n_fits: int,
+        centred: bool,
+        parts: Parts | None = None,
     ) -> StackedColumns:
         """Scale columns by their statistics."""
-        n = values.shape[1]
-        raw = _core.stacked_statistics(values)
+        n: int | IntArray
+        if parts is None:
+            raw, first, n = _core.stacked_statistics(values), values[:, 0], values.shape[1]
+        else:
+            raw = _core.stacked_statistics(values, parts.stretches)
+            first, n = values[parts.first], parts.sizes[:, None]
         smallest, largest = raw[:, :, 2], raw[:, :, 3]
-        mean, spread = mean_and_spread(raw, values[:, 0], n)
+        mean, spread = mean_and_spread(raw, first, n)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             spread = spread if centred else np.maximum(spread, np.abs(mean))
             finite = np.isfinite(mean) & np.isfinite(smallest) & np.isfinite(largest)
@@ -64,6 +77,7 @@ class StackedColumns:
             np.ascontiguousarray(np.broadcast_to(center, shape)),
             np.ascontiguousarray(np.broadcast_to(scale, shape)),
             np.broadcast_to((finite & (is_one == ones)).all(axis=1), n_fits),
+            parts,
         )
 
     @property
@@ -80,15 +94,20 @@ class StackedColumns:
         """The columns of some designs."""
         if keep.size == len(self.scale):
             return self
-        values = self.values if len(self.values) == 1 else self.values[keep]
+        stays = self.parts is not None or len(self.values) == 1
         return StackedColumns(
-            values, self.constant, self.center[keep], self.scale[keep], self.finite[keep]
+            self.values if stays else self.values[keep],
+            self.constant,
+            self.center[keep],
+            self.scale[keep],
+            self.finite[keep],
+            None if self.parts is None else self.parts.some(keep),
         )
 
 
 @dataclass(frozen=True)
 class StackedModel:
-    """Designs of one shape, each reduced by itself, one response each.
+    """Designs of one structure, each reduced by itself, one response each.
 
     Attributes
     ----------
@@ -112,6 +131,24 @@ class StackedModel:
         return Criterion(self.core, like.blocks, like.level_sizes, method == "REML")
 
     @property
+    def parts(self) -> Parts | None:
+        """Which rows are those of each; None where all have as many, in the same units."""
+        return self.y.parts
+
+    @property
+    def n_obs(self) -> int | IntArray:
+        """Rows of each, (n_fits,), or of all."""
+        return self.like.design.n_obs if self.parts is None else self.parts.sizes
+
+    @property
+    def n_groups(self) -> dict[str, IntArray]:
+        """Levels of each grouping factor in each, (n_fits,)."""
+        n, factors = len(self.y.scale), self.like.design.factors
+        if self.parts is None:
+            return {f.name: np.full(n, f.n_levels) for f in factors}
+        return {f.name: self.parts.n_units[:, k] for k, f in enumerate(factors)}
+
+    @property
     def _intercept(self) -> int:
         return self.x.constant.index(True)
 
@@ -131,6 +168,7 @@ class StackedModel:
             own.center[:, term.stretch],
             own.scale[:, term.stretch],
             own.finite,
+            own.parts,
         )
         return _maps(basis, columns)
 
@@ -148,12 +186,12 @@ class StackedModel:
 
     def estimates(self, criterion: Criterion, theta: FloatArray) -> Estimates:
         """`estimates_of` each, by the same steps."""
-        n_obs, fits = self.like.design.n_obs, range(len(theta))
+        fits = range(len(theta))
         g = criterion.covariances(theta)
         beta_core, c, scalars = self.core.solve(g, list(fits))
         rss, logdet, logdet_xx = scalars.T
         reml, p = criterion.reml, c.shape[1]
-        degrees = n_obs - (p if reml else 0)
+        degrees = self.n_obs - (p if reml else 0)
         scale = self.y.scale[:, 0]
         unit = self.core.y_scale / scale
         sigma2 = rss / degrees * unit**2
@@ -174,7 +212,7 @@ class StackedModel:
             covariances[self.like.order[position]] = found
         return Estimates(beta, vcov, sigma2, tuple(covariances), deviance)
 
-    def _logdet_constant(self, degrees: int, reml: bool) -> FloatArray:
+    def _logdet_constant(self, degrees: int | IntArray, reml: bool) -> FloatArray:
         constant = 2.0 * degrees * (np.log(self.core.y_scale) - np.log(self.y.scale[:, 0]))
         weights = self.like.design.weights
         if weights is not None:
@@ -191,9 +229,13 @@ def _maps(factor: FloatArray, columns: StackedColumns) -> FloatArray:
 
 
 def stacked_model(
-    like: ReducedModel, y: FloatArray, x: FloatArray, z: dict[int, FloatArray]
+    like: ReducedModel,
+    y: FloatArray,
+    x: FloatArray,
+    z: dict[int, FloatArray],
+    parts: Parts | None = None,
 ) -> tuple[StackedModel | None, BoolArray]:
-    """Reduce designs of one shape.
+    """Reduce designs of one structure.
 
     Parameters
     ----------
@@ -202,6 +244,9 @@ def stacked_model(
     y : shape (n_fits, n)
     x : shape (n_fits, n, p), or (1, n, p) where all share it
     z : by term of the design, as x; terms without one have a constant 1
+    parts
+        Where designs differ in their rows, which rows are those of each: y is (n,), x and z (n, k)
+        over the rows of all.
 
     Returns
     -------
@@ -209,30 +254,30 @@ def stacked_model(
     which those are, shape (n_fits,): the others are missing values, aliased or collinear columns,
     or responses without residual, of which the fit of each alone can say why.
     """
-    design, n_fits = like.design, len(y)
+    design, n_fits = like.design, len(y) if parts is None else len(parts)
     ones = tuple(column is None for column in design.x)
-    columns_x = StackedColumns.of(x, ones, n_fits, any(ones))
-    columns_y = StackedColumns.of(y[:, :, None], (False,), n_fits, any(ones))
+    columns_x = StackedColumns.of(x, ones, n_fits, any(ones), parts)
+    columns_y = StackedColumns.of(y[..., None], (False,), n_fits, any(ones), parts)
     columns_z = []
     regular = columns_x.finite & columns_y.finite
     regular &= columns_x.has_sizes(_LARGEST) & columns_y.has_sizes(_LARGEST_RESPONSE)
     terms: list[list[tuple[int, Basis]]] = [[] for _ in like.levels]
     for t, block in zip(like.order, like.blocks, strict=True):
         term = design.random[t]
-        own = z.get(t, np.ones((1, design.n_obs, 1)))
+        own = z.get(t, np.ones((1, design.n_obs, 1) if parts is None else (len(y), 1)))
         constant = tuple(column is None for column in term.columns)
         # Slopes of all fixed effects have their columns, often in the very same array.
         same = constant == ones and _is_same_memory(own, x)
         columns_z.append(
-            columns_x if same else StackedColumns.of(own, constant, n_fits, any(constant))
+            columns_x if same else StackedColumns.of(own, constant, n_fits, any(constant), parts)
         )
         regular &= columns_z[-1].finite
         terms[block.level].append((block.structure.size, basis_of_term(term)))
     keep = np.flatnonzero(regular)
     if keep.size == 0:
         return None, np.zeros(n_fits, dtype=np.bool_)
-    parts = tuple(part.rows(keep) for part in columns_z)
-    model, left = _reduced(like, columns_x.rows(keep), columns_y.rows(keep), parts, terms)
+    kept_z = tuple(part.rows(keep) for part in columns_z)
+    model, left = _reduced(like, columns_x.rows(keep), columns_y.rows(keep), kept_z, terms)
     regular[keep[~left]] = False
     return model, regular
 
@@ -253,7 +298,6 @@ def _reduced(
     """Reduce, and again without those that turn out irregular; which were left."""
     design = like.design
     weights = design.weights
-    total = float(design.n_obs) if weights is None else float(weights.sum())
     left = np.ones(len(y.scale), dtype=np.bool_)
     assert isinstance(like.nesting, _core.Nesting), "the nested engine's"
     for _ in range(3):
@@ -262,14 +306,19 @@ def _reduced(
             break
         x_own, y_own = x.rows(chosen), y.rows(chosen)
         z_own = tuple(part.rows(chosen) for part in z)
+        total: float | FloatArray = design.n_obs if weights is None else float(weights.sum())
+        parts = y_own.parts
+        if parts is not None:
+            total = parts.sizes[:, None].astype(np.float64)
         core, lost = _core.NestedBatch.of(
-            like.nesting,
+            like.nesting if parts is None else None,
             z=[part.core_argument for part in z_own],
             x=x_own.core_argument,
             y=y_own.core_argument,
-            noise=np.abs(x_own.center) * x_own.scale * 1e-13 * float(total**0.5),
+            noise=np.abs(x_own.center) * x_own.scale * 1e-13 * total**0.5,
             terms=terms,
             sqrt_weights=None if weights is None else np.sqrt(weights),
+            parts=None if parts is None else parts.core_argument(like.levels),
         )
         left[chosen[lost]] = False
         if not lost:

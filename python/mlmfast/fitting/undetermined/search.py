@@ -331,17 +331,22 @@ def _has_small_pivot(matrix: FloatArray) -> bool:
     return False
 
 
-def suspect_fits(like: ReducedModel, expected: FloatArray) -> BoolArray:
-    """Designs of one shape that may not tell all of G, as `_is_suspect` has it of one, (n_fits,).
+def suspect_fits(
+    like: ReducedModel, expected: FloatArray, n_levels: IntArray | None = None
+) -> BoolArray:
+    """Designs of one structure that may not tell all of G, (n_fits,): see `_is_suspect` of one.
 
     Parameters
     ----------
     like : the reduction of one of them.
     expected : shape (n_fits, n, n), the information of G at G = 0.
+    n_levels : shape (n_fits, n_factors), levels of each factor; None for those of ``like``.
     """
     own = np.einsum("aii->ai", expected)
     low, high = own.min(axis=1), own.max(axis=1)
-    least = min(like.design.factors[f].n_levels for f in like.levels)
+    least: int | IntArray = min(like.design.factors[f].n_levels for f in like.levels)
+    if n_levels is not None:
+        least = n_levels[:, like.levels].min(axis=1)
     unclear = ~(high > SUSPECT * least) | (low < SUSPECT * high)
     out = unclear & np.isfinite(high)
     rows = np.flatnonzero(~unclear)
@@ -351,7 +356,8 @@ def suspect_fits(like: ReducedModel, expected: FloatArray) -> BoolArray:
         pivots = np.einsum("aii->ai", np.linalg.cholesky(expected[rows]))
         out[rows] = (pivots * pivots < SUSPECT * own[rows]).any(axis=1)
     except np.linalg.LinAlgError:
-        out[rows] = [_is_suspect(like, expected[row]) for row in rows]
+        # What else `_is_suspect` asks was answered above.
+        out[rows] = [np.isfinite(high[row]) and _has_small_pivot(expected[row]) for row in rows]
     return np.asarray(out)
 
 

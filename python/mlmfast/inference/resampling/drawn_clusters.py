@@ -84,10 +84,14 @@ class DrawnClusters:
         """Rows of some clusters, in order."""
         return np.concatenate([self.rows[k] for k in chosen.tolist()])
 
+    def place_of(self, chosen: IntArray) -> IntArray:
+        """The number of the draw that each of `rows_of` comes from."""
+        return np.repeat(np.arange(len(chosen)), [len(self.rows[k]) for k in chosen.tolist()])
+
     def of_clusters(self, chosen: IntArray) -> Design:
         """The design of some clusters, in order; one chosen twice is two clusters."""
         rows = self.rows_of(chosen)
-        place = np.repeat(np.arange(len(chosen)), [len(self.rows[k]) for k in chosen.tolist()])
+        place = self.place_of(chosen)
         design = self.design
         random = tuple(
             replace(term, columns=_columns(term.columns, rows)) for term in design.random

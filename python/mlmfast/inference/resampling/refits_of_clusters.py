@@ -1,4 +1,4 @@
-"""Refits of clusters drawn anew, together where all clusters have one shape."""
+"""Refits of clusters drawn anew, together, whether clusters have one shape or not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.batch.fit_batch import FitBatch
-from mlmfast.batch.stacked.fits import fit_shape, is_stackable
+from mlmfast.batch.stacked.fits import fit_shape, fit_unequal, is_stackable
+from mlmfast.batch.stacked.parts import Parts, are_identified, slopes_vary
 from mlmfast.covariance.structures.unstructured import Unstructured
 from mlmfast.criterion.criterion import criterion_of
 from mlmfast.design.design import Design
@@ -62,23 +63,48 @@ def _together(
     design = clusters.design
     if refits.asked is not None or len(samples) < 2:
         return
-    if not _is_plain(design) or not clusters.are_alike:
+    if not _is_plain(design):
         return
-    like = _example(refits, clusters, samples)
-    if like is None:
-        return
-    rows = np.stack([clusters.rows_of(chosen) for chosen in samples])
+    how = (refits.record.method, NewtonOptions(), False)
+    data, places = _Samples(clusters, samples), np.arange(len(samples))
+    if clusters.are_alike:
+        like = _example(refits, clusters, samples)
+        if like is None:
+            return
+        rows = np.stack([clusters.rows_of(chosen) for chosen in samples])
+        found = fit_shape(like, _arrays(design, rows), data, places, *how)
+    else:
+        parts, rows = _parts(clusters, samples)
+        places = np.flatnonzero(are_identified(design, parts) & slopes_vary(design, parts, rows))
+        like = _example(refits, clusters, [samples[k] for k in places.tolist()])
+        if like is None:
+            return
+        among, parts = parts.taken(places)
+        found = fit_unequal(like, _arrays(design, rows[among]), parts, data, places, *how)
+    for batch, at in zip(*found, strict=True):
+        covariances = partial(_covariances, like, batch)
+        yield at, refits.taken(batch, covariances, np.empty((len(batch), 0)))
+
+
+def _arrays(design: Design, rows: IntArray) -> tuple[FloatArray, FloatArray, dict[int, FloatArray]]:
+    """y, X and Z by term of some rows."""
     z = {
         t: columns_at(term.columns, rows)
         for t, term in enumerate(design.random)
         if any(column is not None for column in term.columns)
     }
-    arrays = (design.working_response[rows], columns_at(design.x, rows), z)
-    how = (refits.record.method, NewtonOptions(), False)
-    data, places = _Samples(clusters, samples), np.arange(len(samples))
-    for batch, at in zip(*fit_shape(like, arrays, data, places, *how), strict=True):
-        covariances = partial(_covariances, like, batch)
-        yield at, refits.taken(batch, covariances, np.empty((len(batch), 0)))
+    return design.working_response[rows], columns_at(design.x, rows), z
+
+
+def _parts(clusters: DrawnClusters, samples: Sequence[IntArray]) -> tuple[Parts, IntArray]:
+    """The rows of each sample, and which rows of the design these are, one after the other."""
+    own = [clusters.rows_of(chosen) for chosen in samples]
+    rows, factors = np.concatenate(own), clusters.design.factors
+    place = np.concatenate([clusters.place_of(chosen) for chosen in samples])
+    # A cluster that is drawn twice has levels of its own each time.
+    codes = [place * factor.n_levels + factor.codes[rows] for factor in factors]
+    n_levels = [(int(place.max(initial=0)) + 1) * factor.n_levels for factor in factors]
+    return Parts.of(codes, n_levels, np.array([len(rows) for rows in own])), rows
 
 
 def _is_plain(design: Design) -> bool:

@@ -13,6 +13,7 @@ from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.errors import DataError, ModelError
 from mlmfast.simulation.distributions import CovariateDistribution
 from mlmfast.simulation.rows.partial import Partial
+from mlmfast.simulation.streams import COVARIATES, ByPart
 from mlmfast.words import did_you_mean
 
 #: Rows that a crossing may have.
@@ -252,8 +253,8 @@ class Crossing:
         within = np.arange(len(codes)) - np.repeat(first, counts)
         return np.sort(order[within < np.repeat(wanted, counts)])
 
-    def frame(self, generator: np.random.Generator) -> pd.DataFrame:
-        """The rows, covariates drawn from a generator, one after the other."""
+    def frame(self, replicate: ByPart) -> pd.DataFrame:
+        """The rows, covariates drawn from the stream of one replicate."""
         codes = self.codes()
         columns: dict[str, Any] = {}
         for name, own in self.levels.items():
@@ -262,20 +263,29 @@ class Crossing:
             columns[name] = own.column(self._in_turn(name, codes[cluster]))
         for part in self.partial:
             columns |= part.columns(columns)
-        return pd.DataFrame({**columns, **self.drawn(codes, generator)})
+        drawn = self.drawn(codes, replicate) if self.covariates else {}
+        return pd.DataFrame({**columns, **{name: own[0] for name, own in drawn.items()}})
 
-    def drawn(
-        self, codes: Mapping[str, IntArray], generator: np.random.Generator
-    ) -> dict[str, FloatArray]:
-        """Covariates by row, drawn one after the other; ``codes`` are those of the rows."""
-        out: dict[str, FloatArray] = {}
+    def drawn(self, codes: Mapping[str, IntArray], replicates: ByPart) -> dict[str, FloatArray]:
+        """Covariates by row, (n, n_rows), drawn one after the other from each replicate's stream.
+
+        Parameters
+        ----------
+        codes
+            Those of the rows.
+        """
         n_rows = len(next(iter(codes.values())))
-        for name, (cluster, distribution) in self.covariates.items():
-            if cluster:
-                own = codes[cluster]
-                out[name] = distribution.draw(generator, int(own.max()) + 1)[own]
-            else:
-                out[name] = distribution.draw(generator, n_rows)
+        lengths = [
+            int(codes[cluster].max()) + 1 if cluster else n_rows
+            for cluster, _ in self.covariates.values()
+        ]
+        every = self.covariates.items()
+        kinds = [(own.kind, n) for (_, (_, own)), n in zip(every, lengths, strict=True)]
+        numbers = np.split(replicates.numbers(COVARIATES, kinds), np.cumsum(lengths)[:-1], axis=1)
+        out: dict[str, FloatArray] = {}
+        for (name, (cluster, distribution)), own in zip(every, numbers, strict=True):
+            values = distribution.values(own)
+            out[name] = values[:, codes[cluster]] if cluster else values
         return out
 
     def _column(self, name: str, own: Levels, codes: IntArray) -> Any:

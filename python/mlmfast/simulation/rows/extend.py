@@ -11,7 +11,6 @@ import pandas as pd
 from mlmfast.arrays import IntArray
 from mlmfast.design.design import Design
 from mlmfast.errors import DataError, ModelError
-from mlmfast.simulation.draws import COVARIATES
 from mlmfast.simulation.rows.rebuild import check_extensible
 from mlmfast.simulation.streams import Parts, stream
 from mlmfast.simulation.true_model import AnyModel, TrueModel
@@ -36,7 +35,7 @@ def along(design: AnyModel, name: str, n: int) -> AnyModel:
     check_variable(design, name)
     if design.crossing is not None:
         crossing = design.crossing.with_number(name, n)
-        table = crossing.frame(Parts(stream(design.row_seed))(COVARIATES))
+        table = crossing.frame(Parts(stream(design.row_seed)))
         found = replace(design.with_rows(table), crossing=crossing)
     else:
         check_extensible(design.model)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.errors import DataError, ModelError
+from mlmfast.simulation.streams import MISSING, ByPart
 from mlmfast.simulation.truth.parameters import number
 from mlmfast.words import did_you_mean
 
@@ -135,35 +136,33 @@ class DropoutRows:
 
 
 def missing_rows(
-    missing: Missingness,
-    rows: DropoutRows | None,
-    y: FloatArray,
-    scores: FloatArray,
-    generator: np.random.Generator,
+    missing: Missingness, rows: DropoutRows | None, scores: FloatArray, replicates: ByPart
 ) -> BoolArray:
-    """Which responses of one replicate go missing, shape (n_obs,).
+    """Which responses of each replicate go missing, shape (n, n_obs).
 
     Parameters
     ----------
-    scores : shape (n_obs,), responses less their means over their standard deviations.
+    scores : shape (n, n_obs), responses less their means over their standard deviations.
     """
+    n, n_obs = scores.shape
     if rows is None:
-        return np.asarray(generator.random(len(y)) < missing.share)
+        return np.asarray(replicates.numbers(MISSING, [("uniform", n_obs)]) < missing.share)
     n_subjects, n_times = rows.place.shape
     hazards = missing.hazards(n_times)
-    uniform = generator.random((n_subjects, n_times))
-    gone_at = np.full(n_subjects, n_times)
-    last = np.zeros(n_subjects)
+    uniform = replicates.numbers(MISSING, [("uniform", n_subjects * n_times)])
+    uniform = uniform.reshape(n, n_subjects, n_times)
+    gone_at = np.full((n, n_subjects), n_times)
+    last = np.zeros((n, n_subjects))
     for t in range(n_times):
-        chance = np.full(n_subjects, hazards[t])
+        chance = np.full((n, n_subjects), hazards[t])
         if missing.slope and t and 0.0 < hazards[t] < 1.0:
             odds = hazards[t] / (1.0 - hazards[t]) * np.exp(missing.slope * last)
             chance = odds / (1.0 + odds)
-        goes = (gone_at == n_times) & (uniform[:, t] < chance)
+        goes = (gone_at == n_times) & (uniform[:, :, t] < chance)
         gone_at[goes] = t
         there = rows.place[:, t] >= 0
-        last[there] = scores[rows.place[there, t]]
-    return np.asarray(rows.times >= gone_at[rows.subjects])
+        last[:, there] = scores[:, rows.place[there, t]]
+    return np.asarray(rows.times >= gone_at[:, rows.subjects])
 
 
 def _shares(kind: str, given: Any) -> tuple[float, ...]:

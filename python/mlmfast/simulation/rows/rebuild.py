@@ -20,6 +20,7 @@ from mlmfast.design.residual.design import ResidualDesign, independent_rows, wit
 from mlmfast.design.residual.read import residual_design
 from mlmfast.design.residual.scale import scale_design
 from mlmfast.errors import ModelError
+from mlmfast.formula.functions import variables_of
 
 
 def variables_of_model(model: ModelFrame) -> tuple[str, ...]:
@@ -80,6 +81,13 @@ def columns_of(model: ModelFrame, frame: Frame) -> RowColumns:
         offset = values if offset is None else offset + values
     z = tuple(design_columns(spec.build(frame)) for spec in model.random)
     return RowColumns(fixed.names, design_columns(fixed), z, offset)
+
+
+def columns_read(model: ModelFrame) -> tuple[str, ...]:
+    """Columns of the data that `columns_of` reads: those of X, Z and the offset."""
+    names = [name for spec in (model.fixed, *model.random) for name in spec.variables]
+    names += [name for text in model.formula.offsets for name in variables_of(text)]
+    return tuple(dict.fromkeys(names))
 
 
 def design_of(model: ModelFrame, table: pd.DataFrame) -> Design:

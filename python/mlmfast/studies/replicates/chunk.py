@@ -41,16 +41,19 @@ def chunk_table(plan: Plan, chunk: Chunk, drawn: Iterable[Drawn] | None = None) 
         The data, where they are drawn already.
     """
     condition = plan.conditions[chunk.condition]
-    found = [Outcomes.none(len(chunk), len(plan.estimands)) for _ in plan.methods]
+    n, k = len(chunk), len(plan.estimands)
+    parts: list[list[tuple[IntArray, Outcomes]]] = [[] for _ in plan.methods]
     with quiet():
-        for positions, data in drawn or draw_chunk(Source(plan, condition), chunk):
+        for at, data in drawn or draw_chunk(Source(plan, condition), chunk):
             if isinstance(data, str):
-                for outcomes in found:
-                    outcomes.error[positions] = data
+                lost = Outcomes.none(len(at), k, data)
+                for own in parts:
+                    own.append((at, lost))
                 continue
             fits = Fits([m for m in plan.methods.values() if isinstance(m, Method)], data)
-            for method, whole in zip(plan.methods.values(), found, strict=True):
-                whole.put(positions, outcomes_of(plan, method, data, condition.values, fits))
+            for method, own in zip(plan.methods.values(), parts, strict=True):
+                own.append((at, outcomes_of(plan, method, data, condition.values, fits)))
+    found = [Outcomes.joined(n, k, own) for own in parts]
     return table_of(plan, chunk, found)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.data.frame import Frame
@@ -44,9 +45,8 @@ class DataSet:
 
     def __init__(self, given: Any, like: DataSet | None = None) -> None:
         self._own: dict[str, Any] = {}
-        known: dict[str, Any] | None = None if like is None else like.columns
         self.columns: dict[str, Any] | None = (
-            _columns(given, known or {}) if isinstance(given, Mapping) else None
+            _columns(given, like) if isinstance(given, Mapping) else None
         )
         given = given.copy() if isinstance(given, pd.DataFrame) else given
         self.given = given if self.columns is None else self.columns
@@ -100,6 +100,18 @@ class DataSet:
     def source(self) -> Any:
         """The data as a fit reads them: what the generator gave."""
         return self.table() if self.base is not None else self.given
+
+    @cached_property
+    def plain(self) -> dict[str, tuple[NDArray[Any], bytes]]:
+        """Arrays of numbers and text among its columns, with their bytes.
+
+        Bits are compared, so that NaN is NaN and -0 is not 0; objects are compared as they are.
+        """
+        return {
+            name: (column, column.tobytes())
+            for name, column in (self.columns or {}).items()
+            if type(column) is np.ndarray and column.dtype.kind in "biufUS"
+        }
 
     @cached_property
     def _frame(self) -> pd.DataFrame:
@@ -161,11 +173,12 @@ def _is_floats(column: Any, n: int) -> bool:
     return type(column) is np.ndarray and column.dtype == np.float64 and len(column) == n
 
 
-def _columns(given: Mapping[Any, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+def _columns(given: Mapping[Any, Any], like: DataSet | None) -> dict[str, Any]:
+    known = {} if like is None else like.plain
     out: dict[str, Any] = {}
     length: tuple[str, int] | None = None
     for name, values in given.items():
-        column = _column(values, known.get(name))
+        column = _column(values, known.get(str(name)))
         if column.ndim != 1:
             raise DataError(
                 f"generate returned {name!r} of shape {column.shape}; a column has one dimension"
@@ -183,13 +196,13 @@ def _columns(given: Mapping[Any, Any], known: Mapping[str, Any]) -> dict[str, An
     return out
 
 
-def _column(values: Any, known: Any) -> Any:
+def _column(values: Any, known: tuple[NDArray[Any], bytes] | None) -> Any:
     """A copy, for a generator may fill the same arrays again; or the array known already."""
-    if isinstance(values, _PANDAS):
+    if type(values) is np.ndarray:
+        if known is not None:
+            column, content = known
+            alike = values.dtype == column.dtype and values.shape == column.shape
+            if alike and values.tobytes() == content:
+                return column
         return values.copy()
-    if type(values) is np.ndarray and type(known) is np.ndarray and values.dtype == known.dtype:
-        # Bits, so that NaN is NaN and -0 is not 0; objects are compared as they are.
-        plain = values.dtype.kind in "biufUS" and values.shape == known.shape
-        if plain and (values is known or values.tobytes() == known.tobytes()):
-            return known
-    return np.array(values)
+    return values.copy() if isinstance(values, _PANDAS) else np.array(values)

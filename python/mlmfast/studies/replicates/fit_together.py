@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.batch.fit_batch import FitBatch
+from mlmfast.data.frame import Frame
 from mlmfast.design.design import Design
-from mlmfast.design.model_frame import build_model_frame
+from mlmfast.design.model_frame import ModelFrame, build_model_frame
 from mlmfast.errors import MlmError
 from mlmfast.many_data_sets.fit_each import fit_each
 from mlmfast.model import LMM
-from mlmfast.simulation.rows.rebuild import repeated
+from mlmfast.simulation.rows.rebuild import RowColumns, columns_of, columns_read, repeated
 from mlmfast.studies.plan.method import Method
 from mlmfast.studies.replicates.arrangement import (
     Variables,
@@ -149,66 +150,75 @@ def _used(data: DataSet, variables: Variables) -> pd.DataFrame:
 
 def _alike(method: Method, data: SharedRows, variables: Variables) -> FitBatch | None:
     """Data sets of one structure that differ in numbers; None where their matrices do not stack."""
+    assert variables.response is not None
     try:
-        design = _design(method, _stacked(data, variables))
-        ends = [_design(method, _used(data[k], variables)) for k in (0, -1)]
+        first, last = (_model(method, _used(data[k], variables)) for k in (0, -1))
+        found = columns_of(first, Frame.from_native(_stacked(first, data)))
     except MlmError:
         return None
-    n = ends[0].n_obs
-    if design.n_obs != n * len(data) or design.n_dropped or design.absorbed is not None:
+    n = first.design.n_obs
+    if n != data.varying[variables.response].shape[1] or first.design.absorbed is not None:
         return None
-    whole = _Matrices(design, len(data))
-    if not all(whole.has(k, own) for k, own in zip((0, len(data) - 1), ends, strict=True)):
+    whole = _Matrices(first.design, found, len(data))
+    ends = ((0, first.design), (len(data) - 1, last.design))
+    if not whole.are_finite or not all(whole.has(k, own) for k, own in ends):
         return None
-    groups, Z = whole.groups, whole.Z
     return fit_each(
-        y=design.y.reshape(len(data), n),
+        y=data.varying[variables.response],
         X=whole.X,
-        groups=groups,
-        Z=Z,
-        names=list(design.x_names),
+        groups=whole.groups,
+        Z=whole.Z,
+        names=list(found.x_names),
         method=method.method,
         ddf=method.ddf,
     )
 
 
-def _stacked(data: SharedRows, variables: Variables) -> pd.DataFrame:
-    """One table of all rows, data set after data set."""
-    columns = {
-        name: data.varying[name].ravel()
-        if name in data.varying
-        else repeated(data.rows.column(name), len(data))
-        for name in (variables.response, *variables.structure, *variables.others)
-        if name is not None
-    }
-    return pd.DataFrame(columns)
+def _stacked(model: ModelFrame, data: SharedRows) -> dict[str, Any]:
+    """Columns of all rows, data set after data set, that X and Z are made from."""
+    out: dict[str, Any] = {name: own.ravel() for name, own in data.varying.items()}
+    for name in columns_read(model):
+        if name not in out:
+            column = data.rows.column(name)
+            numbers = plain_numbers(column)
+            out[name] = repeated(column if numbers is None else numbers, len(data))
+    return out
 
 
-def _design(method: Method, table: pd.DataFrame) -> Design:
-    return build_model_frame(method.formula, table, absorb=False).design
+def _model(method: Method, table: pd.DataFrame) -> ModelFrame:
+    return build_model_frame(method.formula, table, absorb=False)
 
 
 class _Matrices:
-    """y, X, Z and groups of stacked data sets."""
+    """X, Z and groups of stacked data sets, of which the first has a design."""
 
-    def __init__(self, design: Design, n_sets: int) -> None:
-        self.design, self._n_sets = design, n_sets
-        self._n = design.n_obs // n_sets
+    def __init__(self, first: Design, columns: RowColumns, n_sets: int) -> None:
+        self._first, self._columns = first, columns
+        self._n_sets, self._n = n_sets, first.n_obs
 
     @property
     def X(self) -> FloatArray:
-        return self._matrix(self.design.x)
+        return self._matrix(self._columns.x)
 
     @property
     def Z(self) -> dict[str, FloatArray]:
-        names = [factor.name for factor in self.design.factors]
-        return {names[term.factor]: self._matrix(term.columns) for term in self.design.random}
+        """By factor; that of a random intercept alone is left out."""
+        names = [factor.name for factor in self._first.factors]
+        return {
+            names[term.factor]: self._matrix(columns)
+            for term, columns in zip(self._first.random, self._columns.z, strict=True)
+            if columns != (None,)
+        }
 
     @property
     def groups(self) -> dict[str, IntArray]:
-        return {
-            factor.name: factor.codes[: self._n].astype(np.intp) for factor in self.design.factors
-        }
+        return {factor.name: factor.codes.astype(np.intp) for factor in self._first.factors}
+
+    @property
+    def are_finite(self) -> bool:
+        """Whether a function of the formula, such as a logarithm, has a value in every row."""
+        every = [*self._columns.x, *(c for columns in self._columns.z for c in columns)]
+        return all(column is None or np.isfinite(column).all() for column in every)
 
     def _matrix(self, columns: Sequence[FloatArray | None]) -> FloatArray:
         out = np.empty((self._n_sets, self._n, len(columns)))
@@ -218,20 +228,20 @@ class _Matrices:
 
     def has(self, position: int, own: Design) -> bool:
         """Whether a data set alone has these matrices: nothing goes by other sets' values."""
-        mine = self.design
+        first, all_columns = self._first, self._columns
         part = slice(position * self._n, (position + 1) * self._n)
-        if own.n_obs != self._n or own.n_dropped or own.x_names != mine.x_names:
+        if own.n_obs != self._n or own.n_dropped or own.x_names != all_columns.x_names:
             return False
-        pairs = list(zip(mine.x, own.x, strict=True))
-        if len(own.random) != len(mine.random) or len(own.factors) != len(mine.factors):
+        if len(own.random) != len(first.random) or len(own.factors) != len(first.factors):
             return False
-        for one, other in zip(mine.random, own.random, strict=True):
+        pairs = list(zip(all_columns.x, own.x, strict=True))
+        for one, other, columns in zip(first.random, own.random, all_columns.z, strict=True):
             if one.names != other.names or one.factor != other.factor:
                 return False
-            pairs += zip(one.columns, other.columns, strict=True)
-        codes = zip(mine.factors, own.factors, strict=True)
+            pairs += zip(columns, other.columns, strict=True)
+        codes = zip(first.factors, own.factors, strict=True)
         return all(_equal(a, b, part) for a, b in pairs) and all(
-            np.array_equal(a.codes[part], b.codes) for a, b in codes
+            np.array_equal(a.codes, b.codes) for a, b in codes
         )
 
 

@@ -28,36 +28,45 @@ def of_method(
     fits
         What other methods have fitted to them already.
     """
-    out = Outcomes.none(len(data), len(estimands))
-    for positions, batch in fit_together(method, data) if fits is None else fits.of(method):
-        if isinstance(batch, MlmError):
-            part = Outcomes.none(len(positions), len(estimands), _one_line(batch))
-        else:
-            part = of_batch(method, batch, estimands)
-        out.put(positions, part)
-    return out
+    found = fit_together(method, data) if fits is None else fits.of(method)
+    return Outcomes.joined(
+        len(data),
+        len(estimands),
+        ((at, _of_part(method, own, estimands, len(at))) for at, own in found),
+    )
+
+
+def _of_part(
+    method: Method, found: FitBatch | MlmError, estimands: Sequence[str], n: int
+) -> Outcomes:
+    if isinstance(found, MlmError):
+        return Outcomes.none(n, len(estimands), _one_line(found))
+    return of_batch(method, found, estimands)
 
 
 def of_batch(method: Method, batch: FitBatch, estimands: Sequence[str]) -> Outcomes:
     """Outcomes of fits."""
     out = Outcomes.none(len(batch), len(estimands))
     out.converged[:], out.singular[:] = batch.converged, batch.singular
-    why = [text if text not in STATUSES else "" for text in batch.status]
-    for k, name in enumerate(estimands):
-        try:
-            out.numbers[:, :, k] = _numbers(method, batch, name)
-            out.error[:, k] = why
-            if is_parameter(batch, name):
-                # A fit without standard errors of its fixed effects has its variances.
-                out.error[~np.isnan(out.numbers[0, :, k]), k] = ""
-        except MlmError as error:
-            out.error[:, k] = [text or _one_line(error) for text in why]
-            continue
-        missing = np.isnan(out.numbers[1, :, k]) & (out.error[:, k] == "")
-        for fit in np.flatnonzero(missing & ~is_parameter(batch, name)):
-            lost = np.isnan(out.numbers[0, fit, k])
-            untold = batch.undetermined[fit]
-            out.error[fit, k] = f"{name} is not estimable here" if lost else untold
+    why = np.array([text if text not in STATUSES else "" for text in batch.status], dtype=object)
+    together = [k for k, name in enumerate(estimands) if _is_coefficient(method, batch, name)]
+    alone = [[k] for k in range(len(estimands)) if k not in together]
+    for some in [together, *alone] if together else alone:
+        found = _numbers(method, batch, [estimands[k] for k in some])
+        if isinstance(found, str):
+            out.error[:, some] = found
+        else:
+            out.numbers[:, :, some] = found
+    unfitted = why != ""
+    out.error[unfitted] = why[unfitted, None]
+    # Of a covariance parameter there is an estimate alone, which fits without standard errors have.
+    tested = np.array([not is_parameter(batch, name) for name in estimands])
+    out.error[~np.isnan(out.numbers[0]) & ~tested] = ""
+    missing = np.isnan(out.numbers[1]) & (out.error == "") & tested
+    for fit, k in np.argwhere(missing).tolist():
+        lost = np.isnan(out.numbers[0, fit, k])
+        untold = batch.undetermined[fit]
+        out.error[fit, k] = f"{estimands[k]} is not estimable here" if lost else untold
     return out
 
 
@@ -65,28 +74,42 @@ def _one_line(error: object) -> str:
     return " ".join(str(error).split())
 
 
-def _numbers(method: Method, batch: FitBatch, name: str) -> FloatArray:
-    """The numbers of one estimand, (6, n_fits)."""
+def _is_coefficient(method: Method, batch: FitBatch, name: str) -> bool:
+    return method.robust is None and name in batch.names
+
+
+def _numbers(method: Method, batch: FitBatch, names: Sequence[str]) -> FloatArray | str:
+    """The numbers of coefficients, or of one estimand of another kind, (6, n_fits, n_names).
+
+    Or why there are none.
+    """
+    try:
+        if _is_coefficient(method, batch, names[0]):
+            columns = [batch.names.index(name) for name in names]
+            parts = (batch.params, batch.bse, batch.df, batch.pvalues)
+            estimate, se, df, p = (np.asarray(part)[:, columns] for part in parts)
+            return with_limits(estimate, se, df, p, method.level)
+        return _of_another(method, batch, names[0])
+    except MlmError as error:
+        return _one_line(error)
+
+
+def _of_another(method: Method, batch: FitBatch, name: str) -> FloatArray:
+    """The numbers of an estimand that is no coefficient, or is tested robustly, (6, n_fits, 1)."""
     if is_parameter(batch, name):
-        out = np.full((len(NUMBERS), len(batch)), np.nan)
-        out[0] = _parameter(batch, name)
+        out = np.full((len(NUMBERS), len(batch), 1), np.nan)
+        out[0, :, 0] = _parameter(batch, name)
         return out
     if method.robust is not None:
-        return _robust(method, batch, name)
-    if name in batch.names:
-        column = batch.names.index(name)
-        parts: tuple[FloatArray, ...] = (batch.params, batch.bse, batch.df, batch.pvalues)
-    else:
-        column, tests = 0, batch.tests(_contrast(batch, name))
-        parts = (tests.estimate, tests.se, tests.df, tests.pvalue)
-    estimate, se, df, p = (np.asarray(part)[:, column] for part in parts)
-    return with_limits(estimate, se, df, p, method.level)
+        return _robust(method, batch, name)[:, :, None]
+    tests = batch.tests(_contrast(batch, name))
+    return with_limits(tests.estimate, tests.se, tests.df, tests.pvalue, method.level)
 
 
 def with_limits(
     estimate: FloatArray, se: FloatArray, df: FloatArray, p: FloatArray, level: float
 ) -> FloatArray:
-    """Estimates with t limits, (6, n)."""
+    """Estimates with t limits, six arrays of their shape."""
     known = ~np.isnan(df)
     t = np.where(known, quantile(np.where(known, df, 1.0), level), np.nan)
     half = t * se
@@ -106,7 +129,7 @@ def _contrast(batch: FitBatch, name: str) -> str:
 
 
 def _robust(method: Method, batch: FitBatch, name: str) -> FloatArray:
-    """As `_numbers`, of fits made again one by one."""
+    """The numbers of a coefficient, (6, n_fits), of fits made again one by one."""
     out = np.full((len(NUMBERS), len(batch)), np.nan)
     if name not in batch.names:
         _contrast(batch, name)

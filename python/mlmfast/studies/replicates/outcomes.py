@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,19 @@ class Outcomes:
             np.zeros(n, dtype=np.bool_),
             np.full((n, k), error, dtype=object),
         )
+
+    @classmethod
+    def joined(cls, n: int, k: int, parts: Iterable[tuple[IntArray, Outcomes]]) -> Outcomes:
+        """Outcomes of n replicates from parts at ascending positions; what is said last holds."""
+        out: Outcomes | None = None
+        for positions, part in parts:
+            if len(positions) == n:
+                # All of them, and nothing to be copied.
+                out = part
+                continue
+            out = cls.none(n, k) if out is None else out
+            out.put(positions, part)
+        return cls.none(n, k) if out is None else out
 
     def put(self, positions: IntArray | Sequence[int], part: Outcomes) -> None:
         """Take in the outcomes of some replicates."""

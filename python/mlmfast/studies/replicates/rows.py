@@ -41,8 +41,9 @@ def table_of(plan: Plan, chunk: Chunk, outcomes: Sequence[Outcomes]) -> Any:
     for name in ("converged", "singular"):
         flags = np.stack([getattr(own, name) for own in outcomes], axis=1)
         columns[name] = pa.array(np.repeat(flags.ravel(), n_estimands), pa.bool_())
-    errors = np.stack([own.error for own in outcomes], axis=1).ravel()
-    columns["error"] = pa.array([text or None for text in errors.tolist()], pa.string())
+    errors = np.stack([own.error for own in outcomes], axis=1).ravel().tolist()
+    told = [text or None for text in errors] if any(errors) else [None] * rows
+    columns["error"] = pa.array(told, pa.string())
     stem = key_of(plan, condition, "")
     keys = [f"{stem}{number}" for number in range(chunk.first, chunk.last)]
     columns["key"] = _text(keys, replicate - chunk.first)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import multiprocessing
 import os
 import pickle
@@ -15,7 +14,7 @@ from mlmfast.errors import MlmError
 from mlmfast.studies.plan.plan import Chunk, Plan, versions
 from mlmfast.studies.replicates.chunk import chunk_table
 from mlmfast.studies.replicates.outcomes import NUMBERS
-from mlmfast.studies.running.arrow import parquet
+from mlmfast.studies.running.arrow import arrow, parquet
 
 #: A chunk's file, or what makes it.
 Content: TypeAlias = bytes | Callable[[], bytes]
@@ -29,7 +28,7 @@ def content_of(plan: Plan, chunk: Chunk) -> bytes:
 def file_of(table: Any) -> bytes:
     """Rows of a chunk as a Parquet file."""
     made_by = {f"mlmfast.study.{name}": text for name, text in versions().items()}
-    buffer = io.BytesIO()
+    buffer = arrow().BufferOutputStream()
     # Numbers hardly repeat: a dictionary of them would be made for nothing.
     repeated = [name for name in table.column_names if name not in (*NUMBERS, "key")]
     parquet().write_table(
@@ -39,7 +38,7 @@ def file_of(table: Any) -> bytes:
         use_dictionary=repeated,
         write_statistics=False,
     )
-    return buffer.getvalue()
+    return bytes(buffer.getvalue())
 
 
 def packed(plan: Plan) -> bytes:

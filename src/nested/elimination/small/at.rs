@@ -6,7 +6,6 @@ use super::super::passes::CHUNK_BLOCKS;
 use super::units::Units;
 use crate::criterion::asked::Request;
 use crate::criterion::engine::Engine;
-use crate::criterion::solution::Shape;
 use crate::linalg::dense::NotPositiveDefinite;
 use crate::linalg::lanes::Lane;
 use crate::nested::patterns::Pattern;
@@ -33,7 +32,8 @@ pub(super) struct At<'a> {
     pub(super) units: Units<'a>,
     /// Units in chunks, whose boundaries depend on the data only.
     chunks: Vec<Range<usize>>,
-    pub(super) shape: Shape,
+    /// Degrees of freedom of `sigma^2`, by lane.
+    pub(super) degrees: Vec<f64>,
     pub(super) q: usize,
     pub(super) w: usize,
     /// By lane.
@@ -62,9 +62,9 @@ impl<'a> At<'a> {
             &reduction.remainder[fit * w * w..(fit + 1) * w * w]
         };
         Ok(Self {
+            chunks: chunks(units.patterns),
             units,
-            chunks: chunks(&first.patterns),
-            shape: first.shape(),
+            degrees: own.iter().map(|(own, _)| own.shape().degrees(request.reml)).collect(),
             q,
             w,
             g: part(request.g, q * q),

@@ -5,7 +5,6 @@ use std::ops::Range;
 use super::at::{At, Failed};
 use super::matrices::{Matrix, lower_factor, square};
 use super::sums::{Derivatives, Kept, Values, derivatives, second, values};
-use crate::criterion::solution::Shape;
 use crate::linalg::dense::{Kernel, NotPositiveDefinite, vectorised};
 use crate::linalg::lanes::Lane;
 use crate::running::memory::buffer;
@@ -19,8 +18,9 @@ pub(super) fn criteria<V: Lane, const Q: usize, const W: usize, const N: usize>(
     let (solved, logdet, kept) = solve::<V, Q, W>(at, &g, at.keeps::<V>())?;
     let (psi, e) = solved.weights(at.reml);
     let by = differentiate::<V, Q, W, N>(at, &g, (&psi, &e), &kept)?;
-    let (shape, reml) = (at.shape, at.reml);
-    vectorised(End { by: &by, solved: &solved, e: &e, logdet: Some((logdet, shape)), reml, slots });
+    let nu = V::from_lanes(|lane| at.degrees[lane]);
+    let (logdet, reml) = (Some((logdet, nu)), at.reml);
+    vectorised(End { by: &by, solved: &solved, e: &e, logdet, reml, slots });
     Ok(())
 }
 
@@ -163,12 +163,13 @@ impl<V: Lane, const W: usize> Kernel for SolvedOf<'_, V, W> {
     }
 }
 
-/// What results are put together from; log|V| where the criterion is wanted.
+/// What results are put together from; log|V| and the degrees of freedom of `sigma^2` where the
+/// criterion is wanted.
 struct End<'a, 'b, 'c, V, const Q: usize, const W: usize, const N: usize> {
     by: &'a Derivatives<V, Q, W, N>,
     solved: &'a Solved<V, W>,
     e: &'a [V; W],
-    logdet: Option<(V, Shape)>,
+    logdet: Option<(V, V)>,
     reml: bool,
     slots: &'b mut [&'c mut [f64]],
 }
@@ -183,7 +184,7 @@ impl<V: Lane, const Q: usize, const W: usize, const N: usize> Kernel
         let Self { by, solved, e, logdet, reml, slots } = self;
         let ends = Ends::of(by, solved, e, reml);
         match logdet {
-            Some((logdet, shape)) => ends.write(solved, logdet, shape, reml, slots),
+            Some((logdet, nu)) => ends.write(solved, logdet, nu, reml, slots),
             None => ends.write_parts(by, solved, slots),
         }
     }
@@ -306,11 +307,11 @@ impl<V: Lane, const N: usize> Ends<V, N> {
         &self,
         solved: &Solved<V, W>,
         logdet: V,
-        shape: Shape,
+        nu: V,
         reml: bool,
         slots: &mut [&mut [f64]],
     ) {
-        let (nu, rss) = (V::splat(shape.degrees(reml)), solved.rss);
+        let rss = solved.rss;
         let tau = V::splat(2.0 * std::f64::consts::PI);
         let mut value = logdet + nu * (V::splat(1.0) + (tau * rss / nu).log());
         if reml {

@@ -1,11 +1,17 @@
 //! The units of some fits side by side.
+//!
+//! Where each unit stands for itself, fits may have different numbers of units: those that a lane lacks
+//! are units of zeros, which add nothing to any sum.
 
 use super::matrices::Rows;
 use crate::linalg::lanes::{LANES, Lane};
 use crate::nested::patterns::Pattern;
 use crate::nested::reduction::Reduction;
 
-/// The units of a fit in each lane, of which all have the same patterns.
+/// Numbers of a unit that a lane lacks.
+static NOTHING: [f64; 64] = [0.0; 64];
+
+/// The units of a fit in each lane: the same patterns in all, or each unit its own.
 pub(super) struct Units<'a> {
     pub(super) patterns: &'a [Pattern],
     /// Columns of [X y].
@@ -17,12 +23,17 @@ pub(super) struct Units<'a> {
 }
 
 impl<'a> Units<'a> {
-    /// Of fits of reductions; `None` where their patterns differ.
+    /// Of fits of reductions; `None` where their patterns differ in more than the number of units.
     pub(super) fn of(fits: &[(&'a Reduction, usize)]) -> Option<Self> {
         let (first, _) = fits[0];
         let shared = fits.iter().all(|&(reduction, _)| std::ptr::eq(reduction, first));
-        if !shared && fits.iter().any(|(other, _)| other.patterns != first.patterns) {
-            return None;
+        let mut patterns = &first.patterns;
+        if !shared && fits.iter().any(|(other, _)| other.patterns != *patterns) {
+            if !fits.iter().all(|(own, _)| own.patterns.iter().enumerate().all(Pattern::is_unit)) {
+                return None;
+            }
+            let longest = fits.iter().map(|(own, _)| &own.patterns).max_by_key(|own| own.len());
+            patterns = longest.unwrap_or(patterns);
         }
         let design = |&(reduction, _): &(&'a Reduction, usize)| &reduction.levels[0].design[..];
         let response = |&(reduction, fit): &(&'a Reduction, usize)| {
@@ -30,7 +41,7 @@ impl<'a> Units<'a> {
             &reduction.levels[0].response[fit * size..(fit + 1) * size]
         };
         Some(Self {
-            patterns: &first.patterns,
+            patterns,
             w: first.rank() + 1,
             design: fits[..if shared { 1 } else { fits.len() }].iter().map(design).collect(),
             response: fits.iter().map(response).collect(),
@@ -66,7 +77,7 @@ impl<'a> Units<'a> {
         let zero = V::splat(0.0);
         let mut rows = Rows { t: [[zero; Q]; Q], a: [[zero; W]; Q] };
         let columns = Q + W - 1;
-        let block = |k: usize| &self.design[k][b * Q * columns..(b + 1) * Q * columns];
+        let block = |k: usize| part(self.design[k], b, Q * columns);
         let shared = self.design.len() == 1;
         let first = block(0);
         let lanes: [&[f64]; LANES] =
@@ -74,7 +85,7 @@ impl<'a> Units<'a> {
         let design = |at: usize| {
             if shared { V::splat(first[at]) } else { V::from_lanes(|lane| lanes[lane][at]) }
         };
-        let y = |k: usize| &self.response[k][b * Q..(b + 1) * Q];
+        let y = |k: usize| part(self.response[k], b, Q);
         let own = y(0);
         let responses: [&[f64]; LANES] =
             std::array::from_fn(|k| if k >= V::COUNT { own } else { y(k) });
@@ -89,4 +100,10 @@ impl<'a> Units<'a> {
         }
         rows
     }
+}
+
+/// The numbers of unit `b`, `size` a unit; zeros where there is none.
+#[inline(always)]
+fn part(all: &[f64], b: usize, size: usize) -> &[f64] {
+    all.get(b * size..(b + 1) * size).unwrap_or(&NOTHING[..size])
 }
