@@ -104,3 +104,12 @@ def test_what_the_lines_show(namespace):
     kr = value(namespace, "small samples")
     own = mlm.lmm("y ~ arm + x + (x | site)", d, ddf="kenward-roger")
     assert float(np.squeeze(kr.pvalue)) == pytest.approx(float(own.pvalues["armb"]), rel=1e-6)
+
+
+def test_components_alone_have_no_random_intercept(namespace):
+    """As in statsmodels, whatever its documentation calls the default."""
+    how = {"groups": "site", "vc_formula": {"part": "0 + C(part)"}}
+    alone = smf.mixedlm("y ~ x", namespace["d"], **how)
+    assert (alone.k_re, alone.k_vc) == (0, 1)
+    assert (namespace["nested"].k_re, namespace["nested"].k_vc) == (1, 1)
+    assert alone.fit().llf < namespace["nested"].llf

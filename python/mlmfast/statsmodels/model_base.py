@@ -43,7 +43,8 @@ class MixedLMBase(ModelArrays):
         data
             pandas frame, or any that mlmfast reads.
         re_formula
-            Random effects of the groups, ``"~ x"``; an intercept by default.
+            Random effects of the groups, ``"~ x"``; an intercept by default, none at all beside
+            ``vc_formula``, as in statsmodels: ``"1"`` adds it.
         vc_formula
             Formulas of variance components by name, each with effects that are independent within
             and between groups, ``{"class": "0 + C(class)"}``.
