@@ -15,7 +15,6 @@ mod gather;
 mod iterative;
 mod nested;
 mod newton;
-mod parts;
 mod rows;
 mod series;
 

@@ -23,7 +23,11 @@ def decimals_of(values: Sequence[float]) -> int:
     >>> decimals_of([612.1, 35.07]), decimals_of([1e6, 1e-3]), decimals_of([0.0])
     (2, 2, 3)
     """
-    exponents = [_exponent(value) for value in values if value and math.isfinite(value)]
+    return _decimals_by([_exponent(value) for value in values if value and math.isfinite(value)])
+
+
+def _decimals_by(exponents: Sequence[int]) -> int:
+    """`decimals_of` values with these exponents."""
     if not exponents:
         return DIGITS - 1
     wanted = min(DIGITS - 1 - min(exponents), _MOST_DECIMALS)
@@ -40,7 +44,12 @@ def needs_exponent(value: float, decimals: int) -> bool:
     """
     if value == 0 or not math.isfinite(value):
         return False
-    return _exponent(value) + decimals + 1 < _FEWEST_DIGITS or abs(value) >= 10.0**_MOST_DIGITS
+    return _is_extreme(value, _exponent(value), decimals)
+
+
+def _is_extreme(value: float, exponent: int, decimals: int) -> bool:
+    """`needs_exponent` of a finite value other than 0 with this exponent."""
+    return exponent + decimals + 1 < _FEWEST_DIGITS or abs(value) >= 10.0**_MOST_DIGITS
 
 
 def number(value: float, decimals: int, scientific: bool = False) -> str:
@@ -68,10 +77,13 @@ def column(values: Sequence[float]) -> list[str]:
     >>> column([612.09, 35.072, 0.0])
     ['612.09', '35.07', '0']
     """
-    decimals = decimals_of(values)
+    known = [_exponent(value) if value and math.isfinite(value) else None for value in values]
+    decimals = _decimals_by([exponent for exponent in known if exponent is not None])
     return [
-        number(value, decimals, needs_exponent(value, decimals)) if value else "0"
-        for value in values
+        number(value, decimals, exponent is not None and _is_extreme(value, exponent, decimals))
+        if value
+        else "0"
+        for value, exponent in zip(values, known, strict=True)
     ]
 
 

@@ -317,7 +317,7 @@ class Fitted:
     def _errors(self) -> FloatArray:
         """Standard errors of the coefficients kept."""
         basis = self._tested
-        return np.asarray(np.sqrt(np.diag(known_entries(basis.moves, basis.vcov))))
+        return np.asarray(np.sqrt(known_entries(basis.moves, basis.vcov).diagonal()))
 
     @cached_property
     def _degrees(self) -> FloatArray:

@@ -134,10 +134,10 @@ def conditional_effects(
     found = effects_given(
         model, residual, criterion.covariances(theta), model.covariance_unit(record.sigma2)
     )
-    out = [_no_effects(len(group.labels)) for group in record.groups]
-    for factor, effects in found.items():
-        out[factor] = effects
-    return out
+    return [
+        found[k] if k in found else _no_effects(len(group.labels))
+        for k, group in enumerate(record.groups)
+    ]
 
 
 def effects_given(

@@ -189,7 +189,7 @@ def told_effects(fit: Fitted) -> list[ConditionalEffects]:
         if covariance is not None:
             both = untold[:, :, None] | untold[:, None, :]
             covariance = np.where(both, np.nan, covariance)
-        out[own.group] = replace(out[own.group], mean=mean, covariance=covariance)
+        out[own.group] = replace(out[own.group], mean=mean, spread=covariance)
     return out
 
 

@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from mlmfast.covariance.correlations import lower_correlations
 from mlmfast.degrees_of_freedom import KenwardRoger, method_of
 from mlmfast.display import numbers
@@ -105,9 +103,10 @@ def _decimals(pairs: Sequence[tuple[float, float]]) -> int:
 def _one_estimate(pair: tuple[float, float], decimals: int | None) -> tuple[str, str]:
     if math.isnan(pair[0]):
         return "", ""
+    scientific = abs(pair[0]) >= 1e9
     if decimals is None:
         decimals = _decimals([pair])
-    scientific = numbers.needs_exponent(pair[1], decimals) or abs(pair[0]) >= 1e9
+        scientific = scientific or numbers.needs_exponent(pair[1], decimals)
     return (
         numbers.number(pair[0], decimals, scientific),
         numbers.number(pair[1], decimals, scientific),
@@ -120,7 +119,7 @@ def variance_components_table(record: FitRecord) -> Table | None:
     A residual covariance over visits is left to tables of its own; None where nothing else is left.
     """
     terms = record.shown_terms
-    variances = [v for term in terms for v in np.diag(term.covariance).tolist()]
+    variances = [v for term in terms for v in term.covariance.diagonal().tolist()]
     independent = record.residual is None
     if independent:
         variances.append(record.sigma2)

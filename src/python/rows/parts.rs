@@ -6,7 +6,7 @@ use numpy::{PyReadonlyArray1, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::arrays::vector;
+use super::super::arrays::vector;
 use crate::rows::nesting::{Nesting, NotNested};
 
 /// First row and number of rows of each part, `(n_parts,)` each; by level, outermost first, the code
