@@ -6,10 +6,10 @@ use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArrayDyn, PyUntyp
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
-use super::super::arguments::{RowValuesArgument, ValuesArgument, row_values, unit_codes, values};
-use super::super::arrays::{Floats, array, c_slice, vector};
-use super::super::gateway::{NotNested, without_gil};
-use super::super::gather::map_fits;
+use super::arguments::{RowValuesArgument, ValuesArgument, row_values, unit_codes, values};
+use super::arrays::{Floats, array, c_slice, vector};
+use super::gateway::{NotNested, without_gil};
+use super::gather::map_fits;
 use crate::rows::cell_rows::{InColumns, InPieces};
 use crate::rows::codes;
 use crate::rows::columns::{self, STATISTICS_ROWS, Values, statistics};
