@@ -14,6 +14,8 @@ from mlmfast.data.frame import Frame
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame, build_model_frame
 from mlmfast.errors import MlmError
+from mlmfast.formula.functions import variables_of
+from mlmfast.formula.mixed_formula import parse_formula
 from mlmfast.many_data_sets.fit_each import fit_each
 from mlmfast.model import LMM
 from mlmfast.simulation.rows.rebuild import RowColumns, columns_of, columns_read, repeated
@@ -24,6 +26,7 @@ from mlmfast.studies.replicates.arrangement import (
     plain_numbers,
 )
 from mlmfast.studies.replicates.data_set import DataSet, SharedRows
+from mlmfast.studies.replicates.one_table import in_one_table
 
 #: Fits of data sets that share rows; None where they are to be fitted alone.
 _Fit: TypeAlias = Callable[[Method, SharedRows, Variables], FitBatch | None]
@@ -50,7 +53,9 @@ def fit_together(method: Method, data: Sequence[DataSet]) -> Iterator[Part]:
         left += positions[~is_sound(batch)].tolist()
     if left:
         left.sort()
-        yield np.array(left), _one_by_one(method, [data[k] for k in left])
+        at = np.array(left)
+        some = data.some(at) if isinstance(data, SharedRows) else [data[k] for k in left]
+        yield at, _each(method, some, variables)
 
 
 def _groups(
@@ -251,16 +256,22 @@ def _equal(whole: FloatArray | None, own: FloatArray | None, part: slice) -> boo
     return np.array_equal(whole[part], own)
 
 
-def _one_by_one(method: Method, data: Sequence[DataSet]) -> FitBatch | MlmError:
-    tables = [one.source() for one in data]
+def _each(method: Method, data: Sequence[DataSet], variables: Variables) -> FitBatch | MlmError:
+    """Data sets of their own rows, levels and columns."""
+    response = variables_of(parse_formula(method.formula).response)
+    names = (*response, *variables.structure, *variables.others)
+    table = in_one_table(data, names) if len(data) > 1 else None
+    what = [one.source() for one in data] if table is None else table.columns
     arguments = _arguments(method)
     try:
         return fit_each(
             method.formula,
-            tables,
+            what,
+            by=None if table is None else table.by,
             method=method.method,
             ddf=method.ddf,
             options=method.options,
+            progress=False,
             **arguments,  # type: ignore[arg-type]
         )
     except MlmError as error:

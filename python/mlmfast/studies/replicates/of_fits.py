@@ -84,14 +84,29 @@ def _numbers(method: Method, batch: FitBatch, names: Sequence[str]) -> FloatArra
     Or why there are none.
     """
     try:
-        if _is_coefficient(method, batch, names[0]):
-            columns = [batch.names.index(name) for name in names]
-            parts = (batch.params, batch.bse, batch.df, batch.pvalues)
-            estimate, se, df, p = (np.asarray(part)[:, columns] for part in parts)
-            return with_limits(estimate, se, df, p, method.level)
-        return _of_another(method, batch, names[0])
+        return _of_names(method, batch, names)
+    except MlmError as error:
+        # Which names there are goes by all of the fits, and is nothing to say of each.
+        lacking = names[0] not in batch.names
+        return f"{names[0]} is not estimable here" if lacking else _one_line(error)
+
+
+def why_not(method: Method, batch: FitBatch, name: str) -> str:
+    """Why no fit of a batch can have an estimand; empty where one may."""
+    try:
+        _of_names(method, batch, [name])
     except MlmError as error:
         return _one_line(error)
+    return ""
+
+
+def _of_names(method: Method, batch: FitBatch, names: Sequence[str]) -> FloatArray:
+    if _is_coefficient(method, batch, names[0]):
+        columns = [batch.names.index(name) for name in names]
+        parts = (batch.params, batch.bse, batch.df, batch.pvalues)
+        estimate, se, df, p = (np.asarray(part)[:, columns] for part in parts)
+        return with_limits(estimate, se, df, p, method.level)
+    return _of_another(method, batch, names[0])
 
 
 def _of_another(method: Method, batch: FitBatch, name: str) -> FloatArray:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from itertools import product
+from collections.abc import Iterator
+from itertools import islice, product
 
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.errors import DataError, FormulaError, MlmError, ModelError
@@ -12,14 +13,16 @@ from mlmfast.studies.plan.plan import Plan
 from mlmfast.studies.replicates.data_set import DataSet
 from mlmfast.studies.replicates.draw import Source
 from mlmfast.studies.replicates.fit_together import fit_together, is_sound
-from mlmfast.studies.replicates.of_fits import of_batch
+from mlmfast.studies.replicates.of_fits import why_not
 
 #: Replicates of each condition tried for one that can be drawn.
 _TRIES = 20
+#: Data sets looked at for an estimand that the first has not.
+_LOOKS = 10
 
 
 def rehearse(plan: Plan) -> None:
-    """Draw one data set and fit the mixed models of a plan to it.
+    """Draw a data set and fit the mixed models of a plan to it.
 
     Raises
     ------
@@ -28,31 +31,47 @@ def rehearse(plan: Plan) -> None:
     FormulaError, ModelError
         For a formula that cannot be used, and estimands that no method has.
     """
+    functions = any(not isinstance(method, Method) for method in plan.methods.values())
+    unknown: dict[str, str] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        data = _drawn(plan)
-        unknown: dict[str, str] = {}
-        for name, method in plan.methods.items():
-            if isinstance(method, Method):
-                _try(plan, name, method, data, unknown)
-    functions = any(not isinstance(method, Method) for method in plan.methods.values())
+        for data in islice(_drawn(plan), _LOOKS):
+            unknown = {}
+            for name, method in plan.methods.items():
+                if isinstance(method, Method):
+                    _try(plan, name, method, data, unknown)
+            # A data set may lack a level by chance: others are looked at before that is said.
+            if functions or not any(unknown.values()):
+                return
     for text in unknown.values():
-        if text and not functions:
+        if text:
             raise ModelError(text)
 
 
-def _drawn(plan: Plan) -> DataSet:
+def _drawn(plan: Plan) -> Iterator[DataSet]:
+    """Some data sets, one after the other.
+
+    Raises
+    ------
+    DataError
+        Where there is none.
+    """
     problem: Exception | None = None
+    found = False
     tries = product(plan.conditions, range(min(_TRIES, plan.n_replicates)))
     for condition, replicate in tries:
         try:
-            return Source(plan, condition).draw(replicate)
-        except Exception as error:  # noqa: PERF203 (few tries)
+            data = Source(plan, condition).draw(replicate)
+        except Exception as error:
             problem = problem or error
-    raise DataError(
-        f"generate failed in every replicate tried of every condition; the first, of "
-        f"({plan.conditions[0]}): {type(problem).__name__}: {problem}"
-    ) from problem
+            continue
+        found = True
+        yield data
+    if not found:
+        raise DataError(
+            f"generate failed in every replicate tried of every condition; the first, of "
+            f"({plan.conditions[0]}): {type(problem).__name__}: {problem}"
+        ) from problem
 
 
 def _try(plan: Plan, name: str, method: Method, data: DataSet, unknown: dict[str, str]) -> None:
@@ -72,6 +91,4 @@ def _try(plan: Plan, name: str, method: Method, data: DataSet, unknown: dict[str
 
 def _cannot(method: Method, batch: FitBatch, estimand: str) -> str:
     """Why a fit cannot have an estimand; empty where it can, or where that is the data's fault."""
-    text = str(of_batch(method, batch, [estimand]).error[0, 0])
-    by_data = not is_sound(batch)[0] or text.endswith("is not estimable here")
-    return "" if by_data else text
+    return why_not(method, batch, estimand) if is_sound(batch)[0] else ""
