@@ -68,13 +68,7 @@ pub fn newton_step<const K: usize>(
     expected: &Square<K>,
     floor: f64,
 ) -> Step<K> {
-    let mut own = [0.0; K];
-    for i in 0..K {
-        own[i] = expected[i][i].max(hessian[i][i].abs());
-    }
-    let largest = own.iter().copied().fold(1e-300, f64::max);
-    let scale = own.map(|value| value.max(1e-12 * largest).sqrt());
-    let scaled = divided(hessian, &scale);
+    let (scale, scaled) = scaled(hessian, expected);
     let finite = scaled.iter().flatten().chain(gradient).all(|value| value.is_finite());
     if !finite {
         return Step { step: [0.0; K], slope: f64::NEG_INFINITY, smallest: f64::NEG_INFINITY };
@@ -84,6 +78,71 @@ pub fn newton_step<const K: usize>(
     let step = solved(gradient, &scale, &inverse, &vectors);
     let slope = (0..K).fold(0.0, |s, i| s + gradient[i] * step[i]);
     Step { step, slope, smallest: values[0] }
+}
+
+/// The step and the slope of [`newton_step`] with the scaled Hessian, by a Cholesky factor, where all
+/// eigenvalues of that are above `least`, as most often: finding them costs ten times as much.
+#[inline(always)]
+pub fn definite_step<const K: usize>(
+    gradient: &[f64; K],
+    hessian: &Square<K>,
+    expected: &Square<K>,
+    least: f64,
+) -> Option<([f64; K], f64, Square<K>)> {
+    let (scale, scaled) = scaled(hessian, expected);
+    if !is_above(&scaled, least) {
+        return None;
+    }
+    let l = factor(&scaled, 0.0)?;
+    let mut step = [0.0; K];
+    for i in 0..K {
+        let sum = (0..i).fold(gradient[i] / scale[i], |s, j| s - l[i][j] * step[j]);
+        step[i] = sum / l[i][i];
+    }
+    for i in (0..K).rev() {
+        let sum = (i + 1..K).fold(step[i], |s, j| s - l[j][i] * step[j]);
+        step[i] = sum / l[i][i];
+    }
+    for i in 0..K {
+        step[i] = -step[i] / scale[i];
+    }
+    let slope = (0..K).fold(0.0, |s, i| s + gradient[i] * step[i]);
+    slope.is_finite().then_some((step, slope, scaled))
+}
+
+/// Are all eigenvalues of a symmetric matrix above `least`?
+#[inline(always)]
+pub fn is_above<const K: usize>(matrix: &Square<K>, least: f64) -> bool {
+    factor(matrix, least).is_some()
+}
+
+/// Cholesky factor of A - shift I, where that is positive definite.
+#[inline(always)]
+fn factor<const K: usize>(a: &Square<K>, shift: f64) -> Option<Square<K>> {
+    let mut l = [[0.0; K]; K];
+    for i in 0..K {
+        for j in 0..i {
+            l[i][j] = (0..j).fold(a[i][j], |s, k| s - l[i][k] * l[j][k]) / l[j][j];
+        }
+        let pivot = (0..i).fold(a[i][i] - shift, |s, k| s - l[i][k] * l[i][k]);
+        if !(pivot > 0.0 && pivot.is_finite()) {
+            return None;
+        }
+        l[i][i] = pivot.sqrt();
+    }
+    Some(l)
+}
+
+/// Scales of the coordinates, and the Hessian in these.
+#[inline(always)]
+fn scaled<const K: usize>(hessian: &Square<K>, expected: &Square<K>) -> ([f64; K], Square<K>) {
+    let mut own = [0.0; K];
+    for i in 0..K {
+        own[i] = expected[i][i].max(hessian[i][i].abs());
+    }
+    let largest = own.iter().copied().fold(1e-300, f64::max);
+    let scale = own.map(|value| value.max(1e-12 * largest).sqrt());
+    (scale, divided(hessian, &scale))
 }
 
 /// Scoring steps -E^-1 g of `n` fits, along the directions that the information tells something of.
