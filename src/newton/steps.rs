@@ -273,3 +273,66 @@ fn sandwiched((m, t): (usize, usize), j: &[f64], a: &[f64], out: &mut [f64]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matrix(seed: u64, shift: f64) -> Square<3> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+            (state >> 11) as f64 / (1u64 << 53) as f64 - 0.5
+        };
+        let root: Square<3> = std::array::from_fn(|_| std::array::from_fn(|_| next()));
+        let mut out = [[0.0; 3]; 3];
+        for i in 0..3 {
+            for j in 0..3 {
+                let sum = (0..3).fold(0.0, |s, k| s + root[i][k] * root[j][k]);
+                // Coordinates of very different sizes.
+                let size = |at: usize| 10f64.powi(3 * at as i32 - 3);
+                out[i][j] = (sum + if i == j { shift } else { 0.0 }) * size(i) * size(j);
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn a_definite_step_is_that_by_eigenvalues() {
+        let (gradient, least) = ([1.0, -2.0, 0.3], 0.05);
+        let mut n_definite = 0;
+        for seed in 0..200 {
+            let hessian = matrix(seed, 0.005);
+            let by_values = newton_step(&gradient, &hessian, &hessian, 1e-9);
+            let found = definite_step(&gradient, &hessian, &hessian, least);
+            // At the border rounding decides.
+            if (by_values.smallest - least).abs() > 1e-12 {
+                assert_eq!(found.is_some(), by_values.smallest > least, "{seed}");
+            }
+            let Some((step, slope, scaled)) = found else { continue };
+            n_definite += 1;
+            assert!((slope - by_values.slope).abs() <= 1e-13 * slope.abs());
+            for (x, y) in step.iter().zip(&by_values.step) {
+                assert!((x - y).abs() <= 1e-12 * y.abs(), "{seed}: {step:?} {:?}", by_values.step);
+            }
+            assert_eq!(symmetric(&scaled).0[0].to_bits(), by_values.smallest.to_bits());
+        }
+        assert!((20..180).contains(&n_definite), "some are, some are not: {n_definite}");
+    }
+
+    #[test]
+    fn what_is_not_definite_or_not_finite_has_no_definite_step() {
+        let gradient = [1.0, 1.0, 1.0];
+        let mut saddle = matrix(3, 1.0);
+        saddle[1][1] = -saddle[1][1];
+        assert!(definite_step(&gradient, &saddle, &saddle, 0.05).is_none());
+        for wrong in [f64::NAN, f64::INFINITY] {
+            let mut hessian = matrix(3, 1.0);
+            hessian[2][0] = wrong;
+            hessian[0][2] = wrong;
+            assert!(definite_step(&gradient, &hessian, &hessian, 0.05).is_none());
+            let sound = matrix(3, 1.0);
+            assert!(definite_step(&[1.0, wrong, 1.0], &sound, &sound, 0.05).is_none());
+        }
+    }
+}
