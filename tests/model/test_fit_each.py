@@ -20,6 +20,7 @@ from mlmfast.errors import (
     ModelError,
     SingularFitWarning,
 )
+from mlmfast.many_data_sets.data_sets import Stacked
 
 from ..threads import output_for_any_number_of_threads
 
@@ -489,3 +490,37 @@ def test_singular_fits_are_rows_of_that_status():
         fit = mlm.lmm("y ~ x + (1 | g)", part)
     assert batch.status[0] == "singular"
     assert_is_fit(batch, 0, fit)
+
+
+@pytest.mark.parametrize("slopes", [True, False])
+def test_responses_with_holes_of_their_own_are_fitted_together(slopes, monkeypatch):
+    rng = np.random.default_rng(1)
+    n, g = 24, np.repeat(np.arange(12), 6)
+    X = np.stack([np.ones((n, g.size)), rng.normal(size=(n, g.size))], axis=2)
+    effects = rng.normal(size=(n, 12, 2))
+    Y = X.sum(axis=2) + (X * effects[:, g]).sum(axis=2) + rng.normal(size=(n, g.size))
+    Y[rng.random(Y.shape) < 0.15] = np.nan
+    Y[4, g == 3] = np.nan  # a group less
+    Y[5] = 1.0 + rng.normal(size=g.size)  # complete
+    irregular = [3, 7, 9, 11]
+    Y[3, 3], Y[7], Y[9, 5:], Y[11] = np.inf, np.nan, np.nan, 1.0
+    seen = []
+    one = Stacked.model
+    monkeypatch.setattr(Stacked, "model", lambda data, k: seen.append(k) or one(data, k))
+    Z = X if slopes else None
+    batch = mlm.fit_each(y=Y, X=X, groups=g, Z=Z)
+    assert set(seen) == {0, 5, *irregular}, "an example of each kind, and what has a tale to tell"
+    for k in range(n):
+        if k in irregular:
+            assert np.isnan(batch.llf[k])
+            assert batch.status[k] not in {"converged", "singular", "not converged"}
+            continue
+        rows = ~np.isnan(Y[k])
+        own = None if Z is None else Z[k][rows]
+        fit = mlm.LMM.from_arrays(Y[k][rows], X[k][rows], groups=g[rows], Z=own).fit()
+        assert batch.llf[k] == fit.llf
+        assert_array_equal(batch.params[k], fit.params)
+        assert_array_equal(batch.bse[k], fit.bse)
+        np.testing.assert_allclose(batch.df[k], fit.df, rtol=1e-10)
+        assert batch.nobs[k] == rows.sum()
+        assert batch.n_groups["group"][k] == len(set(g[rows]))

@@ -128,9 +128,12 @@ def _fit_patterns(
 
 def _left(patterns: list[Pattern], parts: list[_Part]) -> list[Pattern]:
     """What is not fitted yet."""
-    done = np.concatenate([np.empty(0, dtype=np.intp), *(part.columns for part in parts)])
-    left = [(p, p.columns[~np.isin(p.columns, done)]) for p in patterns] if done.size else None
-    return patterns if left is None else [replace(p, columns=c) for p, c in left if c.size]
+    if not parts:
+        return patterns
+    done = np.zeros(1 + max(int(pattern.columns.max()) for pattern in patterns), dtype=np.bool_)
+    done[np.concatenate([part.columns for part in parts])] = True
+    left = ((pattern, pattern.columns[~done[pattern.columns]]) for pattern in patterns)
+    return [replace(pattern, columns=columns) for pattern, columns in left if columns.size]
 
 
 def _of_rows(model: PreparedModel, rows: BoolArray) -> tuple[Design, ModelFrame | None]:

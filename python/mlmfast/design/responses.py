@@ -15,6 +15,8 @@ from mlmfast.errors import DataError
 
 #: Numbers of responses that are turned into rows at a time.
 _TURNED = 100_000
+#: Those of responses with missing values that are looked at at a time.
+_LOOKED_AT = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,10 @@ class Responses:
         np.isnan(self.values, out=missing)
         incomplete = np.asarray(missing.any(axis=0))
         groups: dict[bytes, list[int]] = {}
+        keys = np.packbits(missing, axis=0).T
         for column in range(len(self.names)):
             if column not in self.problems:
-                key = np.packbits(missing[:, column]).tobytes() if incomplete[column] else b""
+                key = keys[column].tobytes() if incomplete[column] else b""
                 groups.setdefault(key, []).append(column)
         return [
             Pattern(np.array(columns), np.logical_not(missing[:, columns[0]]) if key else None)
@@ -153,11 +156,18 @@ def _problems(matrix: FloatArray, names: tuple[str, ...]) -> dict[int, str]:
     # A finite sum says that every value is: far cheaper than looking at each.
     with np.errstate(over="ignore", invalid="ignore"):
         suspect = np.flatnonzero(~np.isfinite(matrix.sum(axis=0)))
-    for column in suspect.tolist():
-        values, name = matrix[:, column], names[column]
-        if np.isnan(values).all():
-            out[column] = f"response {name!r} has no value that is not missing"
-        elif np.isinf(values).any():
-            row, count = int(np.argmax(np.isinf(values))), int(np.isinf(values).sum())
-            out[column] = f"response {name!r} has {count} infinite value(s), first in row {row}"
+    if suspect.size == 0:
+        return out
+    step = max(1, _LOOKED_AT // len(matrix))
+    for first in range(0, suspect.size, step):
+        columns = suspect[first : first + step]
+        values = matrix[:, columns]
+        infinite, empty = np.isinf(values), np.isnan(values).all(axis=0)
+        for k in np.flatnonzero(empty | infinite.any(axis=0)).tolist():
+            name = names[columns[k]]
+            said = f"response {name!r} has no value that is not missing"
+            if not empty[k]:
+                row, count = int(np.argmax(infinite[:, k])), int(infinite[:, k].sum())
+                said = f"response {name!r} has {count} infinite value(s), first in row {row}"
+            out[int(columns[k])] = said
     return out

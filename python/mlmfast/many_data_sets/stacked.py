@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import CodeArray, FloatArray, IntArray
 from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.batch.rows import DataSets
 from mlmfast.batch.stacked.fits import fit_shape, fit_unequal, is_stackable
+from mlmfast.batch.stacked.parts import Parts, are_identified, varies
 from mlmfast.design.columns.model_matrix import ModelMatrixSpec
 from mlmfast.errors import MlmError
 from mlmfast.many_data_sets.alike import alike_parts
@@ -27,7 +29,7 @@ _TRIALS = 5
 def fit_stacked(
     data: Stacked, method: str, engine: Engine, settings: NewtonOptions, adjusts: bool
 ) -> tuple[list[FitBatch], list[IntArray]]:
-    """Fit the data sets that are regular arrays of one shape.
+    """Fit the data sets that are regular arrays of one shape, responses with missing values too.
 
     Parameters
     ----------
@@ -37,22 +39,74 @@ def fit_stacked(
     Returns
     -------
     Batches, and the positions of their data sets. What is not among them is left to be fitted one
-    by one: data sets that have missing values, aliased columns or no fit, or another structure.
+    by one: data sets that have aliased columns or no fit, or another structure.
     """
     arrays = _arrays(data)
     if arrays is None or engine is not None:
         return [], []
-    some = np.arange(min(_TRIALS, len(data)))
-    like = _example(data, some, np.full(len(some), data.y.shape[1]))
-    if like is None:
-        return [], []
     y, x, z = arrays
-    own: dict[int, FloatArray] = {}
+    there = np.logical_not(np.isnan(y))
+    complete = there.all(axis=1)
+    some = np.flatnonzero(complete)[:_TRIALS]
+    like = _example(data, some, np.full(len(some), y.shape[1]))
+    batches: list[FitBatch] = []
+    positions: list[IntArray] = []
+    if like is not None:
+        whole = (y, x, _by_term(like, z))
+        batches, positions = fit_shape(
+            like, whole, data, np.arange(len(y)), method, settings, adjusts
+        )
+    rest = np.flatnonzero(there.any(axis=1) & ~complete)
+    if rest.size > 1 and data.weights is None:
+        found, at = _incomplete(data, arrays, rest, (method, settings, adjusts))
+        batches, positions = batches + found, positions + at
+    return batches, positions
+
+
+def _incomplete(
+    data: Stacked,
+    arrays: tuple[FloatArray, FloatArray, dict[str, FloatArray | None]],
+    places: IntArray,
+    how: tuple[str, NewtonOptions, bool],
+) -> tuple[list[FitBatch], list[IntArray]]:
+    """Fit the data sets whose responses have missing values, each on the rows that it has."""
+    y, x, z = arrays
+    there = np.logical_not(np.isnan(y[places]))
+    like = _example(data, places[:_TRIALS], there.sum(axis=1))
+    codes = _codes(data)
+    if like is None or codes is None:
+        return [], []
+    fits, rows = np.nonzero(there)
+    n_levels = [int(own.max()) + 1 for own in codes]
+    parts = Parts.of([own[rows] for own in codes], n_levels, there.sum(axis=1))
+
+    def of_rows(array: FloatArray) -> FloatArray:
+        return np.asarray(array[0, rows] if len(array) == 1 else array[places[fits], rows])
+
+    own = {t: of_rows(part) for t, part in _by_term(like, z).items()}
+    fit = are_identified(like.design, parts)
     for t, term in enumerate(like.design.random):
-        part = z[like.design.factors[term.factor].name]
-        if part is not None:
-            own[t] = part
-    return fit_shape(like, (y, x, own), data, np.arange(len(y)), method, settings, adjusts)
+        for j, column in enumerate(term.columns):
+            fit &= True if column is None else varies(own[t][:, j], parts)
+    chosen = np.flatnonzero(fit)
+    if chosen.size < 2:
+        return [], []
+    among, parts = parts.taken(chosen)
+    left = (y[places][there][among], of_rows(x)[among], {t: z[among] for t, z in own.items()})
+    return fit_unequal(like, left, parts, data, places[chosen], *how)
+
+
+def _by_term(like: ReducedModel, z: Mapping[str, FloatArray | None]) -> dict[int, FloatArray]:
+    """Z by random-effects term, where it is not the constant 1."""
+    own = {t: z[like.design.factors[term.factor].name] for t, term in enumerate(like.design.random)}
+    return {t: part for t, part in own.items() if part is not None}
+
+
+def _codes(data: Stacked) -> list[CodeArray] | None:
+    """Codes of the grouping factors, which all share; None where labels are missing."""
+    groups = data.groups if isinstance(data.groups, Mapping) else {"group": data.groups}
+    codes = [pd.factorize(np.asarray(labels))[0].astype(np.int32) for labels in groups.values()]
+    return None if any((own < 0).any() for own in codes) else codes
 
 
 def fit_parts(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlmfast.arrays import BoolArray, CodeArray, IntArray
+from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
 from mlmfast.data.factor import code_integers
 from mlmfast.design.design import Design
 
@@ -130,7 +130,18 @@ def slopes_vary(design: Design, parts: Parts, rows: IntArray | None = None) -> B
     for term in design.random:
         for column in term.columns:
             if column is not None:
-                own = column if rows is None else column[rows]
-                least = np.minimum.reduceat(own, parts.first)
-                out &= least < np.maximum.reduceat(own, parts.first)
+                out &= varies(column if rows is None else column[rows], parts)
     return out
+
+
+def varies(column: FloatArray, parts: Parts) -> BoolArray:
+    """Parts, one after the other, in which a column has two values at least.
+
+    Examples
+    --------
+    >>> codes = np.zeros(5, dtype=np.int32)
+    >>> varies(np.array([1.0, 1.0, 2.0, 2.0, 2.0]), Parts.of([codes], [1], np.array([3, 2])))
+    array([ True, False])
+    """
+    least = np.minimum.reduceat(column, parts.first)
+    return np.asarray(least < np.maximum.reduceat(column, parts.first))
