@@ -192,20 +192,41 @@ pub fn code_texts(texts: Texts) -> Coded {
 
 /// Numbers labels in their order instead of that in which they appear.
 fn sort_labels<'a>(coded: &mut Coded, label: impl Fn(u32) -> &'a [u8]) {
-    let first_rows = &coded.first_rows;
-    let mut order: Vec<u32> = (0..first_rows.len() as u32).collect();
-    if order.is_sorted_by_key(|&code| label(first_rows[code as usize])) {
+    let labels: Vec<&[u8]> = coded.first_rows.iter().map(|&row| label(row)).collect();
+    if labels.is_sorted() {
         return;
     }
-    order.sort_unstable_by_key(|&code| label(first_rows[code as usize]));
+    // Compared by the word in which they begin to differ; labels themselves lie far apart.
+    let alike = common_prefix(&labels);
+    let key = |code: usize| (leading_word(&labels[code][alike..]), code as u32);
+    let mut order: Vec<(u64, u32)> = (0..labels.len()).map(key).collect();
+    order.sort_unstable_by(|(a, first), (b, second)| {
+        a.cmp(b).then_with(|| labels[*first as usize].cmp(labels[*second as usize]))
+    });
     let mut rank = filled(0_i32, order.len());
-    for (place, &code) in order.iter().enumerate() {
+    for (place, &(_, code)) in order.iter().enumerate() {
         rank[code as usize] = place as i32;
     }
-    coded.first_rows = order.iter().map(|&code| coded.first_rows[code as usize]).collect();
+    coded.first_rows = order.iter().map(|&(_, code)| coded.first_rows[code as usize]).collect();
     for code in coded.codes.iter_mut().filter(|code| **code >= 0) {
         *code = rank[*code as usize];
     }
+}
+
+/// Bytes with which all labels begin.
+fn common_prefix(labels: &[&[u8]]) -> usize {
+    let first = labels.first().copied().unwrap_or_default();
+    labels.iter().fold(first.len(), |alike, label| {
+        first[..alike].iter().zip(*label).take_while(|(a, b)| a == b).count()
+    })
+}
+
+/// The first bytes as a number that is ordered as they are, but for zeros at the end.
+fn leading_word(text: &[u8]) -> u64 {
+    let mut word = [0; WORD];
+    let n = text.len().min(WORD);
+    word[..n].copy_from_slice(&text[..n]);
+    u64::from_be_bytes(word)
 }
 
 /// Codes of numbers; `None` once more than `most` differ.
@@ -253,6 +274,23 @@ mod tests {
         let coded = code_texts(Texts { ends: &ends, bytes: &bytes, present: None });
         assert_eq!(coded.codes, vec![3, 0, 2, 3, 1, 2, 4, 0]);
         assert_eq!(coded.first_rows, vec![1, 4, 2, 0, 6]);
+    }
+
+    /// Labels that begin alike for more than a word, differ behind one, or end in zeros.
+    #[test]
+    fn labels_that_begin_alike_stand_in_their_order() {
+        let beginnings = ["", "s", "subject no. ", "a word and one more "];
+        for beginning in beginnings {
+            let ends = ["9", "10", "", "\0", "1\0", "1", "same word, then b", "same word, then a"];
+            let labels: Vec<String> = ends.iter().map(|end| format!("{beginning}{end}")).collect();
+            let (ends, bytes) = texts(&labels.iter().map(String::as_str).collect::<Vec<_>>());
+            let coded = code_texts(Texts { ends: &ends, bytes: &bytes, present: None });
+            let mut sorted = labels.clone();
+            sorted.sort();
+            let found: Vec<&String> =
+                coded.codes.iter().map(|&code| &sorted[code as usize]).collect();
+            assert_eq!(found, labels.iter().collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -8,21 +8,63 @@ import pytest
 from numpy.testing import assert_allclose
 
 from mlmfast.covariance import STRUCTURES
-from mlmfast.covariance.spatial.matern import matern
+from mlmfast.covariance.matern_function import matern
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "matern.json"
+
+
+#: Errors of the value and its derivatives that are allowed.
+DIGITS = (1e-13, 1e-14, 1e-13, 1e-14, 1e-14, 5e-13)
+
+
+def _scales(z, nu):
+    """Derivatives by log z and log nu are of the size of the correlation, or smaller."""
+    return 1.0, z, nu, z * z, z * nu, nu * nu
+
+
+def _check_digits(found, expected, z, nu, relative=0.0):
+    for own, right, scale, atol in zip(found, expected, _scales(z, nu), DIGITS, strict=True):
+        assert_allclose(own * scale, right * scale, rtol=relative * atol, atol=atol)
+    # Far out too the value has digits of its own.
+    assert_allclose(found[0], expected[0], rtol=1e-13)
 
 
 def test_value_and_derivatives_are_those_of_arbitrary_precision():
     z, nu, *expected = np.array(json.loads(REFERENCE.read_text())["rows"]).T
     found = np.stack([np.ravel(matern(*at)) for at in _one_by_one(z, nu)], axis=1)
-    # Derivatives by log z and log nu, which are of the size of the correlation, or smaller.
-    scales = (1.0, z, nu, z * z, z * nu, nu * nu)
-    digits = (1e-13, 1e-14, 1e-13, 1e-14, 1e-14, 5e-13)
-    for own, right, scale, atol in zip(found, expected, scales, digits, strict=True):
-        assert_allclose(own * scale, right * scale, rtol=0, atol=atol)
-    # Far out too the value has digits of its own.
-    assert_allclose(found[0], expected[0], rtol=1e-13)
+    _check_digits(found, expected, z, nu)
+
+
+def test_many_distances_at_once_are_those_of_arbitrary_precision():
+    """Where the quadrature is interpolated, the digits are the same, relative to what exceeds 1."""
+    z, nu, *expected = np.array(json.loads(REFERENCE.read_text())["rows"]).T
+    found = np.empty((6, len(z)))
+    for order in np.unique(nu):
+        own = np.flatnonzero(nu == order)
+        beside = z[own, None] * np.linspace(0.7, 1.4, 300)
+        many = np.concatenate([z[own], beside.ravel()])[None]
+        found[:, own] = np.stack(matern(many, np.array([[order]])))[:, 0, : len(own)]
+    _check_digits(found, expected, z, nu, relative=1.0)
+
+
+@pytest.mark.parametrize("nu", [0.02, 0.3, 0.5, 1.0, 2.6, 9.0, 19.99])
+def test_interpolation_is_the_quadrature(nu):
+    z = np.geomspace(1e-7, 400.0, 5000)
+    many = np.stack(matern(z[None], np.array([[nu]])))[:, 0, ::25]
+    few = np.stack([np.ravel(matern(*at)) for at in _one_by_one(z[::25], np.full(200, nu))], axis=1)
+    for own, other, scale, atol in zip(many, few, _scales(z[::25], nu), DIGITS, strict=True):
+        # Each is as far from the truth as the tests above allow, relative to the largest.
+        size = max(1.0, float(np.abs(other * scale).max()))
+        assert_allclose(own * scale, other * scale, rtol=0, atol=2.0 * atol * size)
+    assert_allclose(many[0], few[0], rtol=2e-13)
+
+
+def test_many_distances_beyond_every_range_are_finite():
+    z = np.concatenate([np.linspace(700.0, 2e3, 500), np.full(500, 1e5), np.full(500, 1e200)])
+    for nu in (1e-3, 0.5, 19.999):
+        at = matern(z[None], np.array([[nu]]))
+        assert np.isfinite(np.stack(at)).all()
+        assert_allclose(at.value[0, z > 800.0], 0.0, atol=1e-300)
 
 
 def _one_by_one(z, nu):

@@ -102,9 +102,13 @@ class Jet:
         ----------
         value, gradient, hessian : shapes (n_fits, m), (n_fits, m, n), (n_fits, m, n, n)
         """
-        second = np.einsum("ami,aipq->ampq", gradient, self.second)
-        inner = self.first[:, None].mT @ hessian @ self.first[:, None]
-        return Jet(value, gradient @ self.first, second + inner)
+        a, m, n = gradient.shape
+        p = self.first.shape[-1]
+        # Products of two first derivatives, by the pairs of hessian.
+        outer = self.first[:, :, None, :, None] * self.first[:, None, :, None, :]
+        second = gradient @ self.second.reshape(a, n, p * p)
+        second += hessian.reshape(a, m, n * n) @ outer.reshape(a, n * n, p * p)
+        return Jet(value, gradient @ self.first, second.reshape(a, m, p, p))
 
     def exp(self) -> Jet:
         """The exponential of each function."""

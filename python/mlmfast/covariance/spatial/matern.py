@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.jet import Jet, concatenate
+from mlmfast.covariance.matern_function import matern
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.errors import ModelError
 
 #: Smoothness above this cannot be told from the Gaussian covariance.
 LARGEST_NU = 20.0
 _STARTS = (0.5, 1.5, 4.0)
-#: Distances in ranges below this count as this.
-_SHORTEST = 1e-12
-#: Step of the quadrature, and what its terms may lose on the largest, as a logarithm.
-_STEP, _NEGLIGIBLE = 0.1, 45.0
-#: Terms of the quadrature held at a time.
-_BLOCK = 40_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,12 +82,13 @@ class SpatialMatern(Spatial):
     def correlations(self, r: Jet) -> Jet:
         if self.nu is not None:
             return super().correlations(r)
-        pairs = self.lags > 0
+        apart = self.lags > 0
+        pairs = slice(None) if apart.all() else apart
         length = r.value[:, :1]
         z = self.distances[pairs] / length
         at = matern(z, r.value[:, 1:])
         slope = -z / length
-        value = np.ones((len(z), len(pairs)))
+        value = np.ones((len(z), len(apart)))
         first = np.zeros((*value.shape, 2))
         second = np.zeros((*value.shape, 2, 2))
         value[:, pairs] = at.value
@@ -152,102 +148,3 @@ def _half_integer(z: FloatArray, p: int) -> tuple[FloatArray, FloatArray, FloatA
         before, last = last, last + z * z / (4.0 * k * k - 1.0) * before
     scale = 1.0 / (2.0 * p - 1.0)
     return last, -scale * z * before, -scale * (before + z * slope)
-
-
-class MaternValue(NamedTuple):
-    """The Matern correlation, each field of shape (n_fits, n), with derivatives by z and nu."""
-
-    value: FloatArray
-    by_z: FloatArray
-    by_nu: FloatArray
-    by_zz: FloatArray
-    by_z_nu: FloatArray
-    by_nu_nu: FloatArray
-
-
-def matern(z: FloatArray, nu: FloatArray) -> MaternValue:
-    """2 / Gamma(nu) (z / 2)^nu K_nu(z), with first and second derivatives.
-
-    By the trapezoidal rule on K_nu(z) = int_0^inf exp(-z cosh t) cosh(nu t) dt, whose error falls
-    faster than any power of the step since the integrand is even and analytic: Bessel functions
-    have no closed derivatives by their order. Those by z come from K at nu - 1 and nu - 2,
-    d/dz z^n K_n = -z^n K_n-1. What depends on nu alone is a matrix of weights that all distances of
-    a decade share.
-
-    Parameters
-    ----------
-    z : shape (n_fits, n), positive
-    nu : shape (n_fits, 1)
-
-    Examples
-    --------
-    >>> at = matern(np.array([[1.0]]), np.array([[0.5]]))
-    >>> bool(abs(at.value[0, 0] - np.exp(-1.0)) < 1e-14)
-    True
-    """
-    out = np.empty((6, *z.shape))
-    z = np.maximum(z, _SHORTEST)
-    decades = np.floor(np.log10(z))
-    for fit, order in enumerate(nu[:, 0].tolist()):
-        for decade in np.unique(decades[fit]).tolist():
-            own = np.flatnonzero(decades[fit] == decade)
-            out[:, fit, own] = _Decade(decade, order).at(z[fit, own])
-    return MaternValue(*out)
-
-
-class _Decade:
-    """The quadrature for 10^decade <= z < 10^(decade + 1)."""
-
-    def __init__(self, decade: float, nu: float) -> None:
-        from scipy.special import gammaln, polygamma, psi
-
-        shortest = 10.0**decade
-        # Far out the integrand is a normal density of variance 1 / z.
-        step = min(_STEP, 0.5 / np.sqrt(10.0 * shortest))
-        highest = max(nu, abs(nu - 2.0))
-        end = np.arccosh((_NEGLIGIBLE + 40.0 * highest) / min(shortest, 1.0) + 1.0)
-        t = np.arange(0.0, end, step)
-        exponent = highest * t - shortest * _cosh_less_1(t)
-        t = t[: 1 + np.flatnonzero(exponent > exponent.max() - _NEGLIGIBLE)[-1]]
-        self.nu, self.rise = nu, _cosh_less_1(t)
-        #: Derivatives by nu of the logarithm of (z / 2)^nu / Gamma(nu) are near 0 at this z.
-        self.middle = np.sqrt(10.0) * shortest
-        log_slope = psi(nu) - np.log(0.5 * self.middle)
-        self.scale = float((nu * t - self.middle * self.rise).max())
-        self.constant, self.bend = float(self.scale - gammaln(nu)), float(polygamma(1, nu))
-        weight = np.full(len(t), step)
-        weight[0] *= 0.5
-
-        def kernel(order: float) -> FloatArray:
-            return np.asarray(weight * np.exp(np.logaddexp(order * t, -order * t) - self.scale))
-
-        by_nu = t * np.tanh(nu * t) - log_slope
-        twice = by_nu * by_nu + (t / np.cosh(np.minimum(nu * t, 700.0))) ** 2
-        below = t * np.tanh((nu - 1.0) * t) - log_slope
-        own, one = kernel(nu), kernel(nu - 1.0)
-        columns = [own, one, kernel(nu - 2.0), own * by_nu, one * below, own * twice]
-        self.weights = np.stack(columns, axis=1)
-
-    def at(self, z: FloatArray) -> FloatArray:
-        """The fields of `MaternValue`, (6, n)."""
-        # Products so small that BLAS makes them in one thread, and in its cache.
-        size = max(1, _BLOCK // len(self.rise))
-        starts = range(0, len(z), size)
-        blocks = [np.exp(-z[k : k + size, None] * self.rise) @ self.weights for k in starts]
-        factor = np.exp(self.nu * np.log(0.5 * z) - z + self.constant)
-        value, one, two, by_nu, by_nu_one, twice = np.concatenate(blocks).T * factor
-        slope = np.log(z / self.middle)
-        return np.stack(
-            [
-                value,
-                -one,
-                slope * value + by_nu,
-                two - one / z,
-                -slope * one - by_nu_one,
-                (slope * slope - self.bend) * value + 2.0 * slope * by_nu + twice,
-            ]
-        )
-
-
-def _cosh_less_1(t: FloatArray) -> FloatArray:
-    return np.asarray(2.0 * np.sinh(0.5 * t) ** 2)
