@@ -4,10 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from scipy.optimize import minimize
 
 import mlmfast as mlm
 from mlmfast.covariance import STRUCTURES
 from mlmfast.errors import ModelError
+
+from .. import dense
+from ..model.test_units import fit_quietly, small_frame
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +81,37 @@ def test_loadings_by_local_coordinates(size):
         for a in steps
     ])  # fmt: skip
     assert_allclose(jet.second[0], np.moveaxis(second, 2, 0), atol=1e-5)
+
+
+PLACES = [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2)]
+
+
+@pytest.mark.parametrize("name", ["FA(1,1)", "FA(2,1)", "FA(2,2)", "FA(3,3)"])
+@pytest.mark.parametrize("seed", [3, 9])
+def test_a_loading_held_at_zero_ends_at_the_lowest_of_dense_starts(name, seed):
+    """With as many factors as levels too, where others are 0 beside it."""
+    frame = small_frame(seed, 60, 8)
+    fit = fit_quietly("y ~ f + fa0(0 + f | g)", frame, hold={f"{name} | g": 0.0})
+    assert fit.converged
+    assert fit.held == {f"{name} | g": 0.0}
+    assert abs(fit.covariance_parameters[f"{name} | g"]) < 1e-12
+    table = fit.covtest()
+    assert np.isnan(table.loc[f"{name} | g", "se"])
+    assert np.isfinite(fit.bse).all()
+
+    y, levels = frame["y"].to_numpy(), np.unique(frame["f"], return_inverse=True)[1]
+    X = np.column_stack([np.ones(len(y)), levels == 1, levels == 2]).astype(float)
+    same = frame["g"].to_numpy()[:, None] == frame["g"].to_numpy()
+    free = [k for k, (a, b) in enumerate(PLACES) if name != f"FA({a + 1},{b + 1})"]
+
+    def deviance(values):
+        loadings, factor = np.zeros(6), np.zeros((3, 3))
+        loadings[free] = values[:-1]
+        factor[np.tril_indices(3)] = loadings
+        G = factor @ factor.T
+        V = np.where(same, G[np.ix_(levels, levels)], 0.0) + np.exp(values[-1]) * np.eye(len(y))
+        return -2.0 * dense.log_likelihood(y, X, V, "REML")
+
+    rng = np.random.default_rng(0)
+    lowest = min(minimize(deviance, rng.normal(size=6)).fun for _ in range(3))
+    assert lowest - 1e-6 < fit.deviance < lowest + 1e-4

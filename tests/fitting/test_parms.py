@@ -11,6 +11,7 @@ from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.errors import ModelError
 
 from ..dense_inference import DenseInference
+from ..model.test_units import fit_quietly, small_frame
 from ..residual_models import trial
 
 SLOPES = "Reaction ~ Days + (Days | Subject)"
@@ -423,3 +424,25 @@ def test_the_expected_information_beside_what_is_held(formula, residual, held):
     right = np.sqrt(np.diag(np.linalg.inv(DenseInference(fit).expected[np.ix_(free, free)])))
     found = fit.covtest(information="expected").table["se"]
     np.testing.assert_allclose(found[names[free]], right, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("random", "hold"),
+    [
+        ("cs(0 + f | g)", {"CS | g": 0.3}),
+        ("fa0(0 + f | g)", {"FA(2,1) | g": 0.3}),
+        ("rr(0 + f | g, 1)", {"FA(2,1) | g": 0.3}),
+        ("ar1(0 + f | g)", {"AR(1) | g": 0.4}),
+        ("(z | g)", {"Residual": 1.0}),
+        ("(z | g)", {"sd_z|g": 0.5}),
+    ],
+)
+def test_what_is_held_has_no_standard_error(random, hold):
+    """Nor what rounding leaves of one, and no z of 1e8 with it."""
+    fit = fit_quietly(f"y ~ f + {random}", small_frame(3, 60, 8), hold=hold)
+    table = fit.covtest()
+    (name, value), aliases = next(iter(hold.items())), {"sd_z|g": "Var(z) | g"}
+    row = table.loc[aliases.get(name, name)]
+    assert row["estimate"] == pytest.approx(value**2 if name in aliases else value, rel=1e-9)
+    assert row[["se", "z", "p_value"]].isna().all()
+    assert table["se"].drop(index=row.name).notna().any()

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 import mlmfast as mlm
+from mlmfast.errors import DataError
 from mlmfast.power_analysis.analysis import Analysis
 from mlmfast.power_analysis.binomial import exact_interval
 from mlmfast.power_analysis.hypotheses import hypothesis
@@ -345,3 +346,11 @@ def test_a_picture(fit):
     axes = curve.plot()
     assert axes.get_xlabel() == "levels of Subject"
     assert len(axes.containers) == 1
+
+
+@pytest.mark.parametrize("progress", [True, 3, "yes"])
+@pytest.mark.parametrize("ask", [mlm.power, mlm.sample_size, mlm.detectable_effect])
+def test_progress_that_cannot_be_told_is_refused(fit, ask, progress):
+    arguments = {"along": "Subject"} if ask is mlm.sample_size else {}
+    with pytest.raises(DataError, match=r"progress is .*; give a function of two numbers"):
+        ask(fit, "Days", n=2, seed=1, progress=progress, **arguments)

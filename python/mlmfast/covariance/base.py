@@ -231,6 +231,10 @@ class CovarianceStructure(ABC):
         """Whether the core takes steps in these local coordinates by itself."""
         return False
 
+    def by_parameters(self) -> CovarianceStructure:
+        """The same matrices iterated in the parameters themselves, where single ones are held."""
+        return self
+
     def closed(self) -> CovarianceStructure:
         """The same structure in parameters that reach its singular matrices, for random effects."""
         return self

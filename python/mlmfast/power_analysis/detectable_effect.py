@@ -14,7 +14,7 @@ from mlmfast.errors import ModelError
 from mlmfast.power_analysis.binomial import monte_carlo_error
 from mlmfast.power_analysis.curve import ByNumber
 from mlmfast.power_analysis.hypotheses import Outcome, Wald
-from mlmfast.power_analysis.power import Plan, Progress, check_share, plan_of
+from mlmfast.power_analysis.power import Plan, Progress, check_progress, check_share, plan_of
 
 
 def detectable_effect(
@@ -71,6 +71,7 @@ def detectable_effect(
     """
     check_share("power", power)
     check_share("level", level)
+    check_progress(progress)
     plan = plan_of(
         fit_or_design, test, along, within, n, ddf, set, seed, alpha, None, method, None, 1
     )

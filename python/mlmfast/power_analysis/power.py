@@ -127,6 +127,7 @@ def power(
         n_boot,
     )  # fmt: skip
     check_share("level", level)
+    check_progress(progress)
     numbers = plan.numbers(values)
     rows, total = [], len(numbers) * plan.n
     for k, number in enumerate(numbers):
@@ -315,6 +316,20 @@ def check_share(name: str, value: Any) -> None:
     good = isinstance(value, float | int) and not isinstance(value, bool) and 0.0 < value < 1.0
     if not good:
         raise ModelError(f"{name} is {value!r}; a number between 0 and 1 is needed")
+
+
+def check_progress(progress: object) -> None:
+    """Refuse what cannot be told how far the replicates are.
+
+    Raises
+    ------
+    DataError
+    """
+    if progress is not None and not callable(progress):
+        raise DataError(
+            f"progress is {progress!r}; give a function of two numbers, the replicates done and "
+            "all of them, such as lambda done, total: print(done, total), or leave it out"
+        )
 
 
 def _after(progress: Progress, done: int, total: int) -> Progress:

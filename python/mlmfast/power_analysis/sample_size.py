@@ -15,7 +15,15 @@ from mlmfast.distributions import normal_quantile, two_sided_normal
 from mlmfast.errors import DataError, MlmError, ModelError
 from mlmfast.power_analysis.binomial import monte_carlo_error
 from mlmfast.power_analysis.curve import PowerCurve
-from mlmfast.power_analysis.power import Plan, Progress, check_share, described, plan_of, row_of
+from mlmfast.power_analysis.power import (
+    Plan,
+    Progress,
+    check_progress,
+    check_share,
+    described,
+    plan_of,
+    row_of,
+)
 
 #: How many times the present number is tried, unless ``high`` says otherwise.
 _MOST_TIMES = 128
@@ -125,6 +133,7 @@ def sample_size(
     """
     check_share("power", power)
     check_share("level", level)
+    check_progress(progress)
     if (along is None) == (within is None):
         raise DataError("give along=, the variable whose levels are counted, or within=")
     plan = plan_of(

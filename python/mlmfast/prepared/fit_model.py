@@ -23,6 +23,7 @@ from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.fit import fit_covariance
+from mlmfast.fitting.parms.coordinates import in_parameters
 from mlmfast.fitting.parms.request import is_open
 from mlmfast.fitting.starts.given import read_starts
 from mlmfast.newton.options import NewtonOptions
@@ -155,6 +156,7 @@ def _fit(
     )
     parms = None
     if named or wishes.of_parameters:
+        reduced = in_parameters(reduced)
         parms = _fit_with_parms(reduced, method, settings, theta, named, wishes)
         found, held, scale = parms.covariance, tuple(parms.held), parms.log_sigma2
     else:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from mlmfast.arrays import FloatArray
+from mlmfast.covariance.base import CovarianceStructure
 from mlmfast.covariance.factor_analytic.loadings import LoadingsAlone
 from mlmfast.covariance.jet import Jet, concatenate
 from mlmfast.covariance.structures.unstructured import Unstructured
@@ -33,6 +34,8 @@ class FactorAnalyticAlone(LoadingsAlone):
     ----------
     order
         Number q of factors; that of the levels by default.
+    by_loadings
+        Whether steps are those of the loadings where q = K, too.
 
     Examples
     --------
@@ -42,6 +45,7 @@ class FactorAnalyticAlone(LoadingsAlone):
     """
 
     order: int | None = None
+    by_loadings: bool = False
 
     keyword: ClassVar[str] = "fa0"
     space: ClassVar[str] = "fa0"
@@ -61,6 +65,10 @@ class FactorAnalyticAlone(LoadingsAlone):
     @property
     def n_factors(self) -> int:
         return self.size if self.order is None else self.order
+
+    def by_parameters(self) -> CovarianceStructure:
+        # Near a singular matrix the entries tell a loading as a root of rounding.
+        return replace(self, by_loadings=True)
 
     def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
         if self._whole is None:
@@ -101,7 +109,8 @@ class FactorAnalyticAlone(LoadingsAlone):
     @cached_property
     def _whole(self) -> Unstructured | None:
         """The same matrices where q = K, whose steps stay well conditioned near singular ones."""
-        return Unstructured(self.size) if self.n_factors == self.size else None
+        full = self.n_factors == self.size and not self.by_loadings
+        return Unstructured(self.size) if full else None
 
 
 def _cholesky(entries: Jet, size: int) -> Jet:

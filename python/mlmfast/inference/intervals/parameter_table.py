@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray
+from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.degrees_of_freedom import FittedRows, no_rows
 from mlmfast.errors import ModelError
 from mlmfast.fitting.undetermined.record import UndeterminedRecord
+from mlmfast.information.held import HeldInformation
 from mlmfast.information.information import Information
+from mlmfast.information.open_parameters import names_of
 from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
@@ -80,6 +83,8 @@ def observed_covariance(fit: Fitted) -> FloatArray:
     found = rows.undetermined
     names = np.array(rows.information.parameters.names, dtype=object)
     unknown = np.array(rows.information.parameters.fixed, dtype=np.bool_)
+    known = _held(rows.information)
+    matrix[known] = matrix[:, known] = 0.0
     unknown |= np.isin(names, () if found is None else found.names)
     matrix[unknown] = matrix[:, unknown] = np.nan
     return matrix
@@ -92,7 +97,7 @@ def table_of(rows: FittedRows | None) -> ParameterTable:
     about = rows.information
     parameters = about.parameters
     found = rows.undetermined
-    fixed = np.array(parameters.fixed, dtype=np.bool_)
+    fixed, known = np.array(parameters.fixed, dtype=np.bool_), _held(about)
     observed, n_observed = _covariance(about, "observed")
     try:
         expected, n_expected = _covariance(about.with_covariances(), "expected")
@@ -105,6 +110,7 @@ def table_of(rows: FittedRows | None) -> ParameterTable:
     combined = _combined(found, parameters.names, parameters.kinds, values, observed, expected)
     untold = np.isin(names, () if found is None else found.names)
     for matrix in (observed, expected):
+        matrix[known] = matrix[:, known] = 0.0
         matrix[fixed | untold] = matrix[:, fixed | untold] = np.nan
     return ParameterTable(
         parameters.names,
@@ -116,6 +122,15 @@ def table_of(rows: FittedRows | None) -> ParameterTable:
         (n_observed, n_expected),
         combined,
     )
+
+
+def _held(about: Information) -> BoolArray:
+    """Which parameters the fit holds: what is known has no error, and rounding is none."""
+    if not isinstance(about, HeldInformation):
+        return np.zeros(len(about.parameters.names), dtype=np.bool_)
+    every = CovarianceFunctions(about.model, about.criterion).parameters
+    own = {name for p in every if p.name in about.held.names for name in names_of(p)}
+    return np.array([name in own for name in about.parameters.names], dtype=np.bool_)
 
 
 def _without_values(found: UndeterminedRecord | None) -> tuple[tuple[str, ...], tuple[str, ...]]:

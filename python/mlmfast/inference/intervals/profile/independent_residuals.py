@@ -16,12 +16,14 @@ import numpy as np
 from mlmfast.covariance.scaled_covariance import ScaledCovariance
 from mlmfast.covariance.structures.homogeneous_diagonal import HomogeneousDiagonal
 from mlmfast.criterion.arms import residual_arms
+from mlmfast.criterion.criterion import criterion_of
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.errors import ModelError
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitting.fit import fit_covariance
+from mlmfast.fitting.parms.coordinates import in_parameters
 from mlmfast.fitting.parms.fit import fit_with_parms
 from mlmfast.fitting.parms.request import Parms
 from mlmfast.newton import NewtonOptions
@@ -42,6 +44,7 @@ def profiled_source(source: FitSource, record: FitRecord) -> FitSource:
     ModelError
         Where some residuals are held independent and others are not.
     """
+    source = _in_parameters(source)
     found, residual = record.undetermined, source.design.residual
     if found is None or residual is None:
         return source
@@ -62,6 +65,17 @@ def profiled_source(source: FitSource, record: FitRecord) -> FitSource:
             "has another likelihood, so there are no profiles; fit without residual= for those"
         )
     return out
+
+
+def _in_parameters(source: FitSource) -> FitSource:
+    """The same fit, whose steps are those of its parameters."""
+    model = in_parameters(source.model)
+    if model is source.model:
+        return source
+    method = "REML" if source.criterion.reml else "ML"
+    return replace(
+        source, model=model, criterion=criterion_of(model, method, source.criterion.flat)
+    )
 
 
 def _is_independent(source: FitSource) -> bool:
