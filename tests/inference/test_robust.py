@@ -164,3 +164,23 @@ def test_contrast_refusals():
 def test_no_clusters_without_a_grouping_factor(sleepstudy):
     with pytest.raises(ModelError, match="no grouping factor to cluster by"):
         mlm.lmm("Reaction ~ Days", sleepstudy).robust()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_offset_is_out_of_the_residuals(kind):
+    """A fit with offset(baseline) is that of the change; clubSandwich 0.5.8 keeps the offset in."""
+    rng = np.random.default_rng(4)
+    data = pd.DataFrame({"id": np.repeat(np.arange(12), 5), "x": rng.normal(size=60)})
+    data["baseline"] = rng.normal(50.0, 5.0, 60)
+    data["change"] = rng.normal(size=12)[data["id"]] + rng.normal(size=60)
+    data["y"] = data["baseline"] + data["change"]
+    fits = [
+        mlm.lmm(f"{formula} + (1 | id)", data)
+        for formula in ("y ~ x + offset(baseline)", "change ~ x")
+    ]
+    given, change = (fit.robust(kind) for fit in fits)
+    np.testing.assert_allclose(given.covariance.covariance, change.covariance.covariance, rtol=1e-7)
+    np.testing.assert_allclose(given.df, change.df, rtol=1e-6)
+    limits = [fit.predict(data.head(4), interval="prediction").to_numpy() for fit in fits]
+    moved = limits[1] + data[["baseline"]].head(4).to_numpy()
+    np.testing.assert_allclose(limits[0], moved, rtol=1e-8)

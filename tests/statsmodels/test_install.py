@@ -160,6 +160,28 @@ def test_refusals_of_fits(call, kind, words):
         call(model)
 
 
+def test_groups_in_another_order_are_refused():
+    """By position, as statsmodels goes, rows would get the groups of others."""
+    data = growth()
+    moved = data.sample(frac=1, random_state=1)
+    right = smf.mixedlm("y ~ x", moved, groups="site").fit()
+    with pytest.raises(ValueError, match=r"give groups\.loc\[data\.index\]"):
+        smf.mixedlm("y ~ x", moved, groups=data["site"])
+    for groups in (data["site"].loc[moved.index], moved["site"].to_numpy()):
+        assert smf.mixedlm("y ~ x", moved, groups=groups).fit().llf == right.llf
+    columns = moved.assign(one=1.0)[["one", "x"]]
+    for other in ({"groups": data["site"]}, {"exog_re": data[["x"]]}):
+        with pytest.raises(ValueError, match="labels of the data in another order"):
+            smf.MixedLM(moved["y"], columns, **{"groups": moved["site"], **other})
+    arrays = smf.MixedLM(moved["y"], columns, groups=moved["site"].reset_index(drop=True)).fit()
+    assert abs(arrays.llf - right.llf) < 1e-8
+    fit = smf.mixedlm("y ~ x", data, groups=data["site"]).fit()
+    with pytest.raises(ValueError, match="groups has the row labels"):
+        fit.predict(moved, random_effects=True, groups=data["site"])
+    again = fit.predict(data, random_effects=True, groups=data["site"])
+    np.testing.assert_allclose(again, fit.fittedvalues, rtol=1e-12)
+
+
 def test_unknown_arguments_of_fit_warn_as_there():
     model = smf.mixedlm("y ~ x", growth(), groups="site")
     with pytest.warns(FutureWarning, match="Argument cov_type not used"):

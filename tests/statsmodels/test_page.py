@@ -57,6 +57,7 @@ def value(namespace, row):
 
 REFUSED = {
     "nothing to estimate": mlm.ModelError,
+    "`groups` of a frame in another order": ValueError,
 }
 
 

@@ -18,6 +18,7 @@ from mlmfast.statsmodels.model.input import (
     Groups,
     check_infinite,
     check_missing,
+    check_order,
     complete,
     groups_of,
     numbers,
@@ -72,6 +73,8 @@ class ModelArrays:
                 "matrices in exog_vc do not say which of their rows missing='drop' leaves out; "
                 "drop those rows of every array first, or use from_formula with vc_formula"
             )
+        for name in ("groups", "exog_re"):
+            check_order(name, given[name], _row_labels(endog, exog))
         endog, exog, groups, exog_re = (taken(given[name], kept) for name in given)
         y = numbers("endog", endog, 1)
         x = numbers("exog", exog, 2)
@@ -92,7 +95,7 @@ class ModelArrays:
     # -- made of ------------------------------------------------------------------------------
 
     def _set_data(self, endog: Any, exog: Any, y: FloatArray, x: FloatArray) -> None:
-        labelled = next((v for v in (endog, exog) if isinstance(v, pd.Series | pd.DataFrame)), None)
+        labels = _row_labels(endog, exog)
         both = isinstance(endog, pd.Series | pd.DataFrame) and isinstance(exog, pd.DataFrame)
         if both and not endog.index.equals(exog.index):
             raise ValueError("The indices for endog and exog are not aligned")
@@ -104,10 +107,10 @@ class ModelArrays:
         self.data = ModelData(
             endog=y,
             exog=x,
-            is_pandas=labelled is not None,
+            is_pandas=labels is not None,
             xnames=names,
             ynames="y" if name is None else str(name),
-            row_labels=None if labelled is None else labelled.index,
+            row_labels=labels,
             orig_endog=endog,
             orig_exog=exog,
         )
@@ -317,6 +320,11 @@ class ModelArrays:
         fixed = getattr(params, "fe_params", None)
         beta = np.asarray(params)[: self.k_fe] if fixed is None else np.asarray(fixed)
         return np.asarray(np.dot(self.exog if exog is None else exog, beta))
+
+
+def _row_labels(*arrays: Any) -> pd.Index | None:
+    """Row labels of the first of the arrays that has them."""
+    return next((v.index for v in arrays if isinstance(v, pd.Series | pd.DataFrame)), None)
 
 
 def _components(exog_vc: Any) -> VCSpec:

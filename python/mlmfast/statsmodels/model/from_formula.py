@@ -29,7 +29,13 @@ from mlmfast.statsmodels.model.components import (
     nested_levels,
 )
 from mlmfast.statsmodels.model.data import ModelData
-from mlmfast.statsmodels.model.input import Groups, check_infinite, check_missing, groups_of
+from mlmfast.statsmodels.model.input import (
+    Groups,
+    check_infinite,
+    check_missing,
+    check_order,
+    groups_of,
+)
 from mlmfast.statsmodels.parameters import VCSpec
 
 
@@ -207,6 +213,7 @@ def _groups(data: Any, frame: Frame, groups: Any) -> Any:
                 f"groups has shape {array.shape}; give the name of a column, or one label for each "
                 f"of the {frame.n_rows} rows"
             )
+        check_order("groups", groups, data.index if isinstance(data, pd.DataFrame) else None)
         return array
     if not frame.has(groups):
         known = ", ".join(map(repr, frame.columns[:20]))

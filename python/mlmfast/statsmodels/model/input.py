@@ -140,3 +140,27 @@ def taken(values: Any, rows: BoolArray | None) -> Any:
     if isinstance(values, pd.Series | pd.DataFrame):
         return values[rows]
     return np.asarray(values)[rows]
+
+
+def check_order(name: str, values: Any, index: pd.Index | None) -> None:
+    """Refuse a pandas object whose row labels are those of the data in another order.
+
+    statsmodels takes such an object by position, which gives rows the groups of others: it
+    compares the labels of endog and exog alone. Labels of other rows (one of the two was
+    renumbered) say nothing, and positions are all there is.
+
+    Raises
+    ------
+    DataError
+    """
+    if index is None or not isinstance(values, pd.Series | pd.DataFrame):
+        return
+    own = values.index
+    if len(own) != len(index) or own.equals(index):
+        return
+    if own.is_unique and index.is_unique and own.isin(index).all():
+        raise DataError(
+            f"{name} has the row labels of the data in another order, by position rows would get "
+            f"the {name} of others; give {name}.loc[data.index], or {name}.to_numpy() if its rows "
+            "already stand as those of the data"
+        )

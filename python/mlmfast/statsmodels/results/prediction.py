@@ -12,6 +12,7 @@ from scipy import special
 from mlmfast.arrays import FloatArray
 from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError
+from mlmfast.statsmodels.model.input import check_order
 from mlmfast.statsmodels.results.arrays import ResultArrays
 
 
@@ -100,6 +101,7 @@ def _random_part(results: ResultArrays, exog: Any, groups: Any) -> FloatArray:
         factor = Frame.from_native({"groups": np.asarray(groups)}).factor("groups")
         if len(factor.codes) != frame.n_rows:
             raise DataError(f"groups has {len(factor.codes)} labels for {frame.n_rows} rows")
+        check_order("groups", groups, exog.index if isinstance(exog, pd.DataFrame) else None)
     known = {str(label): k for k, label in enumerate(results.model.group_labels)}
     means = results.random_effects
     effects = np.array([means[label] for label in results.model.group_labels])
