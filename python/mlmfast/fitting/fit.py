@@ -36,6 +36,8 @@ from mlmfast.reduction.engines.iterative import conjugate_gradients
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.running.memory import check_memory
 
+#: Rows up to which a fit is tried as one of ordinary steps alone.
+_FEW_ROWS = 5_000
 #: Trials along a step in the search for other minima.
 _FEW_HALVINGS = 6
 #: Newton steps that an iteration from another start may take at least.
@@ -80,8 +82,11 @@ def fit_covariance(
 def _ordinary_fit(
     model: ReducedModel, criterion: Criterion, options: NewtonOptions
 ) -> CovarianceFit | None:
-    """The fit where it is one of ordinary steps alone, as most are; else None."""
-    if not (criterion.terms and _is_plain(model, criterion)):
+    """The fit where it is one of ordinary steps alone, as most are; else None.
+
+    Of few rows: where a fit turns out to be another, its evaluations were for nothing.
+    """
+    if model.design.n_obs > _FEW_ROWS or not (criterion.terms and _is_plain(model, criterion)):
         return None
     n_levels = min(model.design.factors[factor].n_levels for factor in model.levels)
     newton = whole_fit(criterion, options, Ends(n_levels, SUSPECT, LIFT, TRY_ZERO))
