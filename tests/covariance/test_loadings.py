@@ -1,5 +1,7 @@
 """Loadings held at values: `fa0` of all factors goes by the steps of `us`, `rr` by its loadings."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -97,6 +99,7 @@ def test_a_loading_held_at_zero_ends_at_the_lowest_of_dense_starts(name, seed):
     assert abs(fit.covariance_parameters[f"{name} | g"]) < 1e-12
     table = fit.covtest()
     assert np.isnan(table.loc[f"{name} | g", "se"])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fit)).df, fit.df)
     assert np.isfinite(fit.bse).all()
 
     y, levels = frame["y"].to_numpy(), np.unique(frame["f"], return_inverse=True)[1]

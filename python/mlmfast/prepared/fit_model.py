@@ -23,13 +23,13 @@ from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.fit import fit_covariance
-from mlmfast.fitting.parms.coordinates import in_parameters
 from mlmfast.fitting.parms.request import is_open
 from mlmfast.fitting.starts.given import read_starts
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.prepared.fit_warnings import warn_of
 from mlmfast.prepared.model import PreparedModel
 from mlmfast.reduction.engines.options import Engine, read_options
+from mlmfast.reduction.parameter_steps import in_parameters
 from mlmfast.reduction.reduced_model import ReducedModel
 from mlmfast.words import read_estimator, read_method
 

@@ -27,6 +27,7 @@ from mlmfast.reduction.engines.options import (
     IterativeSettings,
     StartSettings,
 )
+from mlmfast.reduction.parameter_steps import in_parameters
 from mlmfast.reduction.reduced_model import Grouped, ReducedModel
 from mlmfast.reduction.representable import check_residual, check_sizes
 from mlmfast.reduction.residual_blocks import blocks_of
@@ -323,7 +324,13 @@ def _as_rows(model: ReducedModel) -> tuple[Any, ...]:
         responses = model.y_scaling.values
     elif not model.has_own_response:
         responses = [model.response(k) for k in range(len(model.y_scaling))]
-    return reduce_design, (model.design, responses, model.engine)
+    return _again, (model.design, responses, model.engine, in_parameters(model) is model)
+
+
+def _again(design: Design, responses: Any, engine: Any, by_parameters: bool) -> ReducedModel:
+    """The rows reduced again, with the steps that the model had."""
+    model = reduce_design(design, responses, engine)
+    return in_parameters(model) if by_parameters else model
 
 
 copyreg.pickle(ReducedModel, _as_rows)

@@ -25,6 +25,7 @@ class ReducedRank(LoadingsAlone):
 
     Examples
     --------
+    >>> import numpy as np
     >>> rr = ReducedRank(3, order=1)
     >>> rr.matrix(np.array([[1.0, 2.0, 3.0]]))[0].tolist()
     [[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [3.0, 6.0, 9.0]]

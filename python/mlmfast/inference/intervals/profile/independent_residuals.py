@@ -23,10 +23,10 @@ from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitting.fit import fit_covariance
-from mlmfast.fitting.parms.coordinates import in_parameters
 from mlmfast.fitting.parms.fit import fit_with_parms
 from mlmfast.fitting.parms.request import Parms
 from mlmfast.newton import NewtonOptions
+from mlmfast.reduction.parameter_steps import in_parameters
 from mlmfast.reduction.reduce import reduce_design
 
 #: Difference from a multiple of the identity that is rounding.
