@@ -8,9 +8,11 @@
     python benches/study.py --many 1000000               # and as many fits, with peak memory
 
 Rows are one a replicate, method and estimand, written to disk. The fits alone are `LMM.fit_many` or
-`fit_each` on data that are there, with p-values; draws alone are the normal numbers of the data, by
-numpy. Wall times; processor time besides, which a busy machine disturbs less. simr needs R with the
-package.
+`fit_each` on data that are there, with Satterthwaite's tests of all coefficients, whose part is
+told. What the study costs beside them is drawing (a function of the user's is told apart),
+intervals, rows and writing. mcpower counts rejections by z, or degrees of freedom of a table;
+beside the study, with Satterthwaite's tests and all rows kept, stands `mlm.power` by z. Wall times;
+processor time besides, which a busy machine disturbs less. simr needs R with the package.
 """
 
 from __future__ import annotations
@@ -164,7 +166,7 @@ def _warm(_: int) -> None:
     study(same_x, 2).rows(0, 0)
 
 
-def fits_alone(same: bool, n: int) -> tuple[float, float]:
+def fits_alone(same: bool, n: int, tests: bool = True) -> tuple[float, float]:
     """Seconds of the fits on data that are there, by the study's chunks."""
     rng = np.random.default_rng(1)
     made = [(same_x if same else new_x)({}, rng) for _ in range(n)]
@@ -176,11 +178,19 @@ def fits_alone(same: bool, n: int) -> tuple[float, float]:
             some = slice(first, first + 1000)
             if same:
                 model = mlm.LMM(FORMULA, {**made[0], "g": G})
-                model.fit_many(np.ascontiguousarray(Y[some].T)).pvalues  # noqa: B018
+                found = model.fit_many(np.ascontiguousarray(Y[some].T))
             else:
-                mlm.fit_each(y=Y[some], X=X[some], groups=G).pvalues  # noqa: B018
+                found = mlm.fit_each(y=Y[some], X=X[some], groups=G)
+            if tests:
+                found.pvalues  # noqa: B018
 
     return timed(fit)
+
+
+def function_alone(function: Any, n: int) -> tuple[float, float]:
+    """Seconds of the user's function by itself."""
+    rng = np.random.default_rng(1)
+    return timed(lambda: [function({}, rng) for _ in range(n)])
 
 
 def draws_alone(n: int, numbers: int) -> tuple[float, float]:
@@ -238,6 +248,13 @@ def mcpower_seconds(python: str, n: int) -> tuple[str, float, float]:
     return version, float(wall), float(cpu)
 
 
+def power_alone(n: int) -> tuple[float, float]:
+    """Seconds of `mlm.power`, which counts rejections and keeps no rows, as mcpower does."""
+    how: dict[str, Any] = {"ddf": "asymptotic", "seed": 1}
+    mlm.power(drawn_by_design(), "x", n=100, **how)
+    return timed(lambda: mlm.power(drawn_by_design(), "x", n=n, **how))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--replicates", type=int, default=5000)
@@ -258,16 +275,17 @@ def main() -> None:
         ("new X, by a design", drawn_by_design(), False),
     ):
         totals[name] = run(study(generate, n))
-        alone = fits_alone(same, n)
+        alone, untested = fits_alone(same, n), fits_alone(same, n, tests=False)
         report(name, n, totals[name])
-        report("    its fits alone", n, alone)
-        own, drawn = (
-            totals[name][1] - alone[1],
-            draws_alone(n, G.size * (1 + (not same)) + CLUSTERS),
-        )
+        report("    its fits and their tests alone", n, alone)
+        user = function_alone(generate, n)[1] if callable(generate) else 0.0
+        own = totals[name][1] - alone[1] - user
+        numbers = draws_alone(n, G.size * (1 + (not same)) + CLUSTERS)[1]
+        tests, fits = 1 - untested[1] / alone[1], alone[1]
         print(
-            f"    the study's own cost: {own / alone[1]:.2f} of the fits' (processor time), of "
-            f"which normal numbers {drawn[1] / alone[1]:.2f}"
+            f"    of the processor time of these (tests are {tests:.2f} of it) the study takes "
+            f"{own / fits:.2f}, the user's function {user / fits:.2f}, and numpy's normal numbers "
+            f"would take {numbers / fits:.2f}"
         )
     if arguments.workers > 1:
         report_workers(study(new_x, 4 * n), arguments.workers)
@@ -284,6 +302,11 @@ def main() -> None:
             f"mcpower {version}: {n / wall:,.0f} replicates/s, {n / cpu:,.0f} by processor time; "
             f"the study {n / own[0]:,.0f} and {n / own[1]:,.0f} "
             f"({wall / own[0]:.2f} and {cpu / own[1]:.2f} x)"
+        )
+        wall_own, cpu_own = power_alone(n)
+        print(
+            f"    mlm.power by z: {n / wall_own:,.0f} and "
+            f"{n / cpu_own:,.0f} ({wall / wall_own:.2f} and {cpu / cpu_own:.2f} x)"
         )
     if arguments.many:
         seconds = run(study(by_design(), arguments.many))

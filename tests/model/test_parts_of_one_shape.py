@@ -184,3 +184,24 @@ def test_a_single_fit_can_be_rebuilt_and_tested():
     assert batch[7].llf == fit.llf
     np.testing.assert_allclose(batch.pvalues[7], fit.pvalues, rtol=1e-9)
     assert_array_equal(batch.tests("x = 1").statistic[7], fit.contrast("x = 1").statistic)
+
+
+@pytest.mark.parametrize("ddf", ["asymptotic", 7.5])
+def test_degrees_of_freedom_that_go_by_no_rows_read_none(built, ddf):
+    frame = table()
+    frame.loc[(frame["study"] == 3) & (frame["f"] == "c"), "f"] = "a"
+    frame.loc[frame["study"] == 5, "y"] = 1.0
+    batch = mlm.fit_each("y ~ x + f + (1 | g)", frame, by="study", ddf=ddf)
+    read = len(built)
+    tested = batch.pvalues
+    # The one that lacks levels of a factor has a design of its own.
+    assert set(built[read:]) <= {3}
+    assert np.isnan(tested[5]).all()
+    whole = [k for k in range(N_PARTS) if k not in (3, 5)]
+    assert (batch.df[whole] == (np.inf if ddf == "asymptotic" else ddf)).all()
+    for k in (*whole, 3):
+        fit = mlm.lmm("y ~ x + f + (1 | g)", frame[frame["study"] == k], ddf=ddf)
+        at = [batch.names.index(name) for name in fit.params.index]
+        assert_array_equal(tested[k, at], fit.pvalues.to_numpy())
+        assert_array_equal(batch.df[k, at], fit.df.to_numpy())
+        assert np.isnan(np.delete(batch.df[k], at)).all()

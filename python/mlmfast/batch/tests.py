@@ -21,6 +21,7 @@ from mlmfast.degrees_of_freedom import (
     known_name,
     method_of,
 )
+from mlmfast.degrees_of_freedom.base import ByCounts
 from mlmfast.degrees_of_freedom.stacked_bases import are_definite, coefficients
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import changed, hands_out_copies
@@ -69,6 +70,9 @@ def batch_df(batch: BatchFits, ddf: Ddf) -> FloatArray:
     method.check(batch.method == "REML")
     out = np.full((len(batch), len(batch.names)), np.nan)
     columns = _Columns(batch.names)
+    if isinstance(method, ByCounts) and method.of_all is not None:
+        whole = np.isfinite(batch.cov_params).all(axis=(1, 2)) & (batch.undetermined == "")
+        out[np.ix_(whole, np.array(batch.kept, dtype=np.intp))] = method.of_all
     for group in _groups(batch, method):
         usable = _usable(group)
         at = np.ix_(group.fits[usable], np.array(columns.kept(group.like), dtype=np.intp))

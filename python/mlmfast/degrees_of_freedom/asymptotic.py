@@ -13,5 +13,9 @@ class Asymptotic(ByCounts):
     name: ClassVar[str] = "asymptotic"
     label: ClassVar[str] = "asymptotic"
 
+    @property
+    def of_all(self) -> float | None:
+        return float("inf")
+
     def of_counts(self, n_obs: int, rank: int) -> float:
         return float("inf")

@@ -171,6 +171,11 @@ class DegreesOfFreedom(ABC):
 class ByCounts(DegreesOfFreedom):
     """A method that goes by the numbers of rows and of coefficients: no rows are needed for it."""
 
+    @property
+    def of_all(self) -> float | None:
+        """Degrees of freedom of every test whatever is counted; None where they go by counts."""
+        return None
+
     @abstractmethod
     def of_counts(self, n_obs: int, rank: int) -> float:
         """Degrees of freedom of every test, of so many rows and coefficients."""

@@ -33,6 +33,10 @@ class GivenNumber(ByCounts):
     def key(self) -> str:
         return repr(self.value)
 
+    @property
+    def of_all(self) -> float | None:
+        return self.value
+
     def of_counts(self, n_obs: int, rank: int) -> float:
         return self.value
 

@@ -156,6 +156,8 @@ class Analysis:
             Z={
                 factors[term.factor].name: _matrices(columns, n, nobs)
                 for term, columns in zip(self.design.design.random, stacked.z, strict=True)
+                # A random intercept alone has no matrix.
+                if columns != (None,)
             },
             names=list(stacked.x_names),
             method=self.method,

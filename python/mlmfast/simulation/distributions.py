@@ -134,9 +134,10 @@ class CovariateDistribution:
         """Values, given standard normal numbers or those of [0, 1)."""
         if self.name == "binary":
             return (numbers < self.numbers[0]).astype(np.float64)
-        if self.name == "normal":
-            return self.numbers[0] + self.numbers[1] * numbers
-        return self.numbers[0] + (self.numbers[1] - self.numbers[0]) * numbers
+        first, second = self.numbers
+        out = (second if self.name == "normal" else second - first) * numbers
+        out += first
+        return out
 
 
 def _read(text: Any, role: str, known: dict[str, Any]) -> tuple[str, tuple[float, ...]]:

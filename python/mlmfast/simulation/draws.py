@@ -60,21 +60,22 @@ class ResponseDraws:
         design, truth = self.design, self.truth
         roots = [covariance_root(matrix) for matrix in truth.covariances]
         effects, noise = self._effects(replicates, n), self._noise(replicates, n)
-        rows = _own_columns(design) if stacked is None else stacked
-        mean, sd = self._mean(rows).reshape(-1, design.n_obs), noise_sd(design, truth)
-        out = np.empty((n, design.n_obs))
+        own, sd = _own_columns(design), noise_sd(design, truth)
+        mean = self._mean(own)
+        out = np.empty((n, design.n_obs)) if self._by_visit else noise
         # Some responses at a time: they stay in the cache.
         step = max(1, _IN_CACHE // design.n_obs)
         for first in range(0, n, step):
             some = slice(first, first + step)
             total = out[some]
             np.multiply(self._correlated(noise[some]), sd, out=total)
-            total += mean if len(mean) == 1 else mean[some]
+            here = own
+            if stacked is not None:
+                here = stacked.some(slice(first * design.n_obs, (first + step) * design.n_obs))
+                mean = self._mean(here).reshape(-1, design.n_obs)
+            total += mean
             for t, root in enumerate(roots):
-                columns = rows.z[t]
-                if stacked is not None:
-                    columns = tuple(c if c is None else c.reshape(n, -1)[some] for c in columns)
-                self._add_effects(total, t, effects[t][some], root, columns)
+                self._add_effects(total, t, effects[t][some], root, here.z[t])
         return out.T
 
     def _effects(self, replicates: ByPart, n: int) -> list[FloatArray]:
@@ -136,7 +137,7 @@ class ResponseDraws:
                 effect += drawn[:, :, k] * root[j, k]
             if factor.relationship is not None:
                 effect = np.stack([np.asarray(factor.relationship.root @ one) for one in effect])
-            by_row = effect[:, factor.codes]
+            by_row = effect.take(factor.codes, axis=1)
             total += by_row if column is None else by_row * column.reshape(-1, len(factor.codes))
 
     @property

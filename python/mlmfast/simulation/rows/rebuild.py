@@ -71,6 +71,16 @@ class RowColumns(NamedTuple):
     z: tuple[tuple[FloatArray | None, ...], ...]
     offset: FloatArray | None
 
+    def some(self, rows: slice) -> RowColumns:
+        """The columns over some of the rows."""
+        z = tuple(_some(columns, rows) for columns in self.z)
+        [offset] = _some((self.offset,), rows)
+        return RowColumns(self.x_names, _some(self.x, rows), z, offset)
+
+
+def _some(columns: tuple[FloatArray | None, ...], rows: slice) -> tuple[FloatArray | None, ...]:
+    return tuple(None if column is None else column[rows] for column in columns)
+
 
 def columns_of(model: ModelFrame, frame: Frame) -> RowColumns:
     """The columns of a model over the rows of a frame."""
