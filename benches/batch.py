@@ -45,7 +45,9 @@ def simulate(n_fits: int, clusters: int, rows: int, seed: int = 1) -> dict[str, 
     same = X[0].sum(axis=1) + (X[0] * effects[:, g]).sum(axis=2) + noise
     # Variances near 0: most fits end at a singular covariance.
     small = X[0].sum(axis=1) + 0.1 * (X[0] * effects[:, g]).sum(axis=2) + noise
-    turned = {name: np.ascontiguousarray(Y.T) for name, Y in (("same", same), ("small", small))}
+    holes = np.where(rng.random(same.shape) < 0.1, np.nan, same)
+    every = (("same", same), ("small", small), ("holes", holes))
+    turned = {name: np.ascontiguousarray(Y.T) for name, Y in every}
     return {"g": g, "X": X, "own": own, **turned}
 
 
@@ -54,11 +56,14 @@ def works(data: dict[str, Any]) -> dict[str, tuple[int, Callable[[], object]]]:
     import mlmfast as mlm
 
     g, X, own, same, small = (data[name] for name in ("g", "X", "own", "same", "small"))
+    holes = data["holes"]
     n, few = len(own), min(FEW, len(own))
     model = mlm.LMM.from_arrays(own[0], X[0], groups=g, Z=X[0])
     table = pd.DataFrame({"y": own.ravel(), "x": X[:, :, 1].ravel()})
     table["g"] = np.tile(np.char.add("g", g.astype(str)), n)
     table["part"] = np.repeat(np.arange(n), g.size)
+    # Other rows, and groups of other sizes, in each part.
+    unequal = table[np.random.default_rng(2).random(len(table)) < 0.9]
 
     def loop(tests: bool) -> None:
         for k in range(few):
@@ -67,6 +72,8 @@ def works(data: dict[str, Any]) -> dict[str, tuple[int, Callable[[], object]]]:
                 fit.pvalues  # noqa: B018
 
     out: dict[str, tuple[int, Callable[[], object]]] = {
+        # What no batch could be faster than.
+        "one pass over Y": (n, lambda: same.sum(axis=0)),
         "same X": (n, lambda: model.fit_many(same)),
         "new X, a loop": (few, lambda: loop(False)),
         "new X, a loop, tests": (few, lambda: loop(True)),
@@ -84,6 +91,11 @@ def works(data: dict[str, Any]) -> dict[str, tuple[int, Callable[[], object]]]:
                 lambda: mlm.fit_each(y=own[:k], X=X[:k], groups=g, Z=X[:k], ddf=kr).pvalues,
             ),
             "new X, intercept": (n, lambda: mlm.fit_each(y=own, X=X, groups=g)),
+            "same X, holes, tests": (k, lambda: model.fit_many(holes[:, :k]).pvalues),
+            "unequal parts, tests": (
+                n,
+                lambda: mlm.fit_each(FORMULA, unequal, by="part").pvalues,
+            ),
             "parts of a table": (n, lambda: mlm.fit_each(FORMULA, table, by="part")),
             "parts, tests": (n, lambda: mlm.fit_each(FORMULA, table, by="part").pvalues),
         }
