@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::steps::{self, led_one};
-use super::unstructured::{chart_one, matrix_one, moved_one};
+use super::unstructured::{Axes, axes_one, chart_at, matrix_one, moved_at};
 use super::with_order;
 use crate::linalg::eigen::Square;
 
@@ -52,10 +52,36 @@ pub(super) fn each_block(blocks: &[Block], mut of_block: impl FnMut(&Block, Rang
     }
 }
 
+/// Q and D of each block, one after the other in the block's stretch of theta.
+pub(super) type AxesOf<const T: usize> = [[f64; 2]; T];
+
+/// Those of some blocks at theta.
+pub(super) fn axes<const T: usize>(blocks: &[Block], theta: &[f64; T]) -> AxesOf<T> {
+    let mut out = [[0.0; 2]; T];
+    each_block(blocks, |block, own| {
+        let own = (&theta[own.clone()], out[own].as_flattened_mut());
+        with_order!(block.order, axes_of(own); 1, 2, 3);
+    });
+    out
+}
+
+fn axes_of<const K: usize>((theta, out): (&[f64], &mut [f64])) {
+    let (u, d) = axes_one::<K>(theta);
+    out[..K * K].copy_from_slice(u.as_flattened());
+    out[K * K..].copy_from_slice(&d);
+}
+
+fn read<const K: usize>(axes: &[[f64; 2]]) -> Axes<K> {
+    let (axes, mut u, mut d) = (axes.as_flattened(), [[0.0; K]; K], [0.0; K]);
+    u.as_flattened_mut().copy_from_slice(&axes[..K * K]);
+    d.copy_from_slice(&axes[K * K..]);
+    (u, d)
+}
+
 /// Derivatives by local coordinates.
 pub(super) fn led<const T: usize>(
     blocks: &[Block],
-    theta: [f64; T],
+    axes: &AxesOf<T>,
     (by, second, average): Derivatives<T>,
 ) -> Derivatives<T> {
     let (mut jacobian, mut curvature) = ([[0.0; T]; T], [[0.0; T]; T]);
@@ -65,7 +91,7 @@ pub(super) fn led<const T: usize>(
             |row: usize, column: usize, value| jacobian[first + row][first + column] = value;
         let bend =
             |row: usize, column: usize, value| curvature[first + row][first + column] = value;
-        let own = (&theta[own.clone()], &by[own]);
+        let own = (&axes[own.clone()], &by[own]);
         with_order!(block.order, chart_of(own, moves, bend); 1, 2, 3);
     });
     let (mut gradient, mut hessian, mut expected) = ([0.0; T], [[0.0; T]; T], [[0.0; T]; T]);
@@ -84,27 +110,27 @@ pub(super) fn led<const T: usize>(
 }
 
 fn chart_of<const K: usize>(
-    (theta, weight): (&[f64], &[f64]),
+    (axes, weight): (&[[f64; 2]], &[f64]),
     jacobian: impl FnMut(usize, usize, f64),
     curvature: impl FnMut(usize, usize, f64),
 ) {
-    chart_one::<K>(theta, weight, jacobian, curvature);
+    chart_at::<K>(&read(axes), weight, jacobian, curvature);
 }
 
-/// theta at local coordinates `step` around theta.
+/// theta at local coordinates `step` around one with these axes.
 pub(super) fn moved<const T: usize>(
     blocks: &[Block],
-    theta: &[f64; T],
+    axes: &AxesOf<T>,
     step: &[f64; T],
 ) -> [f64; T] {
     let mut out = [0.0; T];
     each_block(blocks, |block, own| {
-        let own = (&theta[own.clone()], &step[own.clone()], &mut out[own]);
+        let own = (&axes[own.clone()], &step[own.clone()], &mut out[own]);
         with_order!(block.order, moved_of(own); 1, 2, 3);
     });
     out
 }
 
-fn moved_of<const K: usize>((theta, step, out): (&[f64], &[f64], &mut [f64])) {
-    moved_one::<K>(theta, step, out);
+fn moved_of<const K: usize>((axes, step, out): (&[[f64; 2]], &[f64], &mut [f64])) {
+    moved_at::<K>(&read(axes), step, out);
 }

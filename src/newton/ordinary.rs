@@ -7,10 +7,11 @@
 
 use std::ops::Range;
 
-use super::blocks::{Block, Point, each_block, led, moved};
+use super::blocks::{Block, Point, axes, each_block, led, moved};
 use super::scored::{Scored, scored};
-use super::steps::{Step, newton_step};
+use super::steps::{Step, definite_step, newton_step};
 use super::with_order;
+use crate::linalg::eigen::{Square, symmetric};
 use crate::running::threads;
 
 /// Fits of one task, from which several threads take part.
@@ -221,6 +222,8 @@ struct Fit<const T: usize> {
     at: Point<T>,
     /// Newton's step from there, where there was one.
     step: Step<T>,
+    /// The scaled Hessian where its smallest eigenvalue is not known, but that it is not flat.
+    definite: Option<Square<T>>,
     /// Value, and diagonal of the Hessian, where it was last looked at.
     looked: (f64, [f64; T]),
     way: [f64; T],
@@ -253,6 +256,7 @@ impl<const T: usize> Fit<T> {
             place: from.fits[k],
             at,
             step: none,
+            definite: None,
             looked: (at.value, [0.0; T]),
             way: super::vector(from.way, k),
             run: from.run[k] as usize,
@@ -274,14 +278,22 @@ impl<const T: usize> Fit<T> {
             return None;
         }
         let (at, theta) = (self.at, self.at.theta);
+        let axes = axes(blocks, &theta);
         let (gradient, hessian, expected) =
-            led(blocks, at.theta, (at.gradient, at.hessian, at.expected));
-        let step = newton_step(&gradient, &hessian, &expected, settings.floor);
+            led(blocks, &axes, (at.gradient, at.hessian, at.expected));
+        let least = settings.flat.max(settings.floor);
+        let definite = definite_step(&gradient, &hessian, &expected, least);
+        self.definite = definite.map(|(.., scaled)| scaled);
+        let step = if let Some((step, slope, _)) = definite {
+            Step { step, slope, smallest: least }
+        } else {
+            newton_step(&gradient, &hessian, &expected, settings.floor)
+        };
         self.step = step;
         self.looked = (self.at.value, std::array::from_fn(|i| hessian[i][i]));
         let decrement = -step.slope;
         if decrement <= settings.tolerance && step.smallest > FLAT {
-            self.at.theta = moved(blocks, &theta, &step.step);
+            self.at.theta = moved(blocks, &axes, &step.step);
             self.stand = Stand::Ended;
             return None;
         }
@@ -306,7 +318,7 @@ impl<const T: usize> Fit<T> {
         if step.smallest <= FLAT || bounded {
             return None;
         }
-        let target = moved(blocks, &theta, &step.step);
+        let target = moved(blocks, &axes, &step.step);
         let way = std::array::from_fn(|i| target[i] - theta[i]);
         let run = self.run_of(&way);
         if run >= RUN {
@@ -350,11 +362,12 @@ impl<const T: usize> Fit<T> {
 
     fn outcome(&self) -> Outcome {
         let Self { at, step, looked, .. } = self;
+        let smallest = self.definite.map_or(step.smallest, |scaled| symmetric(&scaled).0[0]);
         let mut numbers = Vec::with_capacity(width(T));
         numbers.extend(at.theta);
         numbers.extend(self.way);
         numbers.extend(looked.1);
-        numbers.extend([looked.0, -step.slope, step.smallest]);
+        numbers.extend([looked.0, -step.slope, smallest]);
         numbers.extend([self.n_steps, self.n_evaluations, self.run].map(|count| count as f64));
         numbers.push(self.stretch);
         numbers.push(at.value);

@@ -1,10 +1,9 @@
 //! Scoring steps in the entries of G, where they stay within the covariances: see `scoring.py`.
 
 use super::blocks::{Block, Point, each_block};
-use super::steps::scoring_step;
+use super::steps::{is_above, scoring_step};
 use super::unstructured::nearest_one;
 use super::with_order;
-use crate::linalg::eigen::symmetric;
 
 /// Scaled eigenvalue of a Hessian from which on a step goes by it.
 const DEFINITE: f64 = 1e-3;
@@ -32,8 +31,7 @@ pub(super) fn scored<const T: usize>(blocks: &[Block], at: &Point<T>, far: bool)
                 scaled[i][j] *= scale[i] * scale[j];
             }
         }
-        let smallest = symmetric(&scaled).0[0];
-        if smallest.is_nan() || smallest <= DEFINITE {
+        if !is_above(&scaled, DEFINITE) {
             return Scored::Still;
         }
     }

@@ -33,10 +33,30 @@ fn chart_of<const K: usize>(n: usize, theta: &[f64], weight: &[f64]) -> [Vec<f64
 pub fn chart_one<const K: usize>(
     theta: &[f64],
     weight: &[f64],
+    jacobian: impl FnMut(usize, usize, f64),
+    curvature: impl FnMut(usize, usize, f64),
+) {
+    chart_at(&axes_one::<K>(theta), weight, jacobian, curvature);
+}
+
+/// Q and D of theta.
+pub type Axes<const K: usize> = (Square<K>, [f64; K]);
+
+/// Those of one fit.
+#[inline(always)]
+#[must_use]
+pub fn axes_one<const K: usize>(theta: &[f64]) -> Axes<K> {
+    left_singular(&lower::<K>(theta))
+}
+
+/// See [`chart_one`].
+#[inline(always)]
+pub fn chart_at<const K: usize>(
+    (u, d): &Axes<K>,
+    weight: &[f64],
     mut jacobian: impl FnMut(usize, usize, f64),
     mut curvature: impl FnMut(usize, usize, f64),
 ) {
-    let (u, d) = left_singular(&lower::<K>(theta));
     let s = lower::<K>(weight);
     let mut both = [[0.0; K]; K];
     for i in 0..K {
@@ -44,7 +64,7 @@ pub fn chart_one<const K: usize>(
             both[i][j] = s[i][j] + s[j][i];
         }
     }
-    let rotated = rotated(&u, &both);
+    let rotated = rotated(u, &both);
     for (column, (i, j)) in places::<K>().enumerate() {
         // dG / dC_ij = d_j (q_i q_j' + q_j q_i')
         for (row, (a, b)) in places::<K>().enumerate() {
@@ -78,12 +98,17 @@ fn moved_of<const K: usize>(n: usize, theta: &[f64], step: &[f64]) -> [Vec<f64>;
 /// See [`moved`]: that of one fit.
 #[inline(always)]
 pub fn moved_one<const K: usize>(theta: &[f64], step: &[f64], out: &mut [f64]) {
-    let (u, d) = left_singular(&lower::<K>(theta));
+    moved_at(&axes_one::<K>(theta), step, out);
+}
+
+/// See [`moved_one`].
+#[inline(always)]
+pub fn moved_at<const K: usize>((u, d): &Axes<K>, step: &[f64], out: &mut [f64]) {
     let mut inner = lower::<K>(step);
     for i in 0..K {
         inner[i][i] += d[i];
     }
-    write(&lower_of(&product(&u, &inner)), out);
+    write(&lower_of(&product(u, &inner)), out);
 }
 
 /// L L', row by row.

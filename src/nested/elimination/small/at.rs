@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use super::super::passes::CHUNK_BLOCKS;
-use super::units::Units;
+use super::units::{ByLane, Units};
 use crate::criterion::asked::Request;
 use crate::criterion::engine::Engine;
 use crate::linalg::dense::NotPositiveDefinite;
-use crate::linalg::lanes::Lane;
+use crate::linalg::lanes::{LANES, Lane};
 use crate::nested::patterns::Pattern;
 use crate::nested::reduction::Reduction;
 use crate::running::threads;
@@ -33,13 +33,13 @@ pub(super) struct At<'a> {
     /// Units in chunks, whose boundaries depend on the data only.
     chunks: Vec<Range<usize>>,
     /// Degrees of freedom of `sigma^2`, by lane.
-    pub(super) degrees: Vec<f64>,
+    pub(super) degrees: [f64; LANES],
     pub(super) q: usize,
     pub(super) w: usize,
     /// By lane.
-    pub(super) g: Vec<&'a [f64]>,
-    pub(super) weights: Vec<&'a [f64]>,
-    pub(super) remainder: Vec<&'a [f64]>,
+    pub(super) g: ByLane<'a>,
+    pub(super) weights: ByLane<'a>,
+    pub(super) remainder: ByLane<'a>,
     pub(super) reml: bool,
 }
 
@@ -54,22 +54,26 @@ impl<'a> At<'a> {
         let (first, _) = own[0];
         let (q, w) = (first.levels[0].q, first.rank() + 1);
         let n = q * (q + 1) / 2;
-        let part = |all: &'a [f64], size: usize| -> Vec<&'a [f64]> {
-            let of_fit = |k: usize| &all[k * size..(k + 1) * size];
-            if all.is_empty() { Vec::new() } else { some.clone().map(of_fit).collect() }
+        let part = |all: &'a [f64], size: usize| -> ByLane<'a> {
+            let fits = if all.is_empty() { 0..0 } else { some.clone() };
+            ByLane::of(fits.map(|k| &all[k * size..(k + 1) * size]))
         };
+        let mut degrees = [0.0; LANES];
+        for (to, (own, _)) in degrees.iter_mut().zip(own) {
+            *to = own.shape().degrees(request.reml);
+        }
         let remainder = |&(reduction, fit): &(&'a Reduction, usize)| {
             &reduction.remainder[fit * w * w..(fit + 1) * w * w]
         };
         Ok(Self {
             chunks: chunks(units.patterns),
             units,
-            degrees: own.iter().map(|(own, _)| own.shape().degrees(request.reml)).collect(),
+            degrees,
             q,
             w,
             g: part(request.g, q * q),
             weights: part(request.weights, n * n),
-            remainder: own.iter().map(remainder).collect(),
+            remainder: ByLane::of(own.iter().map(remainder)),
             reml: request.reml,
         })
     }

@@ -14,7 +14,7 @@ pub(super) fn criteria<V: Lane, const Q: usize, const W: usize, const N: usize>(
     at: &At<'_>,
     slots: &mut [&mut [f64]],
 ) -> Result<(), Failed> {
-    let g = square::<V, Q>(&at.g);
+    let g = square::<V, Q>(at.g.slices());
     let (solved, logdet, kept) = solve::<V, Q, W>(at, &g, at.keeps::<V>())?;
     let (psi, e) = solved.weights(at.reml);
     let by = differentiate::<V, Q, W, N>(at, &g, (&psi, &e), &kept)?;
@@ -29,7 +29,7 @@ pub(super) fn likelihood<V: Lane, const Q: usize, const W: usize, const N: usize
     at: &At<'_>,
     slots: &mut [&mut [f64]],
 ) -> Result<(), Failed> {
-    let g = square::<V, Q>(&at.g);
+    let g = square::<V, Q>(at.g.slices());
     let (solved, _, kept) = solve::<V, Q, W>(at, &g, at.keeps::<V>())?;
     let (psi, e) = solved.weights(at.reml);
     let by = differentiate::<V, Q, W, N>(at, &g, (&psi, &e), &kept)?;
@@ -42,7 +42,7 @@ pub(super) fn solutions<V: Lane, const Q: usize, const W: usize, const N: usize>
     at: &At<'_>,
     slots: &mut [&mut [f64]],
 ) -> Result<(), Failed> {
-    let (solved, logdet, _) = solve::<V, Q, W>(at, &square::<V, Q>(&at.g), false)?;
+    let (solved, logdet, _) = solve::<V, Q, W>(at, &square::<V, Q>(at.g.slices()), false)?;
     for i in 0..W - 1 {
         put(slots, 0, W - 1, i, solved.beta[i]);
     }
@@ -58,7 +58,7 @@ pub(super) fn second_sums<V: Lane, const Q: usize, const W: usize, const N: usiz
     at: &At<'_>,
     slots: &mut [&mut [f64]],
 ) -> Result<(), Failed> {
-    let (g, weights) = (square::<V, Q>(&at.g), square::<V, N>(&at.weights));
+    let (g, weights) = (square::<V, Q>(at.g.slices()), square::<V, N>(at.weights.slices()));
     let mut sum = [[V::splat(0.0); W]; W];
     let one = |_, chunk| second::<V, Q, W, N>(&at.units, chunk, &g, &weights);
     for part in at.by_chunk(Q * W * W, one)? {
@@ -124,7 +124,7 @@ fn solve<V: Lane, const Q: usize, const W: usize>(
             all.push(kept);
         }
     }
-    let rest = square::<V, W>(&at.remainder);
+    let rest = square::<V, W>(at.remainder.slices());
     for i in 0..W {
         for j in 0..=i {
             sums.gram[i][j] += rest[i][j];

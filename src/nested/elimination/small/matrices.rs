@@ -114,7 +114,7 @@ pub(super) fn information<V: Lane, const Q: usize, const W: usize>(
     (h, u)
 }
 
-/// Adds U Psi U' to `f` and U e e'U' to `f_rss` (lower triangles).
+/// Adds U Psi U' to `f` and U e e'U' to `f_rss` (lower triangles); Psi weighs columns of X alone.
 #[inline(always)]
 pub(super) fn weigh<V: Lane, const Q: usize, const W: usize>(
     u: &Matrix<V, Q, W>,
@@ -127,14 +127,14 @@ pub(super) fn weigh<V: Lane, const Q: usize, const W: usize>(
     let mut u_e = [zero; Q];
     for a in 0..Q {
         let mut u_psi = [zero; W];
-        for i in 0..W {
-            for c in 0..W {
+        for i in 0..W - 1 {
+            for c in 0..W - 1 {
                 u_psi[c] += u[a][i] * psi[i][c];
             }
         }
         u_e[a] = (0..W).fold(zero, |s, i| s + u[a][i] * e[i]);
         for b in 0..=a {
-            f[a][b] += (0..W).fold(zero, |s, i| s + u_psi[i] * u[b][i]);
+            f[a][b] += (0..W - 1).fold(zero, |s, i| s + u_psi[i] * u[b][i]);
             f_rss[a][b] += u_e[a] * u_e[b];
         }
     }

@@ -11,15 +11,36 @@ use crate::nested::reduction::Reduction;
 /// Numbers of a unit that a lane lacks.
 static NOTHING: [f64; 64] = [0.0; 64];
 
+/// Numbers of each of some lanes: of at most [`LANES`], so none of it is on the heap.
+#[derive(Clone, Copy)]
+pub(super) struct ByLane<'a> {
+    own: [&'a [f64]; LANES],
+    n: usize,
+}
+
+impl<'a> ByLane<'a> {
+    pub(super) fn of(parts: impl Iterator<Item = &'a [f64]>) -> Self {
+        let mut out = Self { own: [&[]; LANES], n: 0 };
+        for part in parts {
+            out.own[out.n] = part;
+            out.n += 1;
+        }
+        out
+    }
+
+    pub(super) fn slices(&self) -> &[&'a [f64]] {
+        &self.own[..self.n]
+    }
+}
+
 /// The units of a fit in each lane: the same patterns in all, or each unit its own.
 pub(super) struct Units<'a> {
     pub(super) patterns: &'a [Pattern],
     /// Columns of [X y].
     w: usize,
     /// By lane, rows of [T X]; one where all lanes share them.
-    design: Vec<&'a [f64]>,
-    /// By lane.
-    response: Vec<&'a [f64]>,
+    design: ByLane<'a>,
+    response: ByLane<'a>,
 }
 
 impl<'a> Units<'a> {
@@ -43,8 +64,8 @@ impl<'a> Units<'a> {
         Some(Self {
             patterns,
             w: first.rank() + 1,
-            design: fits[..if shared { 1 } else { fits.len() }].iter().map(design).collect(),
-            response: fits.iter().map(response).collect(),
+            design: ByLane::of(fits[..if shared { 1 } else { fits.len() }].iter().map(design)),
+            response: ByLane::of(fits.iter().map(response)),
         })
     }
 
@@ -60,13 +81,13 @@ impl<'a> Units<'a> {
         let mut rows = Rows { t: [[zero; Q]; Q], a: [[zero; W]; Q] };
         let (rank, columns) = (self.w - 1, Q + self.w - 1);
         for lane in 0..V::COUNT {
-            let design = self.design[if self.design.len() == 1 { 0 } else { lane }];
+            let design = self.design.own[if self.design.n == 1 { 0 } else { lane }];
             let rows_of_design = design[b * Q * columns..].chunks_exact(columns);
             for (i, row) in rows_of_design.take(Q).enumerate() {
                 rows.t[i].iter_mut().zip(row).for_each(|(to, &from)| to.set(lane, from));
                 let x = rows.a[i][..rank].iter_mut().zip(&row[Q..]);
                 x.for_each(|(to, &from)| to.set(lane, from));
-                rows.a[i][rank].set(lane, self.response[lane][b * Q + i]);
+                rows.a[i][rank].set(lane, self.response.own[lane][b * Q + i]);
             }
         }
         rows
@@ -77,15 +98,15 @@ impl<'a> Units<'a> {
         let zero = V::splat(0.0);
         let mut rows = Rows { t: [[zero; Q]; Q], a: [[zero; W]; Q] };
         let columns = Q + W - 1;
-        let block = |k: usize| part(self.design[k], b, Q * columns);
-        let shared = self.design.len() == 1;
+        let block = |k: usize| part(self.design.own[k], b, Q * columns);
+        let shared = self.design.n == 1;
         let first = block(0);
         let lanes: [&[f64]; LANES] =
             std::array::from_fn(|k| if shared || k >= V::COUNT { first } else { block(k) });
         let design = |at: usize| {
             if shared { V::splat(first[at]) } else { V::from_lanes(|lane| lanes[lane][at]) }
         };
-        let y = |k: usize| part(self.response[k], b, Q);
+        let y = |k: usize| part(self.response.own[k], b, Q);
         let own = y(0);
         let responses: [&[f64]; LANES] =
             std::array::from_fn(|k| if k >= V::COUNT { own } else { y(k) });
