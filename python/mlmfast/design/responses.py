@@ -152,7 +152,7 @@ def _names(Y: Any, n: int) -> tuple[str, ...]:
 
 
 def _problems(matrix: FloatArray, names: tuple[str, ...]) -> dict[int, str]:
-    out = {}
+    out: dict[int, str] = {}
     # A finite sum says that every value is: far cheaper than looking at each.
     with np.errstate(over="ignore", invalid="ignore"):
         suspect = np.flatnonzero(~np.isfinite(matrix.sum(axis=0)))
@@ -162,7 +162,8 @@ def _problems(matrix: FloatArray, names: tuple[str, ...]) -> dict[int, str]:
     for first in range(0, suspect.size, step):
         columns = suspect[first : first + step]
         values = matrix[:, columns]
-        infinite, empty = np.isinf(values), np.isnan(values).all(axis=0)
+        infinite: BoolArray = np.asarray(np.isinf(values))
+        empty: BoolArray = np.asarray(np.isnan(values).all(axis=0))
         for k in np.flatnonzero(empty | infinite.any(axis=0)).tolist():
             name = names[columns[k]]
             said = f"response {name!r} has no value that is not missing"
