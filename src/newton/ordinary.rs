@@ -282,15 +282,12 @@ impl<const T: usize> Fit<T> {
         let (gradient, hessian, expected) =
             led(blocks, &axes, (at.gradient, at.hessian, at.expected));
         let least = settings.flat.max(settings.floor);
-        let step = match definite_step(&gradient, &hessian, &expected, least) {
-            Some((step, slope, scaled)) => {
-                self.definite = Some(scaled);
-                Step { step, slope, smallest: least }
-            }
-            None => {
-                self.definite = None;
-                newton_step(&gradient, &hessian, &expected, settings.floor)
-            }
+        let definite = definite_step(&gradient, &hessian, &expected, least);
+        self.definite = definite.map(|(.., scaled)| scaled);
+        let step = if let Some((step, slope, _)) = definite {
+            Step { step, slope, smallest: least }
+        } else {
+            newton_step(&gradient, &hessian, &expected, settings.floor)
         };
         self.step = step;
         self.looked = (self.at.value, std::array::from_fn(|i| hessian[i][i]));

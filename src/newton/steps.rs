@@ -62,6 +62,7 @@ pub struct Step<const K: usize> {
 
 /// See [`newton_steps`].
 #[inline(always)]
+#[must_use]
 pub fn newton_step<const K: usize>(
     gradient: &[f64; K],
     hessian: &Square<K>,
@@ -83,6 +84,7 @@ pub fn newton_step<const K: usize>(
 /// The step and the slope of [`newton_step`] with the scaled Hessian, by a Cholesky factor, where all
 /// eigenvalues of that are above `least`, as most often: finding them costs ten times as much.
 #[inline(always)]
+#[must_use]
 pub fn definite_step<const K: usize>(
     gradient: &[f64; K],
     hessian: &Square<K>,
@@ -112,6 +114,7 @@ pub fn definite_step<const K: usize>(
 
 /// Are all eigenvalues of a symmetric matrix above `least`?
 #[inline(always)]
+#[must_use]
 pub fn is_above<const K: usize>(matrix: &Square<K>, least: f64) -> bool {
     factor(matrix, least).is_some()
 }

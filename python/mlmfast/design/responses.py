@@ -162,8 +162,8 @@ def _problems(matrix: FloatArray, names: tuple[str, ...]) -> dict[int, str]:
     for first in range(0, suspect.size, step):
         columns = suspect[first : first + step]
         values = matrix[:, columns]
-        infinite = np.isinf(values)
-        empty = np.asarray(np.isnan(values).all(axis=0))
+        infinite: BoolArray = np.asarray(np.isinf(values))
+        empty: BoolArray = np.asarray(np.isnan(values).all(axis=0))
         for k in np.flatnonzero(empty | infinite.any(axis=0)).tolist():
             name = names[columns[k]]
             said = f"response {name!r} has no value that is not missing"
