@@ -1,7 +1,11 @@
 //! Rows of [T | outer Z | X] by unit.
 
+use std::ops::Range;
+
 use super::series::items::Series;
 use crate::linalg::dense::{block, solve_row_upper};
+use crate::linalg::lanes::{Four, LANES, Lane};
+use crate::linalg::small;
 use crate::rows::basis::FixedBasis;
 use crate::rows::level_rows::LevelRows;
 use crate::rows::nesting::Nesting;
@@ -65,21 +69,25 @@ pub(super) fn change_basis(
             responses.push(own);
         }
     }
+    let identity = |j: usize| bases[j] == small::identity(q_of(j));
+    let given: Vec<bool> = (0..=l).map(identity).collect();
     threads::each(pieces, |(first, design, mut responses)| {
-        for r in first..(first + step).min(n_rows) {
+        let last = (first + step).min(n_rows);
+        map_fixed(level, fixed, first..last, q + n_outer, design);
+        for r in first..last {
             let k = r - first;
             let out = &mut design[block(k, columns)];
             let row = &level.design[block(r, level.n_columns)];
-            let (z, x) = row.split_at(q + n_outer);
             let (out_z, out_x) = out.split_at_mut(q + n_outer);
-            out_z.copy_from_slice(z);
+            out_z.copy_from_slice(&row[..q + n_outer]);
             let mut at = 0;
             for j in (0..=l).rev() {
                 let size = q_of(j);
-                solve_row_upper(&bases[j], size, &mut out_z[at..at + size]);
+                if !given[j] {
+                    solve_row_upper(&bases[j], size, &mut out_z[at..at + size]);
+                }
                 at += size;
             }
-            fixed.map_row(x, out_x);
             // The sign of a rotated row is arbitrary; a positive diagonal lets equal units be found.
             let sign = if q > 0 && out_z[r % q] < 0.0 { -1.0 } else { 1.0 };
             for (f, response) in responses.iter_mut().enumerate() {
@@ -103,5 +111,39 @@ pub(super) fn change_basis(
         basis: bases[l].clone(),
         is_residual: false,
         series: None,
+    }
+}
+
+/// X of rows in the coordinates of the iterations, into `design` behind `skip` columns; four rows side
+/// by side, to the bits of each alone.
+fn map_fixed(
+    level: &LevelRows,
+    fixed: &FixedBasis,
+    rows: Range<usize>,
+    skip: usize,
+    design: &mut [f64],
+) {
+    // Series have no columns of their own: without any of X there is nothing to write.
+    if fixed.rank() == 0 {
+        return;
+    }
+    let columns = skip + fixed.rank();
+    let x = |row: usize| &level.design[block(row, level.n_columns)][skip..];
+    let mut four = vec![Four::splat(0.0); fixed.rank()];
+    let mut outs = design.chunks_exact_mut(LANES * columns);
+    let mut row = rows.start;
+    for outs in &mut outs {
+        let lanes = [x(row), x(row + 1), x(row + 2), x(row + 3)];
+        for (value, &j) in four.iter_mut().zip(&fixed.kept) {
+            *value = Four::from_lanes(|lane| lanes[lane][j]);
+        }
+        fixed.map_four(&mut four);
+        for (lane, out) in outs.chunks_exact_mut(columns).enumerate() {
+            out[skip..].iter_mut().zip(&four).for_each(|(o, value)| *o = value.lane(lane));
+        }
+        row += LANES;
+    }
+    for (out, row) in outs.into_remainder().chunks_exact_mut(columns).zip(row..rows.end) {
+        fixed.map_row(x(row), &mut out[skip..]);
     }
 }

@@ -1,6 +1,7 @@
 //! Units that share T share their factorization, and many of them are replaced by few.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::blocks::Blocks;
 use crate::linalg::dense::block;
@@ -39,44 +40,61 @@ pub(super) fn group_by_root(
     n_units: usize,
 ) -> Option<Vec<Vec<usize>>> {
     const SAMPLE: usize = 256;
-    let q = leaf.q;
-    let key = |unit: usize| -> Vec<u64> {
-        let rows = leaf.design[block(unit, q * columns)].chunks_exact(columns);
-        rows.flat_map(|row| row[..q].iter().map(|value| value.to_bits())).collect()
-    };
-    // Most often all differ, which their hashes tell without a key of each.
-    let hash = |unit: usize| -> u64 {
-        let rows = leaf.design[block(unit, q * columns)].chunks_exact(columns);
-        rows.flat_map(|row| &row[..q]).fold(0, |hash: u64, value| {
-            (hash.rotate_left(23) ^ value.to_bits()).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        })
-    };
-    let mut sample: Vec<u64> = (0..n_units.min(SAMPLE)).map(hash).collect();
+    let alike = Alike { leaf, columns, compared: 0..leaf.q };
+    // Most often all differ.
+    let mut sample: Vec<u64> = (0..n_units.min(SAMPLE)).map(|unit| alike.hash(unit)).collect();
     let sampled = sample.len();
     sample.sort_unstable();
     sample.dedup();
-    if 4 * sample.len() > 3 * sampled {
-        return None;
+    (4 * sample.len() <= 3 * sampled).then(|| alike.groups(0..n_units))
+}
+
+/// Units are told apart by the bits of some columns.
+struct Alike<'a> {
+    leaf: &'a Blocks,
+    columns: usize,
+    compared: Range<usize>,
+}
+
+impl Alike<'_> {
+    /// The numbers that are compared.
+    #[inline(always)]
+    fn bits(&self, unit: usize) -> impl Iterator<Item = u64> {
+        let rows =
+            self.leaf.design[block(unit, self.leaf.q * self.columns)].chunks_exact(self.columns);
+        rows.flat_map(|row| &row[self.compared.clone()]).map(|value| value.to_bits())
     }
-    let mut index: HashMap<Vec<u64>, usize> = HashMap::new();
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    let root = |unit: usize| leaf.design[block(unit, q * columns)].chunks_exact(columns);
-    let is_like = |a: usize, b: usize| {
-        let mut rows = root(a).zip(root(b));
-        rows.all(|(a, b)| a[..q].iter().zip(&b[..q]).all(|(a, b)| a.to_bits() == b.to_bits()))
-    };
-    let mut last = 0;
-    for unit in 0..n_units {
-        // Neighbours are often alike.
-        if groups.get(last).is_none_or(|group| !is_like(group[0], unit)) {
-            last = *index.entry(key(unit)).or_insert(groups.len());
-            if last == groups.len() {
-                groups.push(Vec::new());
+
+    fn hash(&self, unit: usize) -> u64 {
+        self.bits(unit).fold(0, |hash: u64, bits| {
+            let mixed = (hash.rotate_left(23) ^ bits).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            mixed ^ (mixed >> 32)
+        })
+    }
+
+    /// Units that are alike, in the order of their first.
+    fn groups(&self, units: impl IntoIterator<Item = usize>) -> Vec<Vec<usize>> {
+        // By hash, the groups that have it: as a rule one.
+        let mut index: HashMap<u64, Vec<usize>> = HashMap::new();
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        let mut last = 0;
+        for unit in units {
+            let is_of = |group: &Vec<usize>| self.bits(group[0]).eq(self.bits(unit));
+            // Neighbours are often alike.
+            if !groups.get(last).is_some_and(is_of) {
+                let same_hash = index.entry(self.hash(unit)).or_default();
+                if let Some(&found) = same_hash.iter().find(|&&group| is_of(&groups[group])) {
+                    last = found;
+                } else {
+                    last = groups.len();
+                    same_hash.push(last);
+                    groups.push(Vec::new());
+                }
             }
+            groups[last].push(unit);
         }
-        groups[last].push(unit);
+        groups
     }
-    Some(groups)
 }
 
 /// Replaces the members of a pattern by at most q rank + q pseudo-units with the same sums.
@@ -130,19 +148,8 @@ pub(super) fn compress(
 
 /// Members of a pattern with bit-equal columns of X, in the order of their first.
 pub(super) fn group_by_fixed(leaf: &Blocks, members: &[usize], columns: usize) -> Vec<Vec<usize>> {
-    let q = leaf.q;
-    let mut index: HashMap<Vec<u64>, usize> = HashMap::new();
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    for &unit in members {
-        let rows = leaf.design[block(unit, q * columns)].chunks_exact(columns);
-        let key = rows.flat_map(|row| row[q..].iter().map(|value| value.to_bits())).collect();
-        let group = *index.entry(key).or_insert(groups.len());
-        if group == groups.len() {
-            groups.push(Vec::new());
-        }
-        groups[group].push(unit);
-    }
-    groups
+    let alike = Alike { leaf, columns, compared: leaf.q..columns };
+    alike.groups(members.iter().copied())
 }
 
 /// Replaces the members of a pattern, grouped by equal columns of X, by one pseudo-unit a group and
@@ -219,5 +226,45 @@ impl Deviations {
             Some(triangle) => triangle.factor(),
             None => &self.few,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Neighbours alike, alike ones apart, columns that are not compared, zeros of both signs.
+    #[test]
+    fn units_are_grouped_by_the_bits_of_the_columns_compared() {
+        let (q, columns, n_units) = (2, 4, 600);
+        let value = |unit: usize, k: usize| match k % columns {
+            0 => [0.0, -0.0, 1.5][unit / 7 % 3],
+            3 => unit as f64,
+            _ => (unit * unit % 5) as f64 * 0.1,
+        };
+        let all = (0..n_units).flat_map(|unit| (0..q * columns).map(move |k| value(unit, k)));
+        let leaf = Blocks {
+            q,
+            n_outer: 0,
+            first_child: Vec::new(),
+            design: all.collect(),
+            response: Vec::new(),
+            basis: Vec::new(),
+            is_residual: false,
+            series: None,
+        };
+        let mut expected: BTreeMap<[u64; 2], Vec<usize>> = BTreeMap::new();
+        for unit in 0..n_units {
+            expected
+                .entry([value(unit, 0), value(unit, 1)].map(f64::to_bits))
+                .or_default()
+                .push(unit);
+        }
+        let mut expected: Vec<Vec<usize>> = expected.into_values().collect();
+        expected.sort_unstable_by_key(|group| group[0]);
+        let alike = Alike { leaf: &leaf, columns, compared: 0..3 };
+        assert_eq!(alike.groups(0..n_units), expected);
     }
 }

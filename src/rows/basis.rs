@@ -7,7 +7,10 @@ use super::columns::{RowColumns, read_row};
 use super::level_rows::LevelRows;
 use super::nesting::Nesting;
 use super::rotation::rotate::rotate;
-use crate::linalg::dense::{add_outer, axpy, block, cholesky, dot, solve_row_upper};
+use crate::linalg::dense::{
+    Kernel, add_outer, axpy, block, cholesky, dot, solve_row_upper, vectorised,
+};
+use crate::linalg::lanes::{Four, Lane};
 use crate::linalg::small::identity;
 use crate::linalg::triangle::Triangle;
 use crate::running::memory::zeros;
@@ -119,6 +122,11 @@ impl FixedBasis {
         solve_row_upper(&self.factor, self.kept.len(), out);
     }
 
+    /// x of four rows, of the columns kept, to the orthonormal basis: `map_row` in each lane.
+    pub fn map_four(&self, x: &mut [Four]) {
+        vectorised(SolveFour { r: &self.factor, x });
+    }
+
     /// A response in the coordinates of the iterations, given its row `x` in the orthonormal basis.
     #[must_use]
     pub fn map_response(&self, fit: usize, x: &[f64], y: f64) -> f64 {
@@ -164,6 +172,30 @@ impl FixedBasis {
             gram[width * width - 1] += squares[f] / (scale * scale);
         }
         grams
+    }
+}
+
+/// `solve_row_upper` in each lane.
+struct SolveFour<'a> {
+    r: &'a [f64],
+    x: &'a mut [Four],
+}
+
+impl Kernel for SolveFour<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { r, x } = self;
+        let n = x.len();
+        for i in 0..n {
+            let (done, rest) = x.split_at_mut(i + 1);
+            done[i] /= Four::splat(r[i * n + i]);
+            let back = -done[i];
+            for (value, &entry) in rest.iter_mut().zip(&r[i * n + i + 1..(i + 1) * n]) {
+                *value += back * Four::splat(entry);
+            }
+        }
     }
 }
 
@@ -271,4 +303,35 @@ pub fn level_basis(gram: &[f64], q: usize, terms: &[(usize, Basis)]) -> Result<V
         first += size;
     }
     Ok(basis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linalg::lanes::LANES;
+
+    #[test]
+    fn four_rows_are_mapped_to_the_bits_of_each() {
+        let rank = 7;
+        let value = |k: usize| (k as f64 * 0.61).sin();
+        let mut factor = vec![0.0; rank * rank];
+        for i in 0..rank {
+            for j in i..rank {
+                factor[i * rank + j] = value(i * rank + j) + if i == j { 3.0 } else { 0.0 };
+            }
+        }
+        let kept = (0..rank).collect();
+        let basis = FixedBasis { kept, factor, ols: Vec::new(), y_scale: Vec::new() };
+        let row = |lane: usize| (0..rank).map(|i| value(100 + lane * rank + i)).collect::<Vec<_>>();
+        let mut four: Vec<Four> =
+            (0..rank).map(|i| Four::from_lanes(|lane| row(lane)[i])).collect();
+        basis.map_four(&mut four);
+        for lane in 0..LANES {
+            let mut alone = vec![0.0; rank];
+            basis.map_row(&row(lane), &mut alone);
+            for (own, side) in alone.iter().zip(&four) {
+                assert_eq!(own.to_bits(), side.lane(lane).to_bits());
+            }
+        }
+    }
 }

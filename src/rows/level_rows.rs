@@ -56,14 +56,16 @@ impl RotatedRows {
             return (rows, n_kept);
         };
         let q = outer.q;
-        let mut n_reached = 0;
+        let (mut n_reached, mut row) = (0, Vec::new());
         let responses = outer.response.chunks_exact(rows.residual_squares.len().max(1));
         let designs = outer.design.chunks_exact(outer.n_columns).zip(responses);
         for (r, (design, response)) in designs.enumerate() {
             if design[r % q..q].iter().any(|t| *t != 0.0) {
                 n_reached += 1;
             } else {
-                rows.push_row(&[&design[q..], response].concat());
+                row.clear();
+                row.extend(design[q..].iter().chain(response));
+                rows.push_row(&row);
             }
         }
         (rows, n_kept - kept[0] + n_reached)
