@@ -55,6 +55,21 @@ class Tails:
         pays = (run >= _RUN) & (decrement < 1.0) & (longer > 1.2)
         return np.asarray(np.where(pays, longer, 1.0))
 
+    def repeated(self, active: IntArray, way: FloatArray, step: FloatArray) -> BoolArray:
+        """Coordinates (a, t) whose part of a step is to be lengthened with it.
+
+        What runs away along an exponential tail does so by steps of one length; what comes to its
+        end meanwhile is not to go further than that. Where the coordinates of ``step`` are not
+        those of ``way``, but turn on the way, or are fewer, all are.
+        """
+        if way.shape != step.shape:
+            return np.ones(step.shape, dtype=np.bool_)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            ratio = way / self.way[active]
+            straight = np.abs(way - step) <= 1e-12 * (1.0 + np.abs(step))
+        repeats = (ratio > _NO_SHORTER) & (ratio < 2.0 * (1.0 + self.times[active])[:, None])
+        return np.asarray(repeats | ~straight.all(axis=1, keepdims=True))
+
     def is_plain(self, active: IntArray) -> BoolArray:
         """Whether no step is to be lengthened or shortened yet."""
         return np.asarray((self.times[active] == 1.0) & (self.cut[active] == 0))
