@@ -172,6 +172,11 @@ class LMM(PreparedModel):
         model._timings["design"] = time.perf_counter() - started
         return model
 
+    def __repr__(self) -> str:
+        rows = f"{self._design.n_obs:,} rows"
+        formula = self._arguments.get("formula")
+        return f"<LMM of {rows if formula is None else f'{formula!r}, {rows}'}; fit() fits it>"
+
     @classmethod
     def from_design(cls, design: Design) -> LMM:
         """A model from a `mlmfast.design.Design`, without formula or data frame."""

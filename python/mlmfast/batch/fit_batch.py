@@ -46,7 +46,7 @@ class DegreesByFit(NDArray[np.float64] if TYPE_CHECKING else np.ndarray):  # typ
         return batch_df(self._batch, self._batch.ddf if ddf is None else ddf)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FitBatch(BatchFits):
     """Many fits; arrays have a leading axis of length n_fits.
 

@@ -17,7 +17,7 @@ from mlmfast.handed_out import hands_out_copies
 
 
 @hands_out_copies
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BatchFits:
     """The arrays of many fits, which `FitBatch` describes, and what they were made from."""
 
@@ -56,6 +56,11 @@ class BatchFits:
 
     def __len__(self) -> int:
         return len(self.llf)
+
+    def __repr__(self) -> str:
+        from mlmfast.batch.printed import text_of_batch
+
+        return text_of_batch(self)
 
     @property
     def deviance(self) -> FloatArray:

@@ -41,7 +41,7 @@ _Batch = TypeVar("_Batch", bound=BatchFits)
 
 
 @hands_out_copies
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BatchTests:
     """Tests of m linear functions in n fits; NaN where a fit failed.
 
@@ -62,6 +62,11 @@ class BatchTests:
     df_num: FloatArray
     df_den: FloatArray
     f_pvalue: FloatArray
+
+    def __repr__(self) -> str:
+        from mlmfast.batch.printed import text_of_tests
+
+        return text_of_tests(self)
 
 
 def batch_df(batch: BatchFits, ddf: Ddf) -> FloatArray:
