@@ -48,6 +48,8 @@ __all__ = [
     "unstructured_move",
     "unstructured_nearest",
     "unstructured_theta",
+    "user_coefficients",
+    "user_covariances",
     "walk_series",
 ]
 
