@@ -18,10 +18,12 @@ from mlmfast.batch.arrays import (
     spread,
     stacked_terms,
 )
+from mlmfast.batch.batch_tests import BatchTests
 from mlmfast.batch.fits import BatchFits
 from mlmfast.batch.frames import glance_batch, tidy_batch
+from mlmfast.batch.printed import text_of_batch
 from mlmfast.batch.rows import SharedRows
-from mlmfast.batch.tests import BatchTests, batch_df, batch_tests
+from mlmfast.batch.tests import batch_df, batch_tests
 from mlmfast.batch.undetermined import untold_of_batch
 from mlmfast.degrees_of_freedom import Ddf
 from mlmfast.design.model_frame import ModelFrame
@@ -96,6 +98,9 @@ class FitBatch(BatchFits):
     >>> batch.params.shape, bool(batch.converged.all())
     ((3, 2), True)
     """
+
+    def __repr__(self) -> str:
+        return text_of_batch(self)
 
     def __getitem__(self, fit: int) -> Any:
         """The single fit, an `LMMResult` made again from its data.

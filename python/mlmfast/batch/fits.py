@@ -57,11 +57,6 @@ class BatchFits:
     def __len__(self) -> int:
         return len(self.llf)
 
-    def __repr__(self) -> str:
-        from mlmfast.batch.printed import text_of_batch
-
-        return text_of_batch(self)
-
     @property
     def deviance(self) -> FloatArray:
         """-2 llf, shape (n_fits,)."""

@@ -1,21 +1,18 @@
-"""What a batch of fits, and tests of it, print: counts and their first rows."""
+"""What a batch of fits prints: how they ended, and the first of them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from mlmfast.batch.fits import BatchFits
 from mlmfast.display.printed_frame import printed
 
-if TYPE_CHECKING:
-    from mlmfast.batch.tests import BatchTests
-
-#: Rows and coefficients that are printed.
-_ROWS, _COLUMNS = 5, 6
+#: Rows that are printed.
+ROWS = 5
+#: Coefficients that are printed.
+_COLUMNS = 6
 #: What is said of a fit whose status says why there is none, or none of its standard errors.
 _ABSENT = "no fit or errors"
 _ENDS = ("converged", "singular", "not converged")
@@ -40,56 +37,34 @@ def text_of_batch(batch: BatchFits) -> str:
     """
     words = [text if text in _ENDS else _ABSENT for text in map(str, batch.status)]
     outcome = ", ".join(f"{n:,} {word}" for word, n in Counter(words).most_common())
-    shown = slice(0, _ROWS)
+    shown = slice(0, ROWS)
     columns: dict[str, object] = {
         name: batch.params[shown, k] for k, name in enumerate(batch.names[:_COLUMNS])
     }
     columns |= {"sigma": batch.sigma[shown], "logLik": batch.llf[shown], "status": words[shown]}
     table = pd.DataFrame(columns, index=list(batch.responses[shown]))
-    title = f"{_counted(len(batch), 'fit')} by {batch.method}: {outcome or 'none'}"
-    return repr(printed(table, _first_of(title, len(batch)), _notes(batch, words)))
+    title = f"{counted(len(batch), 'fit')} by {batch.method}: {outcome or 'none'}"
+    return repr(printed(table, first_of(title, len(batch)), _notes(batch, words)))
 
 
 def _notes(batch: BatchFits, words: list[str]) -> tuple[str, ...]:
     notes = [
         f"{batch.responses[k]}: {batch.status[k]}"
-        for k, word in enumerate(words[:_ROWS])
+        for k, word in enumerate(words[:ROWS])
         if word == _ABSENT
     ]
     left_out = len(batch.names) - _COLUMNS
     if left_out > 0:
-        notes.append(f"{_counted(left_out, 'coefficient')} more in each fit")
+        notes.append(f"{counted(left_out, 'coefficient')} more in each fit")
     notes.append("tidy() has every parameter, glance() a row a fit, batch[k] is a single fit")
     return tuple(notes)
 
 
-def text_of_tests(tests: BatchTests) -> str:
-    """Tests of the first few fits: of the function, or of all of several together."""
-    n, m = tests.estimate.shape
-    shown = slice(0, _ROWS)
-    if m == 1:
-        columns = {
-            "Estimate": tests.estimate[shown, 0],
-            "Std. error": tests.se[shown, 0],
-            "df": tests.df[shown, 0],
-            "statistic": tests.statistic[shown, 0],
-            "p_value": tests.pvalue[shown, 0],
-        }
-    else:
-        columns = {
-            "NumDF": tests.df_num[shown],
-            "DenDF": tests.df_den[shown],
-            "F value": tests.f[shown],
-            "Pr(>F)": tests.f_pvalue[shown],
-        }
-    table = pd.DataFrame({name: np.asarray(values) for name, values in columns.items()})
-    title = f"Tests of {_counted(m, 'linear function')} in {_counted(n, 'fit')}"
-    return repr(printed(table, _first_of(title, n)))
+def first_of(title: str, n: int) -> str:
+    """The title of a table that has no more than the first rows of n."""
+    return f"{title}; the first {ROWS}" if n > ROWS else title
 
 
-def _first_of(title: str, n: int) -> str:
-    return f"{title}; the first {_ROWS}" if n > _ROWS else title
-
-
-def _counted(n: int, noun: str) -> str:
+def counted(n: int, noun: str) -> str:
+    """A number with its noun."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.batch.arrays import status_of
+from mlmfast.batch.batch_tests import BatchTests
 from mlmfast.batch.fits import BatchFits
 from mlmfast.batch.names import places
 from mlmfast.batch.rows import RegularFits
@@ -24,7 +25,7 @@ from mlmfast.degrees_of_freedom import (
 from mlmfast.degrees_of_freedom.base import ByCounts
 from mlmfast.degrees_of_freedom.stacked_bases import are_definite, coefficients
 from mlmfast.errors import ModelError
-from mlmfast.handed_out import changed, hands_out_copies
+from mlmfast.handed_out import changed
 from mlmfast.inference.contrasts.estimability import aliasing_of_design, kept_rows
 from mlmfast.inference.contrasts.linear_tests import (
     FTest,
@@ -38,35 +39,6 @@ from mlmfast.information.undetermined_effects import known_entries
 from mlmfast.reduction.reduced_model import ReducedModel
 
 _Batch = TypeVar("_Batch", bound=BatchFits)
-
-
-@hands_out_copies
-@dataclass(frozen=True, repr=False)
-class BatchTests:
-    """Tests of m linear functions in n fits; NaN where a fit failed.
-
-    Attributes
-    ----------
-    estimate, se, df, statistic, pvalue : shape (n_fits, m)
-        As in `RowTests`.
-    f, df_num, df_den, f_pvalue : shape (n_fits,)
-        The joint test of all rows.
-    """
-
-    estimate: FloatArray
-    se: FloatArray
-    df: FloatArray
-    statistic: FloatArray
-    pvalue: FloatArray
-    f: FloatArray
-    df_num: FloatArray
-    df_den: FloatArray
-    f_pvalue: FloatArray
-
-    def __repr__(self) -> str:
-        from mlmfast.batch.printed import text_of_tests
-
-        return text_of_tests(self)
 
 
 def batch_df(batch: BatchFits, ddf: Ddf) -> FloatArray:

@@ -207,8 +207,11 @@ class Search:
         """
         out = np.zeros(len(rows), dtype=np.bool_)
         move = newton_step(at, self.options.floor)
-        ahead = at.value - 0.5 * move.decrement
-        back = np.flatnonzero((move.min_eigenvalue > 0) & (ahead < self.state.value[rows]))
+        # Where V is no covariance matrix the criterion is infinite.
+        told = np.isfinite(at.value) & np.isfinite(move.decrement)
+        back = np.flatnonzero(told & (move.min_eigenvalue > 0))
+        ahead = at.value[back] - 0.5 * move.decrement[back]
+        back = back[ahead < self.state.value[rows[back]]]
         if back.size == 0:
             return out
         start, step = theta[back], move.step[back]
