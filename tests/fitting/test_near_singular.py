@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 import mlmfast as mlm
 from mlmfast.covariance import STRUCTURES
 from mlmfast.criterion.barrier import ResidualPart, barrier
-from mlmfast.errors import ConvergenceWarning, SingularFitWarning
+from mlmfast.errors import ConvergenceWarning, SingularFitWarning, SpacingWarning
 from mlmfast.fitting.minima import singular_ends
 
 from .. import dense
@@ -251,3 +251,20 @@ def test_a_long_step_shrinks_roots_by_a_factor(k):
     theta = diag.theta(np.diag(values)[None])
     moved = diag.matrix(diag.move_far(theta, theta * np.log(factors)))[0]
     np.testing.assert_allclose(moved, np.diag(values * factors**2), rtol=1e-12)
+
+
+def test_a_way_whose_tangent_overflows_is_followed_without_it():
+    """An overflow in NumPy, which is an error in these tests, was a warning of its own."""
+    rng = np.random.default_rng([77, 500005])
+    k, n = int(rng.integers(3, 7)), int(rng.integers(5, 25))
+    subject, visit = np.repeat(np.arange(n), k), np.tile(np.arange(k), n)
+    loadings = rng.normal(size=(k, int(rng.integers(1, k + 1)))) * rng.choice([1, 0.01])
+    y = rng.normal(size=(n, loadings.shape[1])) @ loadings.T
+    y = (y + rng.choice([0, 1e-3, 0.3, 1]) * rng.normal(size=(n, k))).ravel()
+    y, x = y + 1e-6 * rng.normal(size=n * k), rng.normal(size=n * k)
+    rng.integers(0, 4, n)
+    data = pd.DataFrame({"y": y, "x": x, "visit": visit, "subject": subject})
+    data = data[rng.random(len(data)) > rng.choice([0, 0.2, 0.4])]
+    with pytest.warns(SpacingWarning), pytest.warns(SingularFitWarning):
+        fit = mlm.lmm("y ~ x + (1 | subject)", data, residual="toep(visit | subject)")
+    assert fit.converged

@@ -62,7 +62,8 @@ class RecordedBarrier(Barrier):
             pull[:, part.theta] += self.mu * barrier(part, theta[:, part.theta])[1]
         if not np.isfinite(pull).all():
             return None
-        step = newton_step(at._replace(gradient=pull), _FLOOR).step
+        with np.errstate(over="ignore", invalid="ignore"):
+            step = newton_step(at._replace(gradient=pull), _FLOOR).step
         # What is held stands at 0.
         step = np.where(theta == 0.0, 0.0, step)
         return Tangent(self, theta, step) if np.isfinite(step).all() else None
