@@ -78,7 +78,9 @@ def alike_parts(data: Levels | Frames) -> Iterator[Alike]:
         part_of_row = part_of_row[frame.used]
     has_all = has_all_levels(parsed, frame.frame, slice(None), part_of_row, len(data))
     design = frame.design
-    places, sizes = np.unique(part_of_row, return_counts=True)
+    rows_of = np.bincount(part_of_row)
+    places = np.flatnonzero(rows_of)
+    sizes = rows_of[places]
     if places.size == 0:
         return
     codes, n_levels = zip(*((f.codes, f.n_levels) for f in design.factors), strict=True)
