@@ -1,4 +1,4 @@
-//! The ziggurat's layers, those of numpy (`ziggurat_constants.h`, BSD 3-Clause):
+//! The ziggurat's layers, those of numpy (`ziggurat_constants.h`; `LICENSE-numpy.md` beside this file):
 //! with any others, draws would differ from numpy's in the last digits.
 
 #![allow(clippy::unreadable_literal)]
