@@ -1,4 +1,4 @@
-//! The ziggurat's layers, those of numpy (`ziggurat_constants.h`; `LICENSE-numpy.md` beside this file):
+//! The ziggurat's layers, those of numpy (`ziggurat_constants.h`, license in `LICENSE-numpy.md`):
 //! with any others, draws would differ from numpy's in the last digits.
 
 #![allow(clippy::unreadable_literal)]
