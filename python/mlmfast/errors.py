@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -119,8 +118,7 @@ def pass_on(said: Sequence[Warning | str], category: type[Warning], more: str = 
 _LISTENING: ContextVar[tuple[list[Notice], ...]] = ContextVar("listening", default=())
 
 
-@contextmanager
-def taken_down() -> Iterator[list[Notice]]:
+class taken_down:  # noqa: N801 - it stands behind `with`, as a function would
     """What is warned of inside a ``with`` block, which is said none the less.
 
     Examples
@@ -131,9 +129,11 @@ def taken_down() -> Iterator[list[Notice]]:
     >>> heard
     [Notice(code='MLM401', message='a variance is 0')]
     """
-    heard: list[Notice] = []
-    token = _LISTENING.set((*_LISTENING.get(), heard))
-    try:
-        yield heard
-    finally:
-        _LISTENING.reset(token)
+
+    def __enter__(self) -> list[Notice]:
+        heard: list[Notice] = []
+        self._token = _LISTENING.set((*_LISTENING.get(), heard))
+        return heard
+
+    def __exit__(self, *_: object) -> None:
+        _LISTENING.reset(self._token)

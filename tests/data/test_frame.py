@@ -8,8 +8,9 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_array_equal, assert_equal
 
+from mlmfast.data.columns import pandas_columns
 from mlmfast.data.factor import Factor, cross_factors
 from mlmfast.data.finite import check_finite
 from mlmfast.data.frame import Frame
@@ -325,3 +326,37 @@ def test_reading_pandas_imports_neither_polars_nor_formulaic():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert output.stdout.strip() == "[]"
+
+
+def test_columns_are_the_same_by_their_arrays_and_by_their_series(monkeypatch):
+    """What pandas gives of a column without its Series, and by the way that every version has."""
+    text = ["b", "a", None, "b"]
+    data = pd.DataFrame(
+        {
+            "float": [1.5, np.nan, 2.0, 0.0],
+            "integer": [3, -1, 2**60 + 1, 3],
+            "small": np.array([1, 2, 3, 4], dtype=np.int8),
+            "logical": [True, False, True, True],
+            "nullable": pd.array([1, None, 3, 4], dtype="Int64"),
+            "text": pd.array(text, dtype="str"),
+            "objects": pd.Series(text, dtype=object),
+            "numbers": pd.Series([1, 2.5, None, 4], dtype=object),
+            "levels": pd.Categorical(text, ["b", "never", "a"]),
+            "day": pd.to_datetime(["2020-01-01", "2020-01-03", None, "2020-01-01"]),
+            "sparse": pd.arrays.SparseArray([0.0, 0.0, 1.0, 0.0]),
+        }
+    )
+
+    def read():
+        frame, out = Frame.from_native(data), {}
+        for name in data:
+            kind = frame._source.columns.kind(name)
+            factor = frame.factor(name)
+            numbers = frame.numeric(name) if kind == "number" else None
+            out[name] = (kind, factor.levels, factor.codes, numbers, frame.integers(name))
+        return out
+
+    assert pandas_columns._ARRAY_OF is not None
+    fast = read()
+    monkeypatch.setattr(pandas_columns, "_ARRAY_OF", None)
+    assert_equal(fast, read())

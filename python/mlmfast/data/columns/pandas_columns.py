@@ -81,6 +81,11 @@ class _Named(NamedTuple):
 _LAST: list[tuple[weakref.ref[pd.Index], _Named]] = []
 
 
+#: The array of a column by its position, without the Series that `DataFrame.__getitem__` makes
+#: around it, which costs more than the rest of a short column; None in a pandas without it.
+_ARRAY_OF: Any = getattr(pd.DataFrame, "_get_column_array", None)
+
+
 class PandasColumns:
     """Columns of a pandas DataFrame, or of a mapping of names to arrays."""
 
@@ -90,6 +95,7 @@ class PandasColumns:
         self.names, self._key_of = named.names, named.keys
         self._kinds: dict[str, Kind] = {}
         self._read: dict[str, pd.Series] = {}
+        self._arrays: dict[str, Any] = {}
         self._shared: dict[str, SharedObjects | None] = {}
         self.n_rows = len(next(iter(data.values()), ())) if isinstance(data, dict) else len(data)
 
@@ -118,28 +124,49 @@ class PandasColumns:
             series = self._read[name] = self._data[self._key_of[name]]  # type: ignore[index]
         return series
 
+    def _values(self, name: str) -> Any:
+        """The column as an array of numpy's or of pandas'."""
+        values = self._arrays.get(name)
+        if values is None:
+            if _ARRAY_OF is not None and type(self._data) is pd.DataFrame:
+                values = _ARRAY_OF(self._data, self.names.index(name))
+            else:
+                series = self._series(name)
+                is_numpy = isinstance(series.dtype, np.dtype)
+                values = series.to_numpy() if is_numpy else series.array
+            self._arrays[name] = values
+        return values
+
     def dtype_name(self, name: str) -> str:
         """Type of the column, as pandas prints it."""
-        return str(self._series(name).dtype)
+        return str(self._values(name).dtype)
 
     def kind(self, name: str) -> Kind:
         """Whether the column is a number, a category, a date or something else."""
         kind = self._kinds.get(name)
         if kind is None:
-            series = self._series(name)
-            dtype = series.dtype
-            if isinstance(dtype, np.dtype) and dtype.kind == "O":
-                shared = self._shared_objects(name)
-                series = series if shared is None else pd.Series(shared.objects, dtype=object)
-            kind = self._kinds[name] = _kind_of_series(series, dtype)
+            dtype = self._values(name).dtype
+            kind = _KIND_OF_NUMPY.get(dtype.kind) if isinstance(dtype, np.dtype) else None
+            kind = self._kinds[name] = kind or self._kind_by_pandas(name, dtype)
         return kind
+
+    def _kind_by_pandas(self, name: str, dtype: Any) -> Kind:
+        """`kind` of what is no plain array of numbers."""
+        if isinstance(dtype, pd.StringDtype):
+            return "category"
+        series = self._series(name)
+        if isinstance(dtype, np.dtype) and dtype.kind == "O":
+            shared = self._shared_objects(name)
+            series = series if shared is None else pd.Series(shared.objects, dtype=object)
+        return _kind_of_series(series, dtype)
 
     def numbers(self, name: str) -> FloatArray:
         """Values as float64, NaN where missing; the frame's own memory if it holds float64."""
-        series = self._series(name)
-        dtype = series.dtype
+        values = self._values(name)
+        dtype = values.dtype
         if isinstance(dtype, np.dtype) and dtype.kind in "fiub":
-            return in_line(series.to_numpy())
+            return in_line(values)
+        series = self._series(name)
         if self.kind(name) != "number" and not pd.api.types.is_bool_dtype(dtype):
             raise unusable(self, name, "a number")
         if isinstance(dtype, np.dtype):
@@ -148,33 +175,33 @@ class PandasColumns:
 
     def integers(self, name: str) -> NDArray[np.integer] | None:
         """Values as they lie in memory; None unless every row has an integer."""
-        series = self._series(name)
-        dtype = series.dtype
-        is_integer = isinstance(dtype, np.dtype) and dtype.kind in "iu"
-        return np.asarray(series.to_numpy()) if is_integer else None
+        values = self._values(name)
+        dtype = values.dtype
+        return values if isinstance(dtype, np.dtype) and dtype.kind in "iu" else None
 
     def factor(self, name: str) -> Factor:
         """Values as a factor; categories keep their order, anything else is sorted."""
-        series = self._series(name)
-        dtype = series.dtype
+        values = self._values(name)
+        dtype = values.dtype
         if self.kind(name) == "other":
             raise unusable(self, name, "a factor")
-        if isinstance(dtype, pd.CategoricalDtype):
-            return factor_from_categories(series.cat.codes.to_numpy(), _as_array(dtype.categories))
+        if isinstance(dtype, pd.StringDtype) and dtype.storage == "pyarrow":
+            found = factor_from_texts(values.__arrow_array__())
+            if found is not None:
+                return found
         if isinstance(dtype, np.dtype) and dtype.kind in "iu":
-            return factor_from_integers(series.to_numpy())
+            return factor_from_integers(values)
         if isinstance(dtype, np.dtype) and dtype.kind == "f":
             return factor_from_floats(self.numbers(name))
         if isinstance(dtype, np.dtype) and dtype.kind == "b":
-            return drop_unused_levels(factor_from_logicals(series.to_numpy()))
+            return drop_unused_levels(factor_from_logicals(values))
+        series = self._series(name)
+        if isinstance(dtype, pd.CategoricalDtype):
+            return factor_from_categories(series.cat.codes.to_numpy(), _as_array(dtype.categories))
         if _is_dictionary(dtype):
             from mlmfast.data.columns.arrow_dictionaries import dictionary_factor
 
             return dictionary_factor(_as_chunks(series))
-        if isinstance(dtype, pd.StringDtype) and dtype.storage == "pyarrow":
-            found = factor_from_texts(series.array.__arrow_array__())
-            if found is not None:
-                return found
         shared = self._shared_objects(name)
         if shared is not None:
             return factor_from_uniques(*shared.factorize())
@@ -182,12 +209,12 @@ class PandasColumns:
         return factor_from_uniques(codes, _as_array(distinct))
 
     def _shared_objects(self, name: str) -> SharedObjects | None:
-        series = self._series(name)
-        dtype = series.dtype
+        values = self._values(name)
+        dtype = values.dtype
         if not isinstance(dtype, np.dtype) or dtype.kind != "O":
             return None
         if name not in self._shared:
-            self._shared[name] = shared_objects(series.to_numpy())
+            self._shared[name] = shared_objects(values)
         return self._shared[name]
 
     def elapsed(self, name: str) -> Elapsed:
