@@ -267,6 +267,12 @@ class Engine:
         z: Sequence[FloatArray],
     ) -> tuple[FloatArray, FloatArray] | None: ...
 
+#: Coefficients, their covariances and degrees of freedom; residual variance and G; sums and scales
+#: of the likelihood; quartiles of the residuals; sizes of the units.
+_SummaryNumbers: TypeAlias = tuple[
+    list[list[float]], float, list[float], list[list[float]], list[float], list[float]
+]
+
 @final
 class NestedReduction(Engine):
     def __new__(
@@ -305,6 +311,12 @@ class NestedReduction(Engine):
         ends: tuple[int, float, float, float, int],
         reml: bool,
     ) -> FloatArray | None: ...
+    def summary_numbers(
+        self,
+        theta: Sequence[float],
+        rows: tuple[CodeArray, int, Sequence[_Column], Sequence[_Column], _Column],
+        reml: bool,
+    ) -> _SummaryNumbers | None: ...
     def lag_products(self, fit: int) -> FloatArray: ...
     def class_squares(self, fit: int) -> FloatArray: ...
 

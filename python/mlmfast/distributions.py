@@ -6,6 +6,7 @@ alone take longer to import than most fits.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -142,6 +143,18 @@ def two_sided(statistic: FloatArray, df: FloatArray) -> FloatArray:
     [0.0734, 0.0455]
     """
     return np.asarray(2.0 * _by_df(df, normal_tail, t_tail, np.abs(statistic)))
+
+
+def two_sided_of(statistic: Sequence[float], df: Sequence[float]) -> list[float]:
+    """`two_sided` of a few numbers with finite degrees of freedom, to the bit.
+
+    Examples
+    --------
+    >>> [round(p, 4) for p in two_sided_of([2.0, -2.0], [10.0, 10.0])]
+    [0.0734, 0.0734]
+    """
+    tail = special.stdtr
+    return [2.0 * float(tail(k, -abs(t))) for t, k in zip(statistic, df, strict=True)]
 
 
 def lower_tail(statistic: FloatArray, df: FloatArray) -> FloatArray:

@@ -10,6 +10,8 @@ mod engine;
 pub mod many_responses;
 pub mod patterns;
 pub mod reduction;
+pub mod report;
+pub mod row_residuals;
 pub mod series;
 #[cfg(test)]
 mod tests;

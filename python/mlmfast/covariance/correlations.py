@@ -51,7 +51,11 @@ def lower_correlations(covariance: FloatArray) -> list[list[float]]:
     >>> lower_correlations(np.array([[4.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]))
     [[], [0.5], [nan, nan]]
     """
-    rows = covariance.tolist()
+    return lower_correlations_of(covariance.tolist())
+
+
+def lower_correlations_of(rows: list[list[float]]) -> list[list[float]]:
+    """`lower_correlations` of plain numbers."""
     sd = [math.sqrt(row[i]) if row[i] > 0.0 else math.nan for i, row in enumerate(rows)]
     return [[_within_one(row[j], sd[i] * sd[j]) for j in range(i)] for i, row in enumerate(rows)]
 

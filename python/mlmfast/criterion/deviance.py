@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
@@ -53,3 +55,25 @@ def deviance_of_sums(
         deviance = logdet + degrees * np.log(2.0 * np.pi) + rss
     deviance = deviance + (logdet_xx if reml else 0.0)
     return np.asarray(deviance + model.logdet_constant("REML" if reml else "ML")[fits])
+
+
+def deviance_of_one(
+    model: ReducedModel, reml: bool, sums: Sequence[float], scales: Sequence[float]
+) -> float:
+    """`deviance_of_sums` of the only response where sigma^2 is profiled out, to the bit.
+
+    Parameters
+    ----------
+    sums
+        Residual sum of squares, log|W| and log|X'W^-1 X|.
+    scales
+        Scale of the response in the core, and the pivots of X there, all positive.
+    """
+    rss, logdet, logdet_xx = sums
+    degrees, log = model.degrees(reml), np.log
+    deviance = logdet + degrees * (1.0 + log(2.0 * np.pi * rss / degrees))
+    constant = 2.0 * degrees * (log(scales[0]) - log(model.y_scaling[0].scale))
+    if not reml:
+        return float(deviance + 0.0 + constant)
+    of_columns = log([column.scale for column in model.x_scaling]).sum()
+    return float(deviance + logdet_xx + (constant - 2.0 * (of_columns - log(scales[1:]).sum())))

@@ -75,26 +75,40 @@ def table_text(table: Table, room: int = WIDTH) -> str:
     bcd  12.25
     """
     n = len(table.header)
-    cells = [[*row, *[""] * (n - len(row))] for row in (table.header, *table.rows)]
+    cells = [(*row, *[""] * (n - len(row))) for row in (table.header, *table.rows)]
     if is_plain("".join(map("".join, cells))):
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         if sum(widths) + len(_GAP) * (n - 1) <= room:
             return _plain_text(table, cells, widths)
-    cells = [list(map(printable, row)) for row in cells]
-    widths = [max(width(row[j]) for row in cells) for j in range(n)]
+    shown = [list(map(printable, row)) for row in cells]
+    widths = [max(width(row[j]) for row in shown) for j in range(n)]
     numeric = sum(w + len(_GAP) for w in widths[table.n_labels :])
     broken = _shorten(widths, table.n_labels, room - numeric)
     lines: list[str] = [table.title + ":"] if table.title else []
-    for row in cells:
+    for row in shown:
         lines += _row_lines(row, widths, table.n_labels, broken)
     return "\n".join([*lines, *([table.note] if table.note else [])])
 
 
-def _plain_text(table: Table, cells: list[list[str]], widths: list[int]) -> str:
+def aligned(
+    cells: Sequence[tuple[str, ...]], n_labels: int, widths: Sequence[int] = ()
+) -> list[str]:
+    """Lines of a table of equally long rows, whose letters are all one column wide.
+
+    Examples
+    --------
+    >>> aligned([("", "SD"), ("a", "1.50")], 1)
+    ['     SD', 'a  1.50']
+    """
+    widths = widths or [max(map(len, column)) for column in zip(*cells, strict=True)]
+    form = _GAP.join([f"%{-w if j < n_labels else w}s" for j, w in enumerate(widths)])
+    return [(form % row).rstrip() for row in cells]
+
+
+def _plain_text(table: Table, cells: list[tuple[str, ...]], widths: list[int]) -> str:
     """A table whose letters are all one column wide and that has the room it needs."""
-    form = _GAP.join(f"%{-w if j < table.n_labels else w}s" for j, w in enumerate(widths))
     lines = [table.title + ":"] if table.title else []
-    lines += [(form % tuple(row)).rstrip() for row in cells]
+    lines += aligned(cells, table.n_labels, widths)
     return "\n".join([*lines, *([table.note] if table.note else [])])
 
 

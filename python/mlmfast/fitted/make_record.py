@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from mlmfast.fitted.certificates.boundary_messages import (
 )
 from mlmfast.fitted.certificates.certificate import Certificate
 from mlmfast.fitted.certificates.monte_carlo import monte_carlo_error
-from mlmfast.fitted.estimates import Estimates
+from mlmfast.fitted.estimates import Estimates, estimates_of
 from mlmfast.fitted.record import FitRecord, GroupRecord, TermRecord
 from mlmfast.fitted.residual.record import residual_record, scale_record
 from mlmfast.fitted.residual.untold import with_untold_visits
@@ -106,6 +107,31 @@ def make_record(
         absorbed=absorbed_record(reduced, covariance.criterion, covariance.theta, estimates),
         notices=() if frame is None else frame.notices,
     )
+
+
+@dataclass(frozen=True)
+class LaterRecord:
+    """The record of a fit of which nothing has to be told, made when something asks for it.
+
+    Attributes
+    ----------
+    reduced, frame, method, ddf
+        As of `make_record`.
+    found
+        What came of the iteration.
+    """
+
+    reduced: ReducedModel
+    frame: ModelFrame | None
+    method: str
+    found: CovarianceFit
+    ddf: str
+
+    def __call__(self) -> FitRecord:
+        """Make it."""
+        reduced, found = self.reduced, self.found
+        estimates = estimates_of(reduced, found.criterion, found.theta)
+        return make_record(reduced, self.frame, self.method, found, estimates, self.ddf)
 
 
 def term_parameters(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -17,7 +16,7 @@ from mlmfast.errors import ModelError
 from mlmfast.fitted.certificates.certificate import is_minimum
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
-from mlmfast.fitted.make_record import make_record
+from mlmfast.fitted.make_record import LaterRecord, make_record
 from mlmfast.fitted.origin.provenance import Provenance, provenance_of
 from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitted.record import FitRecord
@@ -162,7 +161,7 @@ def _fit(
     else:
         found, held, scale = fit_covariance(reduced, method, settings, theta), (), None
         if _has_nothing_to_tell(reduced, found):
-            later = partial(_record_of, reduced, frame, method, found, ddf)
+            later = LaterRecord(reduced, frame, method, found, ddf)
             return later, FitSource(reduced, found.criterion, found.theta, frame, None, came)
     # As a batch has them, to the bit.
     estimates = estimates_of(reduced, found.criterion, found.theta, scale)
@@ -191,17 +190,6 @@ def _has_nothing_to_tell(reduced: ReducedModel, found: CovarianceFit) -> bool:
     ends = is_minimum(newton.decrement[0], newton.min_eigenvalue[0]) and newton.converged[0]
     inside = not found.singular.any() and found.criterion.flat is None and not found.confounded
     return bool(ends) and inside and len(reduced.kept) == len(reduced.design.x)
-
-
-def _record_of(
-    reduced: ReducedModel,
-    frame: ModelFrame | None,
-    method: str,
-    found: CovarianceFit,
-    ddf: str,
-) -> FitRecord:
-    estimates = estimates_of(reduced, found.criterion, found.theta)
-    return make_record(reduced, frame, method, found, estimates, ddf)
 
 
 def _fit_with_parms(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import IntArray
 from mlmfast.diagnostics.residuals import residual_values
 from mlmfast.display.numbers import column, count
 from mlmfast.display.tables import Table
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
     from mlmfast.fitted.record import FitRecord, GroupRecord
 
-# Residuals need a pass over the rows, which a report of a large fit should not wait for.
-_ROWS_FOR_RESIDUALS = 5000
+#: Rows from which and up to which residuals are shown: they need a pass over the rows, which a
+#: report of a large fit should not wait for.
+LEAST_ROWS, ROWS_FOR_RESIDUALS = 5, 5000
+#: What is shown of them.
+QUARTILES = ("Min", "1Q", "Median", "3Q", "Max")
 _CHUNK = 1 << 20
 
 
@@ -34,8 +38,12 @@ def title(fit: Fitted) -> str:
         or record.residual is not None
         or record.residual_scale is not None
     )
-    kind = "Linear mixed model" if mixed else "Linear model"
-    return f"{kind} fit by {_METHOD[fit.method]} ({fit.method})"
+    return title_of(fit.method, "Linear mixed model" if mixed else "Linear model")
+
+
+def title_of(method: str, kind: str = "Linear mixed model") -> str:
+    """Say by what method a model of some kind was fitted."""
+    return f"{kind} fit by {_METHOD[method]} ({method})"
 
 
 _METHOD = {
@@ -61,8 +69,7 @@ def model_facts(fit: Fitted) -> list[tuple[str, str]]:
     offsets = [*record.offsets, *(["an offset argument"] if record.offset_given else [])]
     if offsets:
         facts.append(("Offset", " + ".join(offsets)))
-    missing = f" ({fit.n_dropped} dropped: missing values)" if fit.n_dropped else ""
-    facts.append(("Rows", f"{fit.nobs}{missing}"))
+    facts.append(("Rows", rows_text(fit.nobs, fit.n_dropped)))
     used = {record.groups[term.group].name for term in record.terms}
     sizes = [f"{name} {n}" for name, n in record.group_sizes.items() if name in used]
     if sizes:
@@ -84,21 +91,32 @@ def model_facts(fit: Fitted) -> list[tuple[str, str]]:
     return facts
 
 
+def rows_text(n: int, n_dropped: int) -> str:
+    """Rows used, and those that were left out."""
+    return f"{n} ({n_dropped} dropped: missing values)" if n_dropped else str(n)
+
+
 def likelihood_facts(fit: Fitted) -> list[tuple[str, str]]:
     """Criterion and information criteria."""
-    restricted = "restricted " if fit._record.method == "REML" else ""
-    values = {
-        f"-2 {restricted}log-likelihood": fit.deviance,
-        "AIC": fit.aic,
-        "BIC": fit.bic,
-    }
+    return criteria(fit._record.method, fit.deviance, fit.aic, fit.bic)
+
+
+def criteria(method: str, deviance: float, aic: float, bic: float) -> list[tuple[str, str]]:
+    """The same from their values."""
+    restricted = "restricted " if method == "REML" else ""
+    values = {f"-2 {restricted}log-likelihood": deviance, "AIC": aic, "BIC": bic}
     return [(label, f"{value:.3f}") for label, value in values.items()]
 
 
-def likelihood_note(fit: Fitted) -> str:
+def criteria_note(n_parameters: int, n_rows: int) -> str:
     """Whose convention AIC and BIC follow."""
-    n = fit._record.n_parameters
-    text = f"AIC, BIC as in R: {count(n, 'parameter')} counted, n = {count(fit.nobs, 'row')}."
+    counted = count(n_parameters, "parameter")
+    return f"AIC, BIC as in R: {counted} counted, n = {count(n_rows, 'row')}."
+
+
+def likelihood_note(fit: Fitted) -> str:
+    """`criteria_note`, and how far probes may have moved them."""
+    text = criteria_note(fit._record.n_parameters, fit.nobs)
     error = fit._record.monte_carlo
     if error is None or error.n_probes == 0:
         return text
@@ -126,16 +144,21 @@ def convergence(fit: Fitted) -> tuple[str, str]:
     label = "Converged" if fit.converged else "NOT CONVERGED"
     if math.isinf(found.min_hessian_eigenvalue):
         return label, "least squares, no iteration needed"
-    text = (
-        f"Newton decrement {found.newton_decrement:.1e}, "
-        f"smallest scaled Hessian eigenvalue {found.min_hessian_eigenvalue:.2g}, "
-        f"{count(found.n_evaluations, 'evaluation')}, {count(found.n_iterations, 'step')}"
-    )
+    decrement, eigenvalue = found.newton_decrement, found.min_hessian_eigenvalue
+    text = newton_text(decrement, eigenvalue, found.n_evaluations, found.n_iterations)
     if found.n_elsewhere:
         text += (
             f"; lowest minimum of several starts ({count(found.n_elsewhere, 'evaluation')} more)"
         )
     return label, text
+
+
+def newton_text(decrement: float, eigenvalue: float, n_evaluations: int, n_steps: int) -> str:
+    """What shows the minimum, and how it was come to."""
+    return (
+        f"Newton decrement {decrement:.1e}, smallest scaled Hessian eigenvalue {eigenvalue:.2g}, "
+        f"{count(n_evaluations, 'evaluation')}, {count(n_steps, 'step')}"
+    )
 
 
 def warnings_of(fit: Fitted) -> list[tuple[str, str]]:
@@ -161,16 +184,27 @@ def warnings_of(fit: Fitted) -> list[tuple[str, str]]:
 
 def scaled_residuals(fit: Fitted) -> Table | None:
     """Quartiles of the Pearson residuals; None where they are not at hand or cost a wait."""
-    if fit._source is None or fit.nobs > _ROWS_FOR_RESIDUALS or fit.nobs < 5:
+    if fit._source is None or not LEAST_ROWS <= fit.nobs <= ROWS_FOR_RESIDUALS:
         return None
     if fit._source.design.condensed is not None:
         return None
     plain = fit._record.absorbed is None
     own = residual_values(fit, "pearson") if plain else fit.resid("pearson")
     residuals = np.asarray(own, dtype=np.float64)
-    quartiles: FloatArray = np.array(_quartiles(residuals), dtype=np.float64)
-    cells = tuple(f"{value + 0.0:.3f}" for value in quartiles.round(3).tolist())
-    return Table("Scaled residuals", ("Min", "1Q", "Median", "3Q", "Max"), (cells,), 0)
+    cells = quartile_cells(_quartiles(residuals))
+    return Table("Scaled residuals", QUARTILES, (cells,), 0)
+
+
+def quartile_cells(quartiles: Sequence[float]) -> tuple[str, ...]:
+    """Quartiles with three decimals, 0 without a sign.
+
+    Examples
+    --------
+    >>> quartile_cells([-1.2345, -0.0001])
+    ('-1.234', '0.000')
+    """
+    # By numpy's way of rounding, which multiplies first.
+    return tuple(f"{round(value * 1000.0) / 1000.0 + 0.0:.3f}" for value in quartiles)
 
 
 def _quartiles(values: NDArray[np.float64]) -> list[float]:
@@ -218,16 +252,21 @@ def _clusters(fit: Fitted) -> str:
     group = record.groups[record.levels[0]]
     if group.has_all_rows:
         return f"1, since all rows share the effects of {group.name}"
-    text = f"{group.n_levels} ({group.name})"
     if fit._source is None or fit._source.design.condensed is not None:
-        return text
+        return f"{group.n_levels} ({group.name})"
     factor = fit._source.design.factors[record.levels[0]]
     sizes = _sizes(factor.codes, factor.n_levels).tolist()
-    smallest, largest = min(sizes), max(sizes)
+    median = float(np.median(sizes))
+    return clusters_text(group.name, group.n_levels, min(sizes), max(sizes), median)
+
+
+def clusters_text(name: str, n: int, smallest: float, largest: float, median: float) -> str:
+    """Units of a factor and their sizes."""
+    text = f"{n} ({name})"
     if smallest == largest:
-        return f"{text}, {count(smallest, 'row')} each"
-    median = column([float(np.median(sizes))])[0].rstrip("0").rstrip(".")
-    return f"{text}, {smallest} to {largest} rows, median {median}"
+        return f"{text}, {count(int(smallest), 'row')} each"
+    middle = column([median])[0].rstrip("0").rstrip(".")
+    return f"{text}, {int(smallest)} to {int(largest)} rows, median {middle}"
 
 
 def _sizes(codes: np.ndarray[tuple[int], np.dtype[np.int32]], n_levels: int) -> IntArray:

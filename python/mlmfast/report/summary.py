@@ -11,6 +11,7 @@ from mlmfast.display.tables import Table, triangle
 from mlmfast.display.text import WIDTH, facts_text, table_text, wrapped
 from mlmfast.fitted.record import FitRecord
 from mlmfast.report import facts
+from mlmfast.report.plain_summary import plain_summary
 from mlmfast.report.residual_tables import residual_tables, scale_table
 from mlmfast.report.smooth_table import smooth_table
 from mlmfast.report.tables import (
@@ -54,7 +55,7 @@ class Summary:
         self._fit = fit
 
     def __str__(self) -> str:
-        return _summary_text(self._fit)
+        return plain_summary(self._fit) or _summary_text(self._fit)
 
     def __repr__(self) -> str:
         return str(self)

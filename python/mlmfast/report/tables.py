@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Parameters of structured random effects that a report still shows.
 MOST_PARAMETERS = 12
+#: Coefficients whose correlations are shown.
+MOST_CORRELATED = 6
 #: Coefficients that are all shown beside an eliminated factor, and its levels shown otherwise.
 MOST_COEFFICIENTS = 100
 FIRST_LEVELS = 10
@@ -31,7 +33,7 @@ def coefficient_table(fit: Fitted) -> Table:
         columns = tuple(column[shown] for column in columns)
     estimates, errors, df, t, p = (column.tolist() for column in columns)
     exact = any(map(math.isfinite, df))
-    cells = _estimates_with_errors(estimates, errors)
+    cells = estimates_with_errors(estimates, errors)
     rows = []
     for j, k in enumerate(shown):
         name = names[k]
@@ -82,7 +84,7 @@ def _note_on_tests(fit: Fitted) -> str:
     return f"{text}\n{note}" if note else text
 
 
-def _estimates_with_errors(
+def estimates_with_errors(
     estimates: Sequence[float], errors: Sequence[float]
 ) -> list[tuple[str, str]]:
     """Write pairs with the same decimals while that shows every error, else each with its own."""
@@ -173,7 +175,7 @@ def _correlation_rows(term: TermRecord) -> list[tuple[str, ...]]:
     return [tuple(map(numbers.correlation, row)) for row in lower_correlations(term.told)]
 
 
-def correlation_of_coefficients(record: FitRecord, most: int = 6) -> Table | None:
+def correlation_of_coefficients(record: FitRecord, most: int = MOST_CORRELATED) -> Table | None:
     """Correlations of the fixed effects' estimates; None for one or for more than `most`."""
     if record.absorbed is not None or not 2 <= record.rank <= most:
         return None

@@ -2,6 +2,7 @@
 
 pub mod batch;
 mod ordinary;
+mod summary;
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use self::ordinary::{Blocks, Designs, EndsArgument, Outcomes, Start};
+use self::summary::{Numbers, RowsArgument, numbers};
 use super::arguments::{ColumnArgument, TermsArgument, check_fits, rows, terms};
 use super::arrays::{Floats, array, c_slice, vector};
 use super::engine::Engine;
@@ -292,5 +294,17 @@ impl NestedReduction {
         check_fits(&[fit], self.0.n_fits)?;
         let designs = Designs { first: &self.0, place: |fit| (&*self.0, fit), reml };
         designs.whole_fit(py, &blocks, fit, settings, ends)
+    }
+
+    /// What a printed summary says of the fit at theta, from the rows `(codes, n_units, z, x, y)`: see
+    /// `nested::report`. `None` where it is put together otherwise.
+    fn summary_numbers(
+        &self,
+        py: Python<'_>,
+        theta: Vec<f64>,
+        rows: RowsArgument<'_>,
+        reml: bool,
+    ) -> PyResult<Option<Numbers>> {
+        numbers(py, &self.0, &theta, &rows, reml)
     }
 }

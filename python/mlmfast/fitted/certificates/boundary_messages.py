@@ -29,7 +29,7 @@ from mlmfast.reduction.reduced_model import ReducedModel
 #: Variance of a random effect, over that of the residual, beside which the latter is 0.
 _OVER_RESIDUAL = 1e8
 #: Smallest eigenvalue of a Hessian that is not flat.
-_FLAT = 1e-4
+FLAT = 1e-4
 #: Visits that a message lists.
 _MOST_NAMED = 12
 #: What a curve without variance is, which is nothing to warn of.
@@ -152,7 +152,7 @@ def _name_own_boundary(
         out = name_edges(reduced, covariance.criterion, covariance.theta)
     if not out and not newton.converged[0]:
         out = name_vanishing_scale(reduced, covariance.criterion, covariance.theta)
-    if not out and newton.converged[0] and newton.min_eigenvalue[0] < _FLAT:
+    if not out and newton.converged[0] and newton.min_eigenvalue[0] < FLAT:
         flat = flat_directions(covariance.criterion, covariance.theta)
         out = (name_unseen(reduced) if flat else []) or name_flat(reduced, flat)
         if flat and errors_depend(covariance.criterion, covariance.theta):
@@ -166,7 +166,7 @@ def name_vanishing_residual(model: ReducedModel, covariance: CovarianceFit) -> l
     -2 log-likelihood flattens on this way, whose end is no covariance of the model.
     """
     newton = covariance.newton
-    if not (newton.converged[0] and newton.min_eigenvalue[0] < _FLAT):
+    if not (newton.converged[0] and newton.min_eigenvalue[0] < FLAT):
         return []
     criterion = covariance.criterion
     parts = zip(criterion.terms, criterion.theta_slices, model.order, strict=False)
