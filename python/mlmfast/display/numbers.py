@@ -13,6 +13,7 @@ _MOST_DIGITS = 9
 # A cell with fewer significant digits than this is written in scientific notation.
 _FEWEST_DIGITS = 3
 _SMALLEST_P = 1e-16
+_SCIENTIFIC = f"%.{DIGITS - 1}e"
 
 
 def decimals_of(values: Sequence[float]) -> int:
@@ -64,7 +65,7 @@ def number(value: float, decimals: int, scientific: bool = False) -> str:
         return ""
     if math.isinf(value):
         return "Inf" if value > 0 else "-Inf"
-    return f"{value:.{DIGITS - 1}e}" if scientific else f"{value:.{decimals}f}"
+    return _SCIENTIFIC % value if scientific else f"{value:.{decimals}f}"
 
 
 def column(values: Sequence[float]) -> list[str]:
@@ -79,12 +80,15 @@ def column(values: Sequence[float]) -> list[str]:
     """
     known = [_exponent(value) if value and math.isfinite(value) else None for value in values]
     decimals = _decimals_by([exponent for exponent in known if exponent is not None])
-    return [
-        number(value, decimals, exponent is not None and _is_extreme(value, exponent, decimals))
-        if value
-        else "0"
-        for value, exponent in zip(values, known, strict=True)
-    ]
+    form, out = f"%.{decimals}f", []
+    for value, exponent in zip(values, known, strict=True):
+        if exponent is None:
+            out.append(number(value, decimals) if value else "0")
+        elif _is_extreme(value, exponent, decimals):
+            out.append(number(value, decimals, scientific=True))
+        else:
+            out.append(form % value)
+    return out
 
 
 def statistic(value: float) -> str:
@@ -194,4 +198,4 @@ def width(text: str) -> int:
 
 def _exponent(value: float) -> int:
     # Of the value as it is printed: 9.9999 has the exponent of 10.00.
-    return int(f"{value:.{DIGITS - 1}e}".partition("e")[2])
+    return int((_SCIENTIFIC % value).partition("e")[2])
