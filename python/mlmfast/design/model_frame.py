@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,6 +37,7 @@ from mlmfast.design.input_columns import (
     rows_of,
     variables_used,
 )
+from mlmfast.design.plain_design import plain_design, plain_formula
 from mlmfast.design.random_structure import check_not_residual, term_structure
 from mlmfast.design.residual.design import independent_rows, with_scale
 from mlmfast.design.residual.read import residual_design
@@ -166,9 +167,13 @@ def _read(
     if used is not None:
         frame = frame.take(used)
     warn_of_suspect_values(frame, names)
-    y = _response(parsed.response, frame)
     unrelated = cov is None or (isinstance(cov, Mapping) and not cov)
     plain = residual is None and residual_scale is None and unrelated
+    if plain and weights is None and offset is None and contrasts is None and absorb is None:
+        found = _plain_frame(parsed, frame, used, n_input - frame.n_rows, names)
+        if found is not None:
+            return found
+    y = _response(parsed.response, frame)
     if parsed.smooths and absorb:
         raise ModelError(
             "absorb=True goes without smooth terms; leave it out, or write them as bs()"
@@ -229,6 +234,33 @@ def _read(
         fixed.term_of_column,
         offset is not None,
         weights if isinstance(weights, str) else None,
+        variables=tuple(dict.fromkeys(names)),
+    )
+
+
+def _plain_frame(
+    parsed: MixedFormula,
+    frame: Frame,
+    used: BoolArray | None,
+    n_dropped: int,
+    names: Sequence[str],
+) -> ModelFrame | None:
+    """The model frame where formula and data are those of `plain_design`, else None."""
+    plain = plain_formula(parsed.text)
+    design = None if plain is None else plain_design(plain, frame, n_dropped)
+    if plain is None or design is None:
+        return None
+    labels = plain.fixed.names
+    return ModelFrame(
+        design,
+        plain.fixed.spec,
+        (plain.random.spec,),
+        parsed,
+        used,
+        frame,
+        labels,
+        tuple(range(len(labels))),
+        False,
         variables=tuple(dict.fromkeys(names)),
     )
 
