@@ -58,7 +58,7 @@ impl Rows<'_> {
     ) -> Option<Vec<f64>> {
         let whitened = whitened::<Q>(root, basis);
         let mut sums = filled(([[0.0; Q]; Q], [0.0; Q]), self.n_units);
-        let mut out = buffer(self.codes.len());
+        let (mut out, mut columns) = (buffer(self.codes.len()), buffer(self.codes.len()));
         for (row, &code) in self.codes.iter().enumerate() {
             let (a, left) = (self.effects(&whitened, row), self.left(beta, row));
             let (square, along) = &mut sums[code as usize];
@@ -69,12 +69,13 @@ impl Rows<'_> {
                 }
             }
             out.push(left);
+            columns.push(a);
         }
         for (square, along) in &mut sums {
             solve(square, along)?;
         }
-        for ((row, &code), left) in self.codes.iter().enumerate().zip(&mut out) {
-            let (a, u) = (self.effects(&whitened, row), &sums[code as usize].1);
+        for ((a, &code), left) in columns.iter().zip(self.codes).zip(&mut out) {
+            let u = &sums[code as usize].1;
             *left -= (0..Q).fold(0.0, |sum, i| sum + a[i] * u[i]);
         }
         Some(out)
@@ -138,12 +139,12 @@ fn solve<const Q: usize>(square: &[[f64; Q]; Q], along: &mut [f64; Q]) -> Option
 /// Smallest value, quartiles between neighbours, and largest, of at least one value.
 #[must_use]
 pub fn quartiles(mut values: Vec<f64>) -> [f64; 5] {
-    values.sort_unstable_by(f64::total_cmp);
     let last = values.len() - 1;
     [0.0, 0.25, 0.5, 0.75, 1.0].map(|share| {
         let at: f64 = share * last as f64;
         let below = at as usize;
-        let (a, b) = (values[below], values[(below + 1).min(last)]);
+        let (_, &mut a, above) = values.select_nth_unstable_by(below, f64::total_cmp);
+        let b = above.iter().copied().min_by(f64::total_cmp).unwrap_or(a);
         let part = at - below as f64;
         if part < 0.5 { a + (b - a) * part } else { b - (b - a) * (1.0 - part) }
     })

@@ -35,6 +35,27 @@ def _decimals_by(exponents: Sequence[int]) -> int:
     return max(min(wanted, _MOST_DIGITS - 1 - max(exponents)), 0)
 
 
+def common_decimals(values: Sequence[float], largest: float) -> int | None:
+    """`decimals_of` values that are not negative and of a larger one beside them.
+
+    None where one of the values would need an exponent.
+
+    Examples
+    --------
+    >>> common_decimals([6.825, 1.546], 251.4), common_decimals([6.825, 1e-9], 251.4)
+    (3, None)
+    """
+    known = [(value, _exponent(value)) for value in values if value and math.isfinite(value)]
+    exponents = [exponent for _, exponent in known]
+    if largest and math.isfinite(largest):
+        exponents.append(_exponent(largest))
+    decimals = _decimals_by(exponents)
+    for value, exponent in known:
+        if _is_extreme(value, exponent, decimals):
+            return None
+    return decimals
+
+
 def needs_exponent(value: float, decimals: int) -> bool:
     """Whether a value is too small or too large to be written with so many decimals.
 

@@ -90,16 +90,21 @@ def estimates_with_errors(
     """Write pairs with the same decimals while that shows every error, else each with its own."""
     pairs = list(zip(estimates, errors, strict=True))
     known = [pair for pair in pairs if not math.isnan(pair[0])]
-    common = _decimals(known) if known else 0
-    aligned = not any(numbers.needs_exponent(error, common) for _, error in known)
-    return [_one_estimate(pair, common if aligned else None) for pair in pairs]
+    common: int | None = 0
+    if known:
+        common = numbers.common_decimals([se for _, se in known], _largest(known))
+    return [_one_estimate(pair, common) for pair in pairs]
 
 
 def _decimals(pairs: Sequence[tuple[float, float]]) -> int:
     # Digits follow the errors; the largest estimate only bounds them, for a coefficient near 0
     # needs none of its own.
     errors = [error for _, error in pairs if error > 0]
-    return numbers.decimals_of([*errors, max(max(abs(e), se) for e, se in pairs)])
+    return numbers.decimals_of([*errors, _largest(pairs)])
+
+
+def _largest(pairs: Sequence[tuple[float, float]]) -> float:
+    return max([max(abs(e), se) for e, se in pairs])
 
 
 def _one_estimate(pair: tuple[float, float], decimals: int | None) -> tuple[str, str]:

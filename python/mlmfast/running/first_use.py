@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, Generic, TypeVar, overload
 
 _Class = TypeVar("_Class", bound=type)
@@ -82,11 +83,14 @@ class FunctionOnUse:
 
     def __init__(self, module: str, name: str) -> None:
         self._module, self._name = module, name
+        self._imported: ModuleType | None = None
 
     @property
     def function(self) -> Any:
         """The function itself."""
-        return getattr(importlib.import_module(self._module), self._name)
+        if self._imported is None:
+            self._imported = importlib.import_module(self._module)
+        return getattr(self._imported, self._name)
 
     def __get__(self, instance: object | None, owner: type) -> Any:
         return self.function.__get__(instance, owner)
