@@ -81,6 +81,8 @@ OTHERS = {
     "z tests": lambda d: mlm.lmm("y ~ x + (1 | g)", d, ddf="asymptotic"),
     "from arrays": lambda d: mlm.LMM.from_arrays(d.y, np.ones((len(d), 1)), groups=d.g).fit(),
     "letters beyond ASCII": lambda d: mlm.lmm("y ~ größe + (1 | g)", _renamed(x="größe")),
+    "a formula in two lines": lambda d: mlm.lmm("y ~ x +\n (1 | g)", d),
+    "a name in two lines": lambda d: mlm.lmm("y ~ `a\nb` + (1 | g)", _renamed(x="a\nb")),
     "a long formula": lambda d: mlm.lmm(f"y ~ {'x' * 70} + (1 | g)", _renamed(x="x" * 70)),
     "a singular covariance": lambda d: mlm.lmm(
         "v ~ 1 + (1 | g)", d.assign(v=d.groupby("g").cumcount() % 2)

@@ -46,7 +46,8 @@ def plain_summary(fit: Fitted) -> str | None:
     """The text of a fit whose record nothing has asked for yet; None for one of another kind.
 
     One grouping factor with one unstructured term of up to two effects, independent residuals,
-    no weights or offsets, tests by Satterthwaite, names in ASCII and no line that has to be broken.
+    no weights or offsets, tests by Satterthwaite, names of plain letters and no line that has to be
+    broken.
     """
     later = fit.__dict__.get("_to_record")
     if "_record" in fit.__dict__ or not isinstance(later, LaterRecord) or not _is_plain(later):
@@ -57,11 +58,8 @@ def plain_summary(fit: Fitted) -> str | None:
     head = _facts_text(later, found)
     parts = [head, _residuals_text(found), _random_text(later, found), _fixed_text(later, found)]
     text = "\n\n".join(parts)
-    lines = text.replace("\N{NO-BREAK SPACE}", " ").split("\n")
-    # Lines that are too long, or letters whose width has to be looked up.
-    if max(map(len, lines)) > WIDTH or not numbers.is_plain("".join(lines)):
-        return None
-    return text
+    # Longer lines are broken, each in its way.
+    return text if max(map(len, text.split("\n"))) <= WIDTH else None
 
 
 def _is_plain(later: LaterRecord) -> bool:
@@ -73,6 +71,7 @@ def _is_plain(later: LaterRecord) -> bool:
     if len(design.random) != 1 or len(design.factors) != 1 or not design.x_names:
         return False
     term, factor = design.random[0], design.factors[0]
+    names = (frame.formula.text, design.response, factor.name, *design.x_names, *term.names)
     structure, columns = term.structure, (design.weights, design.offset, design.condensed)
     return (
         structure.keyword == "us"
@@ -83,6 +82,7 @@ def _is_plain(later: LaterRecord) -> bool:
         and not factor.has_all_rows
         and all(column is None for column in columns)
         and not (frame.offset_given or frame.formula.offsets)
+        and numbers.is_plain("".join(names))
         and facts.LEAST_ROWS <= design.n_obs <= facts.ROWS_FOR_RESIDUALS
         and later.found.n_elsewhere is None
         and later.found.newton.min_eigenvalue.item() >= FLAT
