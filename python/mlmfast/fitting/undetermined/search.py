@@ -26,7 +26,7 @@ from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.flat_covariances import FlatCovariances
 from mlmfast.criterion.parameters.natural import covariance_parameters
 from mlmfast.criterion.series_matrices import as_dense, as_matrices
-from mlmfast.design.residual.design import seen_pairs
+from mlmfast.design.residual.design import ResidualDesign, seen_pairs
 from mlmfast.eigen import is_small
 from mlmfast.errors import ModelError
 from mlmfast.fitting.starts.kinds import uncorrelated_start
@@ -106,11 +106,29 @@ def _may_be_taken_up(model: ReducedModel, criterion: Criterion) -> bool:
     """
     if not criterion.reml:
         return False
+    most = 2 * len(model.kept)
     n_levels = [model.design.factors[f].n_levels for f in model.levels]
     residual = model.design.residual
     if residual is not None and residual.formula is not None:
         n_levels.append(int(np.bincount(residual.arm_of_units).min()))
-    return 2 * len(model.kept) >= min(n_levels, default=len(model.kept) * 3)
+        if residual.points is None and 1 < residual.order <= _MANY:
+            n_levels.append(_least_together(residual, most))
+    return most >= min(n_levels, default=most + 1)
+
+
+def _least_together(residual: ResidualDesign, most: int) -> int:
+    """The fewest units that have a visit, or two visits, which some have; ``most`` is few.
+
+    A direction of the entries of R fills a block of B in every unit that has one of its entries.
+    """
+    by_visit = np.bincount(residual.positions, minlength=residual.order)
+    least = int(by_visit[by_visit > 0].min())
+    if least <= most:
+        return least
+    seen = np.zeros((residual.n_units, residual.order), dtype=np.float32)
+    seen[residual.units, residual.positions] = 1.0
+    together = seen.T @ seen
+    return int(together[together > 0.0].min())
 
 
 def with_flat_residual(

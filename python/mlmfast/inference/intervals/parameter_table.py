@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.degrees_of_freedom import FittedRows, no_rows
 from mlmfast.errors import ModelError
+from mlmfast.fitted.certificates.singular_v import is_without_precision
 from mlmfast.fitting.undetermined.record import UndeterminedRecord
 from mlmfast.information.held import HeldInformation
 from mlmfast.information.information import Information
@@ -71,7 +72,7 @@ def parameter_table(fit: Fitted) -> ParameterTable:
     ModelError
         Where a loaded fit was saved without them.
     """
-    return fit._once("_parameter_table", lambda: table_of(fit._rows))
+    return fit._once("_parameter_table", lambda: _table_of(fit))
 
 
 def observed_covariance(fit: Fitted) -> FloatArray:
@@ -86,14 +87,33 @@ def observed_covariance(fit: Fitted) -> FloatArray:
     known = _held(rows.information)
     matrix[known] = matrix[:, known] = 0.0
     unknown |= np.isin(names, () if found is None else found.names)
+    unknown |= is_without_precision(fit.certificate.boundary)
     matrix[unknown] = matrix[:, unknown] = np.nan
     return matrix
 
 
-def table_of(rows: FittedRows | None) -> ParameterTable:
+def _table_of(fit: Fitted) -> ParameterTable:
     """The covariance parameters of a fit with its rows."""
+    rows = fit._rows
     if rows is None:
         raise no_rows("the precision of the covariance parameters")
+    table = table_of(rows)
+    if not is_without_precision(fit.certificate.boundary):
+        return table
+    # Derivatives by a singular V, or on a way without end, are rounding.
+    nothing = np.full_like(table.observed, np.nan)
+    combined = tuple(replace(c, observed=np.nan, expected=np.nan) for c in table.combined)
+    return replace(
+        table,
+        observed=nothing,
+        expected=nothing.copy(),
+        unidentified=(0, 0),
+        combined=combined,
+    )
+
+
+def table_of(rows: FittedRows) -> ParameterTable:
+    """`parameter_table` by the information, whether it can be trusted or not."""
     about = rows.information
     parameters = about.parameters
     found = rows.undetermined
