@@ -1,9 +1,9 @@
 """Fits by REML whose V = Z G Z' + R is singular, and what has no precision there.
 
 A singular R may leave a combination of a subject's rows without any variance, which random effects
-do not fill. Restricted likelihood has a finite maximum there where fixed effects take the combination
-up: what log|V| falls by, log|X'V^-1 X| rises by (Harville 1974). They are then taken as known
-along it, and derivatives by the covariance parameters, which go by V^-1, are rounding.
+do not fill. Restricted likelihood has a finite maximum there where fixed effects take the
+combination up: what log|V| falls by, log|X'V^-1 X| rises by (Harville 1974). They are then taken
+as known along it, and derivatives by the covariance parameters, which go by V^-1, are rounding.
 """
 
 from __future__ import annotations

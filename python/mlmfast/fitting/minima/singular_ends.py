@@ -276,7 +276,7 @@ def _goes_on(found: Settled, row: int, end: SingularEnd) -> None:
 
 
 def _takes(way: _Way, row: int, end: SingularEnd, in_any_case: bool) -> bool:
-    """Put an end into what is found if it is lower than what is there, or a minimum ``in_any_case``.
+    """Put an end into what is found if it is lower than that, or a minimum ``in_any_case``.
 
     A lower end that is not proven to be a minimum says that it has not converged.
     """

@@ -1,8 +1,8 @@
 """Residual variances that ran to 0 though the data do not tell them, brought back from there.
 
-A visit of which every row is taken up by fixed effects has no part in the restricted likelihood: its
-variance may end anywhere, and at 0 nothing could be computed. That of the other visits stands for
-all. What comes back has the same likelihood, or there is nothing to bring back.
+A visit of which every row is taken up by fixed effects has no part in the restricted likelihood:
+its variance may end anywhere, and at 0 nothing could be computed. That of the other visits stands
+for all. What comes back has the same likelihood, or there is nothing to bring back.
 """
 
 from __future__ import annotations
