@@ -130,7 +130,10 @@ def covtest(fit: Fitted, information: str = "observed", level: float = 0.95) -> 
         notes.append("ratios of standard deviations: z and limits by their logarithms, against 1")
     left = parameters.unidentified[information == "expected"]
     if left:
-        notes.append(f"the data do not tell {left} combination(s) of the parameters")
+        notes.append(
+            f"the data do not tell {left} combination(s) of the parameters; what moves along them "
+            "has no standard error"
+        )
     return CovarianceTests(table, tuple(notes))
 
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
 
 
+#: Move of a parameter along what the data do not tell, over its standard error, that is rounding.
+_STILL = 1e-5
+
+
 @dataclass(frozen=True)
 class CombinedEstimate:
     """A combination of parameters that the data determine where they do not tell these apart.
@@ -87,6 +91,8 @@ def observed_covariance(fit: Fitted) -> FloatArray:
     known = _held(rows.information)
     matrix[known] = matrix[:, known] = 0.0
     unknown |= np.isin(names, () if found is None else found.names)
+    if found is None and rows.information.n_unidentified("observed"):
+        unknown |= _moved(rows.information, "observed", matrix)
     unknown |= is_without_precision(fit.certificate.boundary)
     matrix[unknown] = matrix[:, unknown] = np.nan
     return matrix
@@ -129,9 +135,14 @@ def table_of(rows: FittedRows) -> ParameterTable:
     values = np.where(zero, 0.0, parameters.values)
     combined = _combined(found, parameters.names, parameters.kinds, values, observed, expected)
     untold = np.isin(names, () if found is None else found.names)
-    for matrix in (observed, expected):
+    for kind, matrix, left in (
+        ("observed", observed, n_observed),
+        ("expected", expected, n_expected),
+    ):
         matrix[known] = matrix[:, known] = 0.0
-        matrix[fixed | untold] = matrix[:, fixed | untold] = np.nan
+        moved = _moved(about, kind, matrix) if left and found is None else untold
+        unknown = fixed | untold | moved
+        matrix[unknown] = matrix[:, unknown] = np.nan
     return ParameterTable(
         parameters.names,
         parameters.kinds,
@@ -151,6 +162,16 @@ def _held(about: Information) -> BoolArray:
     every = CovarianceFunctions(about.model, about.criterion).parameters
     own = {name for p in every if p.name in about.held.names for name in names_of(p)}
     return np.array([name in own for name in about.parameters.names], dtype=np.bool_)
+
+
+def _moved(about: Information, kind: str, covariance: FloatArray) -> BoolArray:
+    """Which parameters move along what is left out of their covariance: it is no bound to them."""
+    moves = about.parameters.by_free @ (
+        about if kind == "observed" else about.with_covariances()
+    ).untold_moves(kind)
+    # Moves are those of a unit of information, whose variance would be at least 1e9 times as much.
+    size = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    return np.asarray(np.abs(moves).max(axis=1, initial=0.0) > _STILL * size) & (size > 0.0)
 
 
 def _without_values(found: UndeterminedRecord | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
