@@ -94,3 +94,84 @@ def test_a_visit_in_one_row_with_a_mean_of_its_own_tells_nothing(structure, seed
     np.testing.assert_allclose(fit.bse[right.params.index], right.bse, rtol=1e-4)
     np.testing.assert_allclose(fit.df[right.params.index], right.df, rtol=2e-3)
     assert np.isnan(fit.bse["factor(visit)3"])
+
+
+def test_a_way_without_end_is_reported_from_where_it_can_be_computed():
+    """Everything was NaN, and `summary` ended in NumPy's error."""
+    rng = np.random.default_rng([9, 22])
+    k, n = int(rng.integers(2, 6)), int(rng.integers(4, 16))
+    frame = pd.DataFrame({"s": np.repeat(np.arange(n), k), "v": np.tile(np.arange(k), n)})
+    frame["arm"] = np.where(frame["s"] % 2 == 0, "a", "b")
+    frame["x"] = rng.normal(size=n * k)
+    frame["site"] = frame["s"] % int(rng.integers(2, 5))
+    effects = rng.normal(size=n)[frame["s"]] * rng.choice([0, 0.3, 1])
+    frame["y"] = effects + rng.normal(size=n * k)
+    frame = frame[rng.uniform(size=n * k) >= rng.choice([0, 0.2, 0.5])]
+    with pytest.warns(ConvergenceWarning, match="has no maximum"):
+        fit = mlm.lmm("y ~ x + factor(site)", frame, residual="toeph(v | arm / s)")
+    assert np.isfinite(fit.llf)
+    assert np.isfinite(fit.params).all()
+    assert np.isfinite(fit.bse).all()
+    assert "NOT CONVERGED" in str(fit.summary())
+
+
+def test_visits_that_never_meet_beside_effects_that_the_residual_holds_already():
+    """Their covariance had a standard error of 3e15."""
+    frame = trial(5, 16)
+    early = frame["subject"] % 2 == 0
+    frame = frame[np.where(early, frame["visit"] < 3, frame["visit"] > 0)]
+    right = pytest.warns(SingularFitWarning, match=r"no data tell TOEP\(4\)")
+    with right:
+        fit = mlm.lmm("y ~ x", frame, residual="toep(visit | subject)")
+    with right:
+        same = mlm.lmm("y ~ x + (1 | subject)", frame, residual="toep(visit | subject)")
+    assert same.deviance == pytest.approx(fit.deviance, abs=1e-7)
+    expected, found = (f.covtest().frame["se"].iloc[-4:] for f in (fit, same))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert np.isnan(found["TOEP(4)"])
+    assert same.aic == pytest.approx(fit.aic, abs=1e-6)
+
+
+def test_a_visit_in_a_row_of_each_arm_beside_subjects_tells_nothing_either():
+    """Residuals that were 0 at its rows had hidden four of five directions: errors of 1e4."""
+    frame = trial(8, 14)
+    frame["arm"] = np.where(frame["subject"] % 2 == 0, "a", "b")
+    rest = frame[frame["visit"] < 3]
+    frame = frame[(frame["visit"] < 3) | (frame["subject"] < 2)]
+    formula = "y ~ factor(visit) * arm + (1 | subject)"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit, right = (mlm.lmm(formula, d, residual="us(visit | subject)") for d in (frame, rest))
+    assert fit.deviance == pytest.approx(right.deviance, abs=1e-6)
+    found, expected = (f.covtest().frame["se"].dropna() for f in (fit, right))
+    # Beside what the data do not tell, the intercept is told in sums with each covariance.
+    assert [name.rpartition(" + ")[2] for name in found.index] == list(expected.index)
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    np.testing.assert_allclose(fit.bse[right.bse.index], right.bse, rtol=1e-4)
+    assert fit.bse.drop(right.bse.index).isna().all()
+
+
+def test_loadings_that_a_rotation_moves_have_no_standard_errors():
+    """With FA(1,1) held at 0 any rotation of the factors gives the same covariance."""
+    rng = np.random.default_rng(3)
+    n, k = 60, 5
+    loadings = rng.normal(size=(k, 2))
+    y = rng.normal(size=(n, 2)) @ loadings.T + 0.7 * rng.normal(size=(n, k))
+    frame = pd.DataFrame(
+        {"y": y.ravel(), "s": np.repeat(np.arange(n), k), "v": np.tile(np.arange(k), n)}
+    )
+    with pytest.warns(SingularFitWarning, match="cannot be told apart"):
+        fit = mlm.lmm("y ~ factor(v)", frame, residual="fa(2)(v | s)", hold={"FA(1,1)": 0.0})
+    values = fit.covariance_parameters
+    own = np.zeros((k, 2))
+    for i in range(k):
+        for j in range(min(i, 1) + 1):
+            own[i, j] = values[f"FA({i + 1},{j + 1})"]
+    turned = own @ np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
+    R = np.diag([values[f"Var({i + 1})"] for i in range(k)]) + turned @ turned.T
+    assert turned[0].tolist() == [0.0, 0.0]
+    np.testing.assert_allclose(R, fit.residual_cov, atol=1e-8)
+    errors = fit.covtest().frame["se"]
+    assert errors.filter(like="FA(").isna().all()
+    # The first visit is apart: its variance is that of normal rows.
+    assert errors["Var(1)"] == pytest.approx(values["Var(1)"] * np.sqrt(2 / (n - 1)), rel=1e-4)

@@ -28,6 +28,7 @@ class HeldInformation(Information):
     held: HeldParameters
 
     def untold_moves(self, information: str) -> FloatArray:
+        """See `Information.untold_moves`: what is held does not move."""
         slopes = self._slopes()
         matrix, basis = self._reduced(information, slopes)
         return np.asarray(slopes @ basis @ left_out_of(matrix))

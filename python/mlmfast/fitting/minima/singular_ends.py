@@ -16,7 +16,7 @@ from mlmfast.criterion.criterion import Criterion, ThroughV
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.fitting.boundary import Settled, set_zeros
 from mlmfast.fitting.minima.guarded import OpenEnds
-from mlmfast.fitting.minima.near_singular import is_near_singular, smallest_eigenvalue
+from mlmfast.fitting.minima.near_singular import is_lost, is_near_singular, smallest_eigenvalue
 from mlmfast.fitting.minima.through_v import FEW_OPERATIONS, MANY_OPERATIONS, through_v
 from mlmfast.fitting.minima.vanishing import vanishing_variances
 from mlmfast.fitting.minima.ways import Minimise, SingularEnd, falls_without_bound, follow
@@ -233,7 +233,7 @@ def _follow_stalled(
     end = way.end(row, stalled, False, False)
     if end.without_bound and not was_converged:
         singular.discard(row)
-        _goes_on(found, row, end)
+        _goes_on(way, row, end)
         return True, None
     if _takes(way, row, end, in_any_case=not was_converged and is_where_it_was):
         singular.discard(row)
@@ -268,10 +268,14 @@ def _follow_others(
     return fell
 
 
-def _goes_on(found: Settled, row: int, end: SingularEnd) -> None:
-    """Report a fit without a maximum from where it was seen to fall, not from where that began."""
+def _goes_on(way: _Way, row: int, end: SingularEnd) -> None:
+    """Report a fit without a maximum from where it was seen to fall, not from where that began.
+
+    Unless nothing can be computed there.
+    """
+    found = way.found
     found.newton.converged[row] = False
-    if end.unproven is not None:
+    if end.unproven is not None and not is_lost(way.parts, end.unproven.theta)[0]:
         found.theta[row] = found.newton.theta[row] = end.unproven.theta[0]
 
 

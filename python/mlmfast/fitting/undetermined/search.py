@@ -22,6 +22,7 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.natural_chart import entries_by_natural
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.arms import residual_arms
+from mlmfast.criterion.barrier import residual_parts
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.flat_covariances import FlatCovariances
 from mlmfast.criterion.parameters.natural import covariance_parameters
@@ -29,6 +30,7 @@ from mlmfast.criterion.series_matrices import as_dense, as_matrices
 from mlmfast.design.residual.design import ResidualDesign, seen_pairs
 from mlmfast.eigen import is_small
 from mlmfast.errors import ModelError
+from mlmfast.fitting.minima.near_singular import lifted
 from mlmfast.fitting.starts.kinds import uncorrelated_start
 from mlmfast.fitting.starts.moments import residual_start
 from mlmfast.fitting.undetermined.along_series import (
@@ -51,6 +53,8 @@ _NONE = 1e-20
 _ROUNDING = 1e-8
 #: Second derivative over the first, by its parameters, of a covariance that is linear in these.
 _STRAIGHT = 1e-9
+#: Smallest variance, over the mean one, of residuals at a point that is far from singular.
+_REGULAR = 0.3
 #: Singular value of parameters' moves, each of length 1, of which one is spare.
 _SPARE = 1e-9
 #: Moves of the residual's parameters to points elsewhere.
@@ -241,7 +245,9 @@ def is_linear(criterion: Criterion, theta: FloatArray) -> bool:
 def _regular_point(model: ReducedModel, criterion: Criterion, fits: IntArray) -> FloatArray:
     """theta (1, n_theta) of covariances far from singular."""
     moments = residual_start(model, criterion, fits)
-    return uncorrelated_start(criterion, moments)
+    point = uncorrelated_start(criterion, moments)
+    # Residuals of visits that fixed effects fit exactly are 0, and so would their variance be.
+    return lifted(residual_parts(criterion), point, _REGULAR)
 
 
 def _flat_at(

@@ -24,6 +24,7 @@ from mlmfast.criterion.parameters.natural import covariance_parameters
 from mlmfast.criterion.parameters.random_effects import entry_map
 from mlmfast.errors import ModelError
 from mlmfast.fitting.boundary import ZERO, rounded_to_boundary
+from mlmfast.fitting.undetermined.along_series import n_effect_entries
 from mlmfast.fitting.undetermined.held_residual import at_independence, held_there
 from mlmfast.fitting.undetermined.lifted_variances import with_lifted_variances
 from mlmfast.fitting.undetermined.search import with_flat_residual
@@ -101,11 +102,15 @@ def _lifted(
 
 def _told_of(model: ReducedModel, found: CovarianceFit, row: int) -> Criterion:
     """The criterion, told what the data do not tell of the residual of one response."""
-    ended = found.confounded or row in found.singular_residual or row in found.without_bound
+    ended = row in found.singular_residual or row in found.without_bound
     if ended or not found.newton.converged[row]:
         return found.criterion
     curvature = float(found.newton.min_eigenvalue[row])
-    return with_flat_residual(model, found.criterion, curvature, found.theta[[row]], row)
+    told = with_flat_residual(model, found.criterion, curvature, found.theta[[row]], row)
+    if not found.confounded or told.flat is None:
+        return told
+    # Terms that are held take no part: what is told of the residual beside them.
+    return replace(told, flat=told.flat.without(n_effect_entries(told)))
 
 
 def _is_same(
