@@ -140,6 +140,16 @@ ENTRIES = (
         r"V itself is singular",
     ),
     Entry(
+        "MLM420",
+        "an inverse of a singular residual covariance",
+        _SINGULAR,
+        "The residual covariance is singular, and the groups of the random effects beside it are "
+        "too large to evaluate V, which needs no inverse of it. Estimates and standard errors of "
+        "fixed effects are right; degrees of freedom may be some per cent off.",
+        _SIMPLER,
+        r"R is inverted though it is singular",
+    ),
+    Entry(
         "MLM421",
         "a flat likelihood",
         _SINGULAR,

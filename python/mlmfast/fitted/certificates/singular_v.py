@@ -15,7 +15,9 @@ import numpy as np
 from mlmfast.criterion.barrier import residual_parts
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.minima.near_singular import smallest_eigenvalue
+from mlmfast.fitting.minima.singular_ends import INVERTED
 from mlmfast.information.of_fit import information_of
+from mlmfast.reduction.engines.cores import is_through_v
 from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Variance of a combination of the fixed effects of unit length, over the mean residual variance,
@@ -24,8 +26,10 @@ _KNOWN = 1e-6
 #: What begins the notes of fits whose covariance parameters have no precision: V is singular, or
 #: there is no maximum.
 _SINGULAR_V = "V itself is singular"
+_INVERTED = "R is inverted though it is singular"
 _WITHOUT_PRECISION = (
     _SINGULAR_V,
+    _INVERTED,
     "V = Z G Z' + R is nearly singular",
     "the likelihood has no maximum",
 )
@@ -49,6 +53,19 @@ def name_singular_v(model: ReducedModel, covariance: CovarianceFit) -> list[str]
     return [
         f"{_SINGULAR_V} beside {residual.text}: some combination of a subject's rows has no "
         "variance, and REML takes a combination of the fixed effects as known by it"
+    ]
+
+
+def name_inverted(model: ReducedModel, covariance: CovarianceFit) -> list[str]:
+    """Say that an inverse of a singular R stands behind the inference, which V would not need."""
+    parts, theta = residual_parts(covariance.criterion), covariance.theta[:1]
+    if not (model.order and parts) or is_through_v(model.core):
+        return []
+    if not smallest_eigenvalue(parts, theta)[0] < INVERTED:
+        return []
+    return [
+        f"{_INVERTED}, as the groups are too large to evaluate V itself: degrees of freedom may be "
+        "some per cent off, and covariance parameters have no standard errors"
     ]
 
 

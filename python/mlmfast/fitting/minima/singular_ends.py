@@ -30,7 +30,7 @@ _CLEARLY = 1e-3
 _LOST = 1e-13
 #: Smallest eigenvalue of R, over the mean variance, below which an engine that inverts R has lost
 #: digits that are reported.
-_INVERTED = 1e-7
+INVERTED = 1e-7
 #: Rise of -2 log-likelihood that is rounding of such an engine.
 _ROUNDING = 1e-4
 #: Fall of -2 log-likelihood below an end that no rounding makes.
@@ -305,7 +305,7 @@ def _stalled(parts: tuple[ResidualPart, ...], found: Settled) -> list[int]:
 
 def _inverted(parts: tuple[ResidualPart, ...], found: Settled) -> list[int]:
     """Fits at covariances whose inverse has lost digits."""
-    small = smallest_eigenvalue(parts, found.theta) < _INVERTED
+    small = smallest_eigenvalue(parts, found.theta) < INVERTED
     rows: Iterable[int] = np.flatnonzero(small).tolist()
     return list(rows)
 
