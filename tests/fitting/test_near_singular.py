@@ -134,6 +134,22 @@ def test_an_end_that_is_dear_to_reach_through_v_is_still_reported_by_it(monkeypa
     np.testing.assert_allclose(fit.covtest()["se"][:2], np.sqrt(np.diag(W)), rtol=1e-4)
 
 
+def test_an_end_too_dear_to_be_reported_through_v_says_so(monkeypatch):
+    """Its parameters had standard errors near 0."""
+    frame, formula = opposite(), "y ~ x + (1 | subject)"
+    arguments = {"residual": "cs(visit | subject)", "weights": "w"}
+    with pytest.warns(SingularFitWarning):
+        right = mlm.lmm(formula, frame, **arguments)
+    monkeypatch.setattr(singular_ends, "FEW_OPERATIONS", 0.0)
+    monkeypatch.setattr(singular_ends, "MANY_OPERATIONS", 0.0)
+    with pytest.warns(SingularFitWarning, match=r"R is inverted .* some per cent off.*MLM420"):
+        fit = mlm.lmm(formula, frame, **arguments)
+    assert fit.certificate.engine == "nested elimination"
+    assert fit.covtest()["se"].isna().all()
+    np.testing.assert_allclose(fit.bse, right.bse, rtol=1e-3)
+    np.testing.assert_allclose(fit.df, right.df, rtol=0.2)
+
+
 def test_no_maximum_is_said_with_the_visits_and_the_subjects_that_have_them():
     frame = trial(seed=4, n_subjects=9, n_visits=7, missing=0.35)
     with pytest.warns(ConvergenceWarning, match="has no maximum") as caught:

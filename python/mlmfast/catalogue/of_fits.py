@@ -130,6 +130,26 @@ ENTRIES = (
         r"V = Z G Z' \+ R is nearly singular",
     ),
     Entry(
+        "MLM419",
+        "a singular V under REML",
+        _SINGULAR,
+        "V = Z G Z' + R leaves some combination of a subject's rows no variance, and restricted "
+        "likelihood takes a combination of the fixed effects as known by it. Their standard errors "
+        "are too small, and covariance parameters have none.",
+        _SIMPLER + " Check for visits that few subjects have.",
+        r"V itself is singular",
+    ),
+    Entry(
+        "MLM420",
+        "an inverse of a singular residual covariance",
+        _SINGULAR,
+        "The residual covariance is singular, and the groups of the random effects beside it are "
+        "too large to evaluate V, which needs no inverse of it. Estimates and standard errors of "
+        "fixed effects are right; degrees of freedom may be some per cent off.",
+        _SIMPLER,
+        r"R is inverted though it is singular",
+    ),
+    Entry(
         "MLM421",
         "a flat likelihood",
         _SINGULAR,

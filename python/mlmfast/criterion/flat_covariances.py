@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -65,6 +65,23 @@ class FlatCovariances:
         values = np.concatenate([values, np.zeros(len(rows) - len(values))])
         return np.asarray(rows[values < _ALONG].T / length[:, None])
 
+    def without(self, n_first: int) -> FlatCovariances | None:
+        """What is left where the first coordinates are held; None where that is nothing.
+
+        Examples
+        --------
+        >>> both = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
+        >>> flat = FlatCovariances(both, both, both[:1, :0], np.ones(3))
+        >>> flat.without(1).directions.ravel().tolist()
+        [0.0, 0.0, 1.0]
+        """
+        directions, unseen = (_standing(d, n_first) for d in (self.directions, self.unseen))
+        if not directions.shape[1]:
+            return None
+        return replace(
+            self, directions=directions, unseen=unseen, of_effects=self.of_effects[:, :0]
+        )
+
     def holds(self, stretch: slice) -> bool:
         """Whether the data tell nothing of any of a stretch of coordinates."""
         own = np.eye(len(self.size))[:, stretch]
@@ -104,3 +121,12 @@ class FlatCovariances:
             projector @ hessian @ projector.T,
             projector @ expected @ projector.T,
         )
+
+
+def _standing(directions: FloatArray, n_first: int) -> FloatArray:
+    """Combinations of directions (n, k) that leave the first coordinates where they are."""
+    _, values, rows = np.linalg.svd(directions[:n_first])
+    rank = int((values > _ALONG * values.max(initial=1e-300)).sum())
+    out = directions @ rows[rank:].T
+    out[:n_first] = 0.0
+    return np.asarray(out)

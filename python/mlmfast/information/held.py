@@ -18,7 +18,7 @@ from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.criterion.scaled import ScaledCriterion
 from mlmfast.errors import ModelError
 from mlmfast.fitting.parms.held_parameters import HeldParameters
-from mlmfast.information.information import Information, invert_information
+from mlmfast.information.information import Information, invert_information, left_out_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,12 @@ class HeldInformation(Information):
     """`Information` whose covariances leave what is held as it is."""
 
     held: HeldParameters
+
+    def untold_moves(self, information: str) -> FloatArray:
+        """See `Information.untold_moves`: what is held does not move."""
+        slopes = self._slopes()
+        matrix, basis = self._reduced(information, slopes)
+        return np.asarray(slopes @ basis @ left_out_of(matrix))
 
     def _inverse(self, information: str) -> tuple[FloatArray, int]:
         if information not in self._inverses:
@@ -43,6 +49,12 @@ class HeldInformation(Information):
         return self._functions.point_at(self.theta, self.held.log_sigma2)
 
     def _of_coordinates(self, information: str, slopes: FloatArray) -> tuple[FloatArray, int]:
+        matrix, basis = self._reduced(information, slopes)
+        inverse, left_out = invert_information(matrix)
+        return basis @ inverse @ basis.T, left_out
+
+    def _reduced(self, information: str, slopes: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The information along what leaves what is held as it is, and a basis of that."""
         functions, point = self._functions, self._point
         names = [parameter.name for parameter in functions.parameters]
         positions = [names.index(name) for name in self.held.names]
@@ -57,8 +69,7 @@ class HeldInformation(Information):
             at = ScaledCriterion(functions)(point, np.array([self.fit]))
             multipliers = np.linalg.lstsq(j.T, at.gradient[0], rcond=None)[0]
             matrix = at.hessian[0] - np.tensordot(multipliers, jet.second[0, positions], axes=1)
-        inverse, left_out = invert_information(0.5 * basis.T @ matrix @ basis)
-        return basis @ inverse @ basis.T, left_out
+        return 0.5 * basis.T @ matrix @ basis, basis
 
     def _slopes(self) -> FloatArray:
         """Derivatives of the free parameters, in the blocks' order, by the coordinates."""

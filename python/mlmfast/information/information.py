@@ -149,11 +149,17 @@ class Information:
         """Directions of the parameters that the data do not tell, left out of `covariance`."""
         return self._inverse(information)[1]
 
+    def untold_moves(self, information: str) -> FloatArray:
+        """Moves of the free parameters along what is left out, in units of their own, (r, k)."""
+        return left_out_of(self._matrix(information))
+
     def _inverse(self, information: str) -> tuple[FloatArray, int]:
         if information not in self._inverses:
-            matrix = self.observed if information == "observed" else self.expected
-            self._inverses[information] = invert_information(matrix)
+            self._inverses[information] = invert_information(self._matrix(information))
         return self._inverses[information]
+
+    def _matrix(self, information: str) -> FloatArray:
+        return self.observed if information == "observed" else self.expected
 
     def second_sum(self, weights: FloatArray) -> FloatArray:
         """sum_ij w_ij (Q_ij + Q_ji), Q_ij = X'V^-1 V_i V^-1 V_j V^-1 X, (rank, rank).
@@ -279,7 +285,7 @@ def invert_information(matrix: FloatArray) -> tuple[FloatArray, int]:
     """Inverse of an information matrix, and how many directions were left out of it.
 
     Directions with no information, or with negative curvature, are left out: the parameters are
-    held there at their estimates.
+    held there at their estimates. NaN where the matrix is.
 
     Examples
     --------
@@ -288,13 +294,36 @@ def invert_information(matrix: FloatArray) -> tuple[FloatArray, int]:
     """
     if len(matrix) == 0:
         return matrix, 0
+    if not np.isfinite(matrix).all():
+        # At a V that cannot be inverted nothing is known of them.
+        return np.full_like(matrix, np.nan), 0
+    scale, values, vectors = _scaled_eigen(matrix)
+    kept = values > _UNIDENTIFIED
+    root = scale[:, None] * vectors[:, kept] / np.sqrt(values[kept])
+    return root @ root.T, int((~kept).sum())
+
+
+def left_out_of(matrix: FloatArray) -> FloatArray:
+    """Directions that `invert_information` leaves out, each of length 1 in scaled units, (n, k).
+
+    Examples
+    --------
+    >>> abs(left_out_of(np.array([[4.0, 4.0], [4.0, 4.0]]))).round(3).ravel().tolist()
+    [0.354, 0.354]
+    """
+    if len(matrix) == 0 or not np.isfinite(matrix).all():
+        return np.zeros((len(matrix), 0))
+    scale, values, vectors = _scaled_eigen(matrix)
+    return np.asarray(scale[:, None] * vectors[:, ~(values > _UNIDENTIFIED)])
+
+
+def _scaled_eigen(matrix: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Scales to a unit diagonal, and the eigenvalues and vectors of the scaled matrix."""
     diagonal = np.diag(matrix)
     scale = np.where(diagonal > 0, 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 0.0)
     # One factor after the other: the squares of tiny scales leave the range of doubles.
     values, vectors = np.linalg.eigh(matrix * scale[:, None] * scale)
-    kept = values > _UNIDENTIFIED
-    root = scale[:, None] * vectors[:, kept] / np.sqrt(values[kept])
-    return root @ root.T, int((~kept).sum())
+    return scale, values, vectors
 
 
 def covariance_root(covariance: FloatArray) -> FloatArray:

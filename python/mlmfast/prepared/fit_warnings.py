@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlmfast.catalogue.codes import codes_of_notes
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, SingularFitWarning, warn
 from mlmfast.fitted.certificates.boundary_messages import STRAIGHT
+from mlmfast.fitted.certificates.singular_v import is_v_singular
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitting.undetermined.record import ERRORS_DEPEND
 
@@ -38,6 +39,8 @@ def warn_of(fit: Fitted) -> None:
         depend = found is not None and found.errors_depend
         if depend or ERRORS_DEPEND in fit.certificate.boundary:
             valid = "Fixed effects and standard errors that depend on them are a choice, no result"
+        elif is_v_singular(fit.certificate.boundary):
+            valid = "Standard errors of fixed effects along it are 0, and those of others too small"
         elif any(text.startswith("a local maximum") for text in fit.certificate.boundary):
             valid = "Estimates and standard errors are those of this local maximum"
         warn(

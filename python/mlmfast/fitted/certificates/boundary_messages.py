@@ -15,6 +15,7 @@ from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.residual.design import ResidualDesign, seen_pairs
 from mlmfast.design.residual.record import ResidualRecord
+from mlmfast.fitted.certificates.singular_v import name_inverted, name_singular_v
 from mlmfast.fitted.record import GroupRecord, TermRecord
 from mlmfast.fitted.residual.zero_variances import NEARLY_SINGULAR, is_zero, singular_limit
 from mlmfast.fitting.confounding import errors_depend, flat_directions
@@ -130,6 +131,8 @@ def name_residual_boundary(
     if reduced.profiled:
         return untold or name_vanishing_residual(reduced, covariance)
     own = _name_own_boundary(reduced, covariance, residual, untold)
+    if not covariance.without_bound:
+        own += name_singular_v(reduced, covariance) or name_inverted(reduced, covariance)
     return own + name_unbounded_elsewhere(reduced, covariance, residual)
 
 

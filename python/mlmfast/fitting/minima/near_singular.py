@@ -153,15 +153,18 @@ def check_start(criterion: Criterion, theta: FloatArray) -> None:
             )
 
 
-def lifted(parts: tuple[ResidualPart, ...], theta: FloatArray) -> FloatArray:
-    """theta (a, n_theta) with residual covariances away from singularity, for starts."""
+def lifted(parts: tuple[ResidualPart, ...], theta: FloatArray, share: float = _START) -> FloatArray:
+    """theta (a, n_theta) with residual covariances away from singularity, for starts.
+
+    No eigenvalue is less than a share of the mean variance.
+    """
     out = theta.copy()
     for part in parts:
         for row, own in enumerate(theta[:, part.theta]):
             matrix = part.structure.matrix(own[None])
             if not np.isfinite(matrix).all():
                 matrix = np.eye(part.structure.size)[None]
-            least = _START * np.trace(matrix[0]) / len(matrix[0])
+            least = share * np.trace(matrix[0]) / len(matrix[0])
             if np.linalg.eigvalsh(matrix[0])[0] < least:
                 floored = floor_eigenvalues(matrix, 0.0, least)
                 out[row, part.theta] = part.structure.theta(floored)[0]

@@ -14,9 +14,9 @@ from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.criterion.barrier import ResidualPart, residual_parts
 from mlmfast.criterion.criterion import Criterion, ThroughV
 from mlmfast.criterion.some_fits import SomeFits
-from mlmfast.fitting.boundary import Settled, replace_rows
+from mlmfast.fitting.boundary import Settled, set_zeros
 from mlmfast.fitting.minima.guarded import OpenEnds
-from mlmfast.fitting.minima.near_singular import is_near_singular, smallest_eigenvalue
+from mlmfast.fitting.minima.near_singular import is_lost, is_near_singular, smallest_eigenvalue
 from mlmfast.fitting.minima.through_v import FEW_OPERATIONS, MANY_OPERATIONS, through_v
 from mlmfast.fitting.minima.vanishing import vanishing_variances
 from mlmfast.fitting.minima.ways import Minimise, SingularEnd, falls_without_bound, follow
@@ -30,7 +30,7 @@ _CLEARLY = 1e-3
 _LOST = 1e-13
 #: Smallest eigenvalue of R, over the mean variance, below which an engine that inverts R has lost
 #: digits that are reported.
-_INVERTED = 1e-7
+INVERTED = 1e-7
 #: Rise of -2 log-likelihood that is rounding of such an engine.
 _ROUNDING = 1e-4
 #: Fall of -2 log-likelihood below an end that no rounding makes.
@@ -174,7 +174,17 @@ class _Way:
         newton = self.minimise(self.of_fit(row), self.found.theta[[row]], self.options)
         self.found.newton.n_evaluations[row] += int(newton.n_evaluations[0])
         if newton.converged[0] and newton.value[0] < self.found.newton.value[row] + _ROUNDING:
-            _put(self.found, row, newton)
+            self.put(row, newton)
+
+    def put(self, row: int, newton: NewtonResult) -> None:
+        """Replace a fit by an iteration of one row, whose evaluations have been counted.
+
+        The iteration may have ended at other singular covariances of random effects than the fit.
+        """
+        own = self.of_fit(row)
+        other = replace(newton, n_evaluations=np.zeros(1, dtype=np.intp))
+        settled = set_zeros(own.criterion, other, own.chosen)
+        self.found.put(np.array([row]), settled, np.ones(1, dtype=np.bool_))
 
 
 def _follow_all(
@@ -223,9 +233,9 @@ def _follow_stalled(
     end = way.end(row, stalled, False, False)
     if end.without_bound and not was_converged:
         singular.discard(row)
-        _goes_on(found, row, end)
+        _goes_on(way, row, end)
         return True, None
-    if _takes(found, row, end, in_any_case=not was_converged and is_where_it_was):
+    if _takes(way, row, end, in_any_case=not was_converged and is_where_it_was):
         singular.discard(row)
         singular |= {row} if end.is_singular else set()
     if not others:
@@ -245,7 +255,7 @@ def _follow_others(
         end = way.end(row, theta[None], True, k >= n_counted)
         if end.without_bound:
             fell = theta[None] if end.unproven is None else end.unproven.theta
-        elif _takes(found, row, end, in_any_case=_is_stalled(found.newton, row)):
+        elif _takes(way, row, end, in_any_case=_is_stalled(found.newton, row)):
             singular.discard(row)
             singular |= {row} if end.is_singular else set()
         elif end.newton is None and end.unproven is None:
@@ -258,36 +268,33 @@ def _follow_others(
     return fell
 
 
-def _goes_on(found: Settled, row: int, end: SingularEnd) -> None:
-    """Report a fit without a maximum from where it was seen to fall, not from where that began."""
+def _goes_on(way: _Way, row: int, end: SingularEnd) -> None:
+    """Report a fit without a maximum from where it was seen to fall, not from where that began.
+
+    Unless nothing can be computed there.
+    """
+    found = way.found
     found.newton.converged[row] = False
-    if end.unproven is not None:
+    if end.unproven is not None and not is_lost(way.parts, end.unproven.theta)[0]:
         found.theta[row] = found.newton.theta[row] = end.unproven.theta[0]
 
 
-def _takes(found: Settled, row: int, end: SingularEnd, in_any_case: bool) -> bool:
-    """Put an end into ``found`` if it is lower than what is there, or a minimum ``in_any_case``.
+def _takes(way: _Way, row: int, end: SingularEnd, in_any_case: bool) -> bool:
+    """Put an end into what is found if it is lower than that, or a minimum ``in_any_case``.
 
     A lower end that is not proven to be a minimum says that it has not converged.
     """
     newton = end.unproven if end.newton is None else end.newton
     if newton is None:
         return False
-    fall = found.newton.value[row] - newton.value[0]
+    fall = way.found.newton.value[row] - newton.value[0]
     if end.newton is None:
         if not fall > _CLEARLY:
             return False
     elif not (in_any_case or fall > 0.0):
         return False
-    _put(found, row, newton)
+    way.put(row, newton)
     return True
-
-
-def _put(found: Settled, row: int, newton: NewtonResult) -> None:
-    """Replace a fit by an iteration of one row, whose evaluations have been counted."""
-    other = replace(newton, n_evaluations=np.zeros(1, dtype=np.intp))
-    replace_rows(found.newton, np.array([row]), other, np.ones(1, dtype=np.bool_))
-    found.theta[row] = newton.theta[0]
 
 
 def _stalled(parts: tuple[ResidualPart, ...], found: Settled) -> list[int]:
@@ -298,7 +305,7 @@ def _stalled(parts: tuple[ResidualPart, ...], found: Settled) -> list[int]:
 
 def _inverted(parts: tuple[ResidualPart, ...], found: Settled) -> list[int]:
     """Fits at covariances whose inverse has lost digits."""
-    small = smallest_eigenvalue(parts, found.theta) < _INVERTED
+    small = smallest_eigenvalue(parts, found.theta) < INVERTED
     rows: Iterable[int] = np.flatnonzero(small).tolist()
     return list(rows)
 

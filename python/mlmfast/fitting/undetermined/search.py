@@ -22,13 +22,15 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.natural_chart import entries_by_natural
 from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.arms import residual_arms
+from mlmfast.criterion.barrier import residual_parts
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.flat_covariances import FlatCovariances
 from mlmfast.criterion.parameters.natural import covariance_parameters
 from mlmfast.criterion.series_matrices import as_dense, as_matrices
-from mlmfast.design.residual.design import seen_pairs
+from mlmfast.design.residual.design import ResidualDesign, seen_pairs
 from mlmfast.eigen import is_small
 from mlmfast.errors import ModelError
+from mlmfast.fitting.minima.near_singular import lifted
 from mlmfast.fitting.starts.kinds import uncorrelated_start
 from mlmfast.fitting.starts.moments import residual_start
 from mlmfast.fitting.undetermined.along_series import (
@@ -51,6 +53,8 @@ _NONE = 1e-20
 _ROUNDING = 1e-8
 #: Second derivative over the first, by its parameters, of a covariance that is linear in these.
 _STRAIGHT = 1e-9
+#: Smallest variance, over the mean one, of residuals at a point that is far from singular.
+_REGULAR = 0.3
 #: Singular value of parameters' moves, each of length 1, of which one is spare.
 _SPARE = 1e-9
 #: Moves of the residual's parameters to points elsewhere.
@@ -106,11 +110,29 @@ def _may_be_taken_up(model: ReducedModel, criterion: Criterion) -> bool:
     """
     if not criterion.reml:
         return False
+    most = 2 * len(model.kept)
     n_levels = [model.design.factors[f].n_levels for f in model.levels]
     residual = model.design.residual
     if residual is not None and residual.formula is not None:
         n_levels.append(int(np.bincount(residual.arm_of_units).min()))
-    return 2 * len(model.kept) >= min(n_levels, default=len(model.kept) * 3)
+        if residual.points is None and 1 < residual.order <= _MANY:
+            n_levels.append(_least_together(residual, most))
+    return most >= min(n_levels, default=most + 1)
+
+
+def _least_together(residual: ResidualDesign, most: int) -> int:
+    """The fewest units that have a visit, or two visits, which some have; ``most`` is few.
+
+    A direction of the entries of R fills a block of B in every unit that has one of its entries.
+    """
+    by_visit = np.bincount(residual.positions, minlength=residual.order)
+    least = int(by_visit[by_visit > 0].min())
+    if least <= most:
+        return least
+    seen = np.zeros((residual.n_units, residual.order), dtype=np.float32)
+    seen[residual.units, residual.positions] = 1.0
+    together = seen.T @ seen
+    return int(together[together > 0.0].min())
 
 
 def with_flat_residual(
@@ -223,7 +245,9 @@ def is_linear(criterion: Criterion, theta: FloatArray) -> bool:
 def _regular_point(model: ReducedModel, criterion: Criterion, fits: IntArray) -> FloatArray:
     """theta (1, n_theta) of covariances far from singular."""
     moments = residual_start(model, criterion, fits)
-    return uncorrelated_start(criterion, moments)
+    point = uncorrelated_start(criterion, moments)
+    # Residuals of visits that fixed effects fit exactly are 0, and so would their variance be.
+    return lifted(residual_parts(criterion), point, _REGULAR)
 
 
 def _flat_at(

@@ -24,7 +24,9 @@ from mlmfast.criterion.parameters.natural import covariance_parameters
 from mlmfast.criterion.parameters.random_effects import entry_map
 from mlmfast.errors import ModelError
 from mlmfast.fitting.boundary import ZERO, rounded_to_boundary
+from mlmfast.fitting.undetermined.along_series import n_effect_entries
 from mlmfast.fitting.undetermined.held_residual import at_independence, held_there
+from mlmfast.fitting.undetermined.lifted_variances import with_lifted_variances
 from mlmfast.fitting.undetermined.search import with_flat_residual
 from mlmfast.reduction.blocks import TermBlock, structure_of
 from mlmfast.reduction.reduced_model import ReducedModel
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 #: Change of -2 log-likelihood along a flat direction, which is rounding.
 _SAME = 1e-7
+#: The same between a covariance that is singular, whose value is rounded, and one that is not.
+_SAME_AT_END = 1e-4
 #: Negative eigenvalue of a covariance matrix, over the largest, that is rounding.
 _ROUNDING = 1e-12
 
@@ -47,6 +51,8 @@ def without_flat_values(model: ReducedModel, found: CovarianceFit) -> Covariance
     known = found.criterion if found.criterion.flat is not None else None
     # A response that is constant, or missing, has no values to move.
     for row in np.flatnonzero(np.asarray(found.criterion.reduction.y_scale) > 0.0).tolist():
+        if found.criterion.reml and row not in found.without_bound:
+            found = _lifted(model, found, theta, row)
         criterion = _told_of(model, found, row)
         if criterion.flat is None:
             continue
@@ -71,13 +77,40 @@ def without_flat_values(model: ReducedModel, found: CovarianceFit) -> Covariance
     )
 
 
+def _lifted(
+    model: ReducedModel, found: CovarianceFit, theta: FloatArray, row: int
+) -> CovarianceFit:
+    """The fit without a singular residual covariance that is one for want of data alone.
+
+    The row of ``theta`` becomes another of the same likelihood.
+    """
+    criterion = found.criterion
+    moved = with_lifted_variances(criterion, theta[row])
+    if moved is None:
+        return found
+    fits = np.array([row])
+    value = criterion.value(moved[None], fits)[0]
+    if not abs(value - found.newton.value[row]) < _SAME_AT_END:
+        return found
+    told = with_flat_residual(model, criterion, 0.0, moved[None], row)
+    if told.flat is None:
+        return found
+    theta[row] = found.theta[row] = moved
+    left = tuple(k for k in found.singular_residual if k != row)
+    return replace(found, singular_residual=left)
+
+
 def _told_of(model: ReducedModel, found: CovarianceFit, row: int) -> Criterion:
     """The criterion, told what the data do not tell of the residual of one response."""
-    ended = found.confounded or row in found.singular_residual or row in found.without_bound
+    ended = row in found.singular_residual or row in found.without_bound
     if ended or not found.newton.converged[row]:
         return found.criterion
     curvature = float(found.newton.min_eigenvalue[row])
-    return with_flat_residual(model, found.criterion, curvature, found.theta[[row]], row)
+    told = with_flat_residual(model, found.criterion, curvature, found.theta[[row]], row)
+    if not found.confounded or told.flat is None:
+        return told
+    # Terms that are held take no part: what is told of the residual beside them.
+    return replace(told, flat=told.flat.without(n_effect_entries(told)))
 
 
 def _is_same(

@@ -15,6 +15,7 @@ from mlmfast.display.printed_frame import PrintedFrame
 from mlmfast.display.tables import Table
 from mlmfast.display.text import table_text
 from mlmfast.distributions import normal_tail, two_sided_normal
+from mlmfast.fitted.certificates.singular_v import is_without_precision
 from mlmfast.inference.intervals.parameter_table import cov_theta, parameter_table
 
 if TYPE_CHECKING:
@@ -121,13 +122,18 @@ def covtest(fit: Fitted, information: str = "observed", level: float = 0.95) -> 
         if text not in untold
     ]
     notes += untold
+    if is_without_precision(fit.certificate.boundary):
+        notes.append("no standard errors: derivatives by these covariances are rounding")
     if not all(term.bounded for term in fit._record.terms):
         notes.append("variances that may be negative have two-sided p")
     if ratio.any():
         notes.append("ratios of standard deviations: z and limits by their logarithms, against 1")
     left = parameters.unidentified[information == "expected"]
     if left:
-        notes.append(f"the data do not tell {left} combination(s) of the parameters")
+        notes.append(
+            f"the data do not tell {left} combination(s) of the parameters; what moves along them "
+            "has no standard error"
+        )
     return CovarianceTests(table, tuple(notes))
 
 

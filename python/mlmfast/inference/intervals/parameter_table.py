@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.criterion.parameters.functions import CovarianceFunctions
 from mlmfast.degrees_of_freedom import FittedRows, no_rows
 from mlmfast.errors import ModelError
+from mlmfast.fitted.certificates.singular_v import is_without_precision
 from mlmfast.fitting.undetermined.record import UndeterminedRecord
 from mlmfast.information.held import HeldInformation
 from mlmfast.information.information import Information
@@ -20,6 +21,10 @@ from mlmfast.words import is_one_of
 
 if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
+
+
+#: Move of a parameter along what the data do not tell, over its standard error, that is rounding.
+_STILL = 1e-5
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ def parameter_table(fit: Fitted) -> ParameterTable:
     ModelError
         Where a loaded fit was saved without them.
     """
-    return fit._once("_parameter_table", lambda: table_of(fit._rows))
+    return fit._once("_parameter_table", lambda: _table_of(fit))
 
 
 def observed_covariance(fit: Fitted) -> FloatArray:
@@ -86,14 +91,35 @@ def observed_covariance(fit: Fitted) -> FloatArray:
     known = _held(rows.information)
     matrix[known] = matrix[:, known] = 0.0
     unknown |= np.isin(names, () if found is None else found.names)
+    if found is None and rows.information.n_unidentified("observed"):
+        unknown |= _moved(rows.information, "observed", matrix)
+    unknown |= is_without_precision(fit.certificate.boundary)
     matrix[unknown] = matrix[:, unknown] = np.nan
     return matrix
 
 
-def table_of(rows: FittedRows | None) -> ParameterTable:
+def _table_of(fit: Fitted) -> ParameterTable:
     """The covariance parameters of a fit with its rows."""
+    rows = fit._rows
     if rows is None:
         raise no_rows("the precision of the covariance parameters")
+    table = table_of(rows)
+    if not is_without_precision(fit.certificate.boundary):
+        return table
+    # Derivatives by a singular V, or on a way without end, are rounding.
+    nothing = np.full_like(table.observed, np.nan)
+    combined = tuple(replace(c, observed=np.nan, expected=np.nan) for c in table.combined)
+    return replace(
+        table,
+        observed=nothing,
+        expected=nothing.copy(),
+        unidentified=(0, 0),
+        combined=combined,
+    )
+
+
+def table_of(rows: FittedRows) -> ParameterTable:
+    """`parameter_table` by the information, whether it can be trusted or not."""
     about = rows.information
     parameters = about.parameters
     found = rows.undetermined
@@ -109,9 +135,14 @@ def table_of(rows: FittedRows | None) -> ParameterTable:
     values = np.where(zero, 0.0, parameters.values)
     combined = _combined(found, parameters.names, parameters.kinds, values, observed, expected)
     untold = np.isin(names, () if found is None else found.names)
-    for matrix in (observed, expected):
+    for kind, matrix, left in (
+        ("observed", observed, n_observed),
+        ("expected", expected, n_expected),
+    ):
         matrix[known] = matrix[:, known] = 0.0
-        matrix[fixed | untold] = matrix[:, fixed | untold] = np.nan
+        moved = _moved(about, kind, matrix) if left and found is None else untold
+        unknown = fixed | untold | moved
+        matrix[unknown] = matrix[:, unknown] = np.nan
     return ParameterTable(
         parameters.names,
         parameters.kinds,
@@ -131,6 +162,16 @@ def _held(about: Information) -> BoolArray:
     every = CovarianceFunctions(about.model, about.criterion).parameters
     own = {name for p in every if p.name in about.held.names for name in names_of(p)}
     return np.array([name in own for name in about.parameters.names], dtype=np.bool_)
+
+
+def _moved(about: Information, kind: str, covariance: FloatArray) -> BoolArray:
+    """Which parameters move along what is left out of their covariance: it is no bound to them."""
+    moves = about.parameters.by_free @ (
+        about if kind == "observed" else about.with_covariances()
+    ).untold_moves(kind)
+    # Moves are those of a unit of information, whose variance would be at least 1e9 times as much.
+    size = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    return np.asarray(np.abs(moves).max(axis=1, initial=0.0) > _STILL * size) & (size > 0.0)
 
 
 def _without_values(found: UndeterminedRecord | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
