@@ -168,7 +168,7 @@ def test_a_limit_at_infinity_is_reached_in_few_steps(name):
 
 
 def test_rows_that_leave_are_given_up_where_they_are():
-    def leaves(before, after):
+    def leaves(before, after, progress):
         return after[:, 0] > 4.0
 
     start = np.array([[1.0, 1.0], [1.0, 3.0]])

@@ -30,6 +30,7 @@ from mlmfast.fitting.starts.stretches import residual_stretches
 from mlmfast.fitting.unbounded import fit_unbounded
 from mlmfast.fitting.undetermined.search import SUSPECT, with_flat_effects
 from mlmfast.fitting.undetermined.values import without_flat_values
+from mlmfast.newton.criterion import Progress
 from mlmfast.newton.iteration import CriterionFunction, Leaves, NewtonResult, newton_raphson
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.engines.iterative import conjugate_gradients
@@ -261,8 +262,8 @@ def _iterate(
 def _of_whole(leaves: Leaves, held: BoolArray) -> Leaves:
     """The same question about the parameters that are not held; those that are do not matter."""
 
-    def leave(before: FloatArray, after: FloatArray) -> BoolArray:
-        return leaves(_whole(before, held), _whole(after, held))
+    def leave(before: FloatArray, after: FloatArray, progress: Progress) -> BoolArray:
+        return leaves(_whole(before, held), _whole(after, held), progress)
 
     return leave
 

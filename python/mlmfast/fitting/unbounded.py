@@ -25,6 +25,7 @@ from mlmfast.errors import ModelError
 from mlmfast.fitting.boundary import replace_rows
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.starts.probed import first_start
+from mlmfast.newton.criterion import Progress
 from mlmfast.newton.iteration import Derivatives, Leaves, NewtonResult, newton_raphson
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.blocks import TermBlock
@@ -152,7 +153,7 @@ def _along_path(
 def _creeps(criterion: Criterion, fits: IntArray) -> Leaves:
     """Rows that creep towards where V is singular, by steps too short to be Newton's."""
 
-    def leave(before: FloatArray, after: FloatArray) -> BoolArray:
+    def leave(before: FloatArray, after: FloatArray, _: Progress) -> BoolArray:
         way = after - before
         length = np.sqrt((way * way).sum(axis=1))
         short = length <= _CREEPING * (1.0 + np.sqrt((after * after).sum(axis=1)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.newton.step import Derivatives
@@ -35,5 +35,17 @@ class Scoring(Protocol):
         """The point a fraction ``factor`` (a,) of the way, straight in the natural parameters."""
 
 
+class Progress(NamedTuple):
+    """Where a step began: the decrement, the smallest scaled eigenvalue, and whether it is slow.
+
+    Slow is a decrement that falls by a factor a step, as on the way to a limit at infinity, not
+    with its square.
+    """
+
+    decrement: FloatArray
+    min_eigenvalue: FloatArray
+    is_slow: BoolArray
+
+
 #: Whether rows that went from one theta (a, t) to another are given up, shape (a,).
-Leaves: TypeAlias = Callable[[FloatArray, FloatArray], BoolArray]
+Leaves: TypeAlias = Callable[[FloatArray, FloatArray, Progress], BoolArray]

@@ -14,6 +14,7 @@ from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.newton.ahead import StepsAhead
 from mlmfast.newton.criterion import CriterionFunction as CriterionFunction
 from mlmfast.newton.criterion import Leaves as Leaves
+from mlmfast.newton.criterion import Progress
 from mlmfast.newton.criterion import Scoring as Scoring
 from mlmfast.newton.options import NewtonOptions as NewtonOptions
 from mlmfast.newton.options import check_settings as check_settings
@@ -26,6 +27,8 @@ from mlmfast.newton.tails import Tails
 
 #: Steps after which rows are asked whether they leave.
 _BEFORE_LEAVING = 3
+#: Ratio of decrements two steps apart from which on an iteration is slow.
+_SLOW = 0.1
 
 
 def newton_raphson(
@@ -47,6 +50,7 @@ def newton_raphson(
     n = len(theta)
     theta = theta.copy()
     stretch, tails = np.ones(n), Tails(theta, options.tolerance)
+    past = np.full((2, n), np.inf)
     went = None
     if ahead is not None:
         went = ahead.go(theta, np.arange(n), None, tails, stretch, options.max_iter)
@@ -88,7 +92,10 @@ def newton_raphson(
         go = search.moved.copy()
         if leaves is not None:
             late = np.flatnonzero(go & (record.n_iterations[active] >= _BEFORE_LEAVING))
-            go[late] = ~leaves(before[late], theta[active[late]])
+            slow = move.decrement > _SLOW * past[0, active]
+            past[:, active] = past[1, active], move.decrement
+            progress = Progress(move.decrement[late], move.min_eigenvalue[late], slow[late])
+            go[late] = ~leaves(before[late], theta[active[late]], progress)
             record.value[active[late]] = search.new.value[late]
         go &= record.n_iterations[active] < options.max_iter
         active, state = active[go], search.new.rows(go)

@@ -20,6 +20,7 @@ from mlmfast.fitted.record import GroupRecord, TermRecord
 from mlmfast.fitted.residual.zero_variances import NEARLY_SINGULAR, is_zero, singular_limit
 from mlmfast.fitting.confounding import errors_depend, flat_directions
 from mlmfast.fitting.covariance_fit import CovarianceFit
+from mlmfast.fitting.minima.counted import held_by_few
 from mlmfast.fitting.starts.stretches import residual_stretches
 from mlmfast.fitting.undetermined.record import ERRORS_DEPEND, UndeterminedRecord
 from mlmfast.information.edges import is_variance, may_stand_still
@@ -146,7 +147,7 @@ def _name_own_boundary(
     newton = covariance.newton
     out = name_confounded(reduced, covariance.confounded)
     if covariance.without_bound:
-        return out + name_without_bound(reduced, residual)
+        return out + name_without_bound(reduced, covariance, residual)
     if untold:
         return out + (name_unseen(reduced) or untold)
     at_end = bool(covariance.singular_residual)
@@ -261,16 +262,23 @@ def singular_residual(
     return out or ([f"the residual covariance of {residual.text} is singular"] if at_end else [])
 
 
-def name_without_bound(model: ReducedModel, record: ResidualRecord | None) -> list[str]:
+def name_without_bound(
+    model: ReducedModel, covariance: CovarianceFit, record: ResidualRecord | None
+) -> list[str]:
     """Say whose residual covariance becomes singular as -2 log-likelihood falls without bound."""
     residual = model.design.residual
     if residual is None or record is None or not record.visits:
         return []
+    found = list(_becoming_singular(residual, record, record.covariances))
+    if not found:
+        # On the way there already, which counting foresees the end of.
+        held = held_by_few(model, covariance.criterion, covariance.theta[0])
+        found = [(_named_visits(record, arm, visits), n) for arm, visits, n in held]
     return [
         f"the likelihood of {residual.text} has no maximum: it grows without bound as the "
         f"residual covariance{whose} becomes singular ({n} subject(s) have all of "
         "these), so the structure has more parameters than the data can hold"
-        for whose, n in _becoming_singular(residual, record, record.covariances)
+        for whose, n in found
     ]
 
 
@@ -308,11 +316,15 @@ def _becoming_singular(
         weights = np.abs(vectors[:, 0])
         visits = np.flatnonzero(weights > 0.01 * weights.max())
         n = _subjects_with(residual, record.arms.index(arm) * len(variances) + visits)
-        named = ", ".join(record.visits[v] for v in visits[:_MOST_NAMED])
-        if len(visits) > _MOST_NAMED:
-            named += f" and {len(visits) - _MOST_NAMED} more"
-        where = f" of {arm}" if len(record.arms) > 1 else ""
-        yield f"{where} of {named}", n
+        yield _named_visits(record, record.arms.index(arm), visits), n
+
+
+def _named_visits(record: ResidualRecord, arm: int, visits: IntArray) -> str:
+    named = ", ".join(record.visits[v] for v in visits[:_MOST_NAMED])
+    if len(visits) > _MOST_NAMED:
+        named += f" and {len(visits) - _MOST_NAMED} more"
+    where = f" of {record.arms[arm]}" if len(record.arms) > 1 else ""
+    return f"{where} of {named}"
 
 
 def name_vanishing_scale(model: ReducedModel, criterion: Criterion, theta: FloatArray) -> list[str]:

@@ -17,12 +17,15 @@ import numpy as np
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.structures.unstructured import Unstructured
 from mlmfast.criterion.barrier import Barrier, barrier
+from mlmfast.newton.criterion import Progress
 from mlmfast.newton.step import Derivatives, newton_step
 
 #: Scaled Hessian eigenvalues below this are treated as this.
 _FLOOR = 1e-9
 #: Fall of a step, over the weight, that is rounding.
 _STILL = 1e-3
+#: Weight from which on curvature is exact.
+_EXACT = 1e-2
 #: Share of the way foreseen from which on a coordinate is one that goes to infinity.
 _GOES_ON = 0.7
 
@@ -31,10 +34,12 @@ _GOES_ON = 0.7
 class RecordedBarrier(Barrier):
     """A barrier of one row that remembers where it was evaluated last: there iterations end.
 
-    A ``patient`` one goes on where steps hardly lead down.
+    A ``patient`` one goes on where steps hardly lead down. ``tolerance`` is the decrement at which
+    its iteration ends, where it is at a minimum.
     """
 
     patient: bool = False
+    tolerance: float = 0.0
     last: list[tuple[FloatArray, Derivatives]] = field(default_factory=list, compare=False)
     #: Values after steps.
     values: list[float] = field(default_factory=list, compare=False)
@@ -51,6 +56,11 @@ class RecordedBarrier(Barrier):
         falls = -np.diff(self.values[-4:])
         still = len(falls) == 3 and bool((falls < _STILL * self.mu).all())
         return still and not self.patient
+
+    def is_rounding(self, progress: Progress) -> bool:
+        """Whether only rounding of its curvature keeps a point of one row from being the end."""
+        own = progress.decrement
+        return bool(self.mu < _EXACT and len(own) and own[0] <= self.tolerance)
 
     def tangent(self) -> Tangent | None:
         """How the minimum last come to moves; None where derivatives are lost."""

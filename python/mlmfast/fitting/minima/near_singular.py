@@ -32,6 +32,7 @@ from mlmfast.criterion.barrier import Barrier, ResidualPart, residual_parts
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.errors import ModelError
 from mlmfast.fitting.minima.barrier_path import RecordedBarrier
+from mlmfast.newton.criterion import Progress
 from mlmfast.newton.iteration import CriterionFunction, Leaves
 
 #: Weights of the barrier: below the smallest slope of a likelihood without bound; then on the way
@@ -44,6 +45,9 @@ GUARDED = WEIGHTS[2]
 #: Smallest eigenvalue of R, over the mean variance, of a fit that is not near singular; of the
 #: start.
 _NEAR, _START = 1e-4, 1e-2
+#: Smallest eigenvalue of R of a fit that is on its way there already, by a decrement that is small
+#: and falls slowly, and what the eigenvalue falls by a step.
+_FORESEEN, _SETTLED, _FALLS = 0.05, 0.1, 0.9
 #: Smallest eigenvalue of R, over the mean variance, from which on -2 log-likelihood that still
 #: falls does so without bound.
 _BEYOND = 1e-9
@@ -75,18 +79,28 @@ def is_near_singular(parts: tuple[ResidualPart, ...], theta: FloatArray) -> Bool
     return smallest_eigenvalue(parts, theta) < _NEAR
 
 
-def becomes_singular(parts: tuple[ResidualPart, ...], near: float = _NEAR) -> Leaves:
+def may_become_singular(parts: tuple[ResidualPart, ...], theta: FloatArray) -> BoolArray:
+    """Whether an iteration that ended early may have been on the way there, shape (a,)."""
+    return smallest_eigenvalue(parts, theta) < _FORESEEN
+
+
+def becomes_singular(
+    parts: tuple[ResidualPart, ...], near: float = _NEAR, foreseen: float = _FORESEEN
+) -> Leaves:
     """Whether steps led to a nearly singular residual covariance, further than where they began.
 
     An iteration without a barrier gains nothing there: the way goes on for ever, as far as rounding
     lets it.
     """
 
-    def leaves(before: FloatArray, after: FloatArray) -> BoolArray:
+    def leaves(before: FloatArray, after: FloatArray, progress: Progress) -> BoolArray:
         size = smallest_eigenvalue(parts, after)
-        out = size < near
-        falls = size[out] < SHRINKS * smallest_eigenvalue(parts, before[out])
-        out[out] = falls | (size[out] < _FAR_BEYOND * near)
+        was = smallest_eigenvalue(parts, before)
+        out = (size < near) & ((size < SHRINKS * was) | (size < _FAR_BEYOND * near))
+        if foreseen > near:
+            # What is left to fall is the eigenvalue's where there is little of it.
+            settled = progress.is_slow & (progress.decrement < _SETTLED)
+            out |= settled & (size < foreseen) & (size < _FALLS * was)
         return out
 
     return leaves
@@ -100,13 +114,17 @@ def leaves_barrier(criterion: CriterionFunction) -> Leaves | None:
     """
     if not isinstance(criterion, Barrier):
         return None
-    gone = becomes_singular(criterion.parts, _BEYOND) if criterion.mu >= WEIGHTS[TELLS] else None
+    gone = (
+        becomes_singular(criterion.parts, _BEYOND, _BEYOND)
+        if criterion.mu >= WEIGHTS[TELLS]
+        else None
+    )
     if not isinstance(criterion, RecordedBarrier):
         return gone
 
-    def leaves(before: FloatArray, after: FloatArray) -> BoolArray:
-        rests = np.full(len(after), criterion.rests())
-        return rests if gone is None else rests | gone(before, after)
+    def leaves(before: FloatArray, after: FloatArray, progress: Progress) -> BoolArray:
+        rests = np.full(len(after), criterion.rests() or criterion.is_rounding(progress))
+        return rests if gone is None else rests | gone(before, after, progress)
 
     return leaves
 

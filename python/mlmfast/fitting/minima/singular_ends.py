@@ -15,8 +15,14 @@ from mlmfast.criterion.barrier import ResidualPart, residual_parts
 from mlmfast.criterion.criterion import Criterion, ThroughV
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.fitting.boundary import Settled, set_zeros
+from mlmfast.fitting.minima.counted import held_by_few
 from mlmfast.fitting.minima.guarded import OpenEnds
-from mlmfast.fitting.minima.near_singular import is_lost, is_near_singular, smallest_eigenvalue
+from mlmfast.fitting.minima.near_singular import (
+    is_lost,
+    is_near_singular,
+    may_become_singular,
+    smallest_eigenvalue,
+)
 from mlmfast.fitting.minima.through_v import FEW_OPERATIONS, MANY_OPERATIONS, through_v
 from mlmfast.fitting.minima.vanishing import vanishing_variances
 from mlmfast.fitting.minima.ways import Minimise, SingularEnd, falls_without_bound, follow
@@ -33,6 +39,8 @@ _LOST = 1e-13
 INVERTED = 1e-7
 #: Rise of -2 log-likelihood that is rounding of such an engine.
 _ROUNDING = 1e-4
+#: Newton decrement of an iteration that a singular covariance did not stop.
+_STEEP = 0.5
 #: Fall of -2 log-likelihood below an end that no rounding makes.
 _FAR_BELOW = 1.0
 #: No other ends.
@@ -91,7 +99,7 @@ def bring_to_singular_ends(
     lower = {row: ends for row, ends in lower.items() if len(ends.theta) or len(ends.lost)}
     rows = sorted({*_stalled(parts, found), *_inverted(parts, found), *lower})
     through = through_v(model, criterion, rows, FEW_OPERATIONS)
-    way = _Way(criterion, parts, found, n_elsewhere, options, minimise, through)
+    way = _Way(model, criterion, parts, found, n_elsewhere, options, minimise, through)
     singular, without_bound, elsewhere = _follow_all(way, lower)
     others = np.setdiff1d(np.arange(len(found.theta)), [*without_bound, *elsewhere])
     vanishing, spent = vanishing_variances(model, criterion, found.theta, others)
@@ -117,6 +125,7 @@ def bring_to_singular_ends(
 class _Way:
     """What is needed to bring a fit to its end."""
 
+    model: ReducedModel
     criterion: Criterion
     parts: tuple[ResidualPart, ...]
     found: Settled
@@ -140,6 +149,12 @@ class _Way:
         end = follow(own, self.parts, theta, self.options, self.minimise, is_guarded, is_exact)
         self.count(row, end, is_other)
         return end
+
+    def is_held_by_few(self, row: int) -> bool:
+        """Whether a fit that stalled on a steep way falls without bound, by counting subjects."""
+        if not self.found.newton.decrement[row] > _STEEP:
+            return False
+        return bool(held_by_few(self.model, self.criterion, self.found.theta[row]))
 
     def count(self, row: int, end: SingularEnd, is_other: bool) -> None:
         """Count the evaluations of an end."""
@@ -229,6 +244,9 @@ def _follow_stalled(
         fell = _follow_others(way, row, own, singular, 1)
         if fell is None and row in singular and newton.value[row] < value + _CLEARLY:
             return False, None
+    if not was_converged and way.is_held_by_few(row):
+        singular.discard(row)
+        return True, None
     is_where_it_was = bool((found.theta[row] == stalled[0]).all())
     end = way.end(row, stalled, False, False)
     if end.without_bound and not was_converged:
@@ -300,7 +318,7 @@ def _takes(way: _Way, row: int, end: SingularEnd, in_any_case: bool) -> bool:
 def _stalled(parts: tuple[ResidualPart, ...], found: Settled) -> list[int]:
     """Fits that stalled at a nearly singular covariance."""
     rows = [row for row in range(len(found.theta)) if _is_stalled(found.newton, row)]
-    return [row for row in rows if is_near_singular(parts, found.theta[[row]])[0]]
+    return [row for row in rows if may_become_singular(parts, found.theta[[row]])[0]]
 
 
 def _inverted(parts: tuple[ResidualPart, ...], found: Settled) -> list[int]:

@@ -36,6 +36,8 @@ from mlmfast.newton.step import newton_step
 _ENOUGH = 1
 #: Ratios of weights that are told apart, and from which on one between is worth while.
 _APART, _TOO_FAR = 0.2, 0.05
+#: The least weight to begin with.
+_LEAST = 1e-5
 #: Newton decrement, over the weight, of a minimum on the way.
 _ROUGHLY = 1e-2
 #: Fall of -2 log-likelihood beyond an earlier stage that only a likelihood without bound has.
@@ -129,7 +131,7 @@ def _follow_from(way: _Way, theta: FloatArray) -> SingularEnd:
     weight = _fitting_weight(way.criterion, theta)
     spent = 1
     if weight < np.inf:
-        weight = max(weight, WEIGHTS[-2])
+        weight = max(weight, _LEAST)
         smaller = [mu for mu in WEIGHTS if mu < _APART * weight]
         end = way.follow(theta, (weight, *smaller))
         spent += end.n_evaluations
@@ -209,7 +211,8 @@ class _Way:
                 if stage.value < (beyond or stages[-1]).value - _FALLS:
                     beyond = stage
                 mu = float(np.sqrt(stages[-1].mu * mu))
-                if stage.mu < _TOO_FAR * stages[-1].mu and stage.size > self.least:
+                too_far = stage.mu < _TOO_FAR * stages[-1].mu and not _rests(stage)
+                if too_far and stage.size > self.least:
                     # Rounding ends the proof on the way there; else that was too far at once.
                     left = [mu, stage.mu, *left]
                     continue
@@ -222,6 +225,8 @@ class _Way:
                 left = [between] if left and between < 0.8 * stages[-1].mu else []
             else:
                 stages.append(stage)
+                if mu <= GUARDED and self._is_blocked(stages):
+                    break
         return self._end(stages, beyond, spent)
 
     def _stopped(self, stage: _Stage, stages: list[_Stage], spent: int) -> SingularEnd | None:
@@ -257,7 +262,8 @@ class _Way:
     def _minimum(
         self, theta: FloatArray, mu: float, options: NewtonOptions, is_patient: bool = False
     ) -> _Stage:
-        barrier = RecordedBarrier(self.criterion, self.parts, mu, is_patient)
+        tolerance = options.tolerance
+        barrier = RecordedBarrier(self.criterion, self.parts, mu, is_patient, tolerance)
         newton = self.minimise(barrier, theta, options)
         size = float(smallest_eigenvalue(self.parts, newton.theta)[0])
         value = _without_barrier(newton, self.parts, mu)
@@ -285,10 +291,14 @@ class _Way:
         ended = stage.newton.converged[0] or 0.0 <= stage.newton.decrement[0] < _LITTLE
         return bool(ended and stage.mu >= WEIGHTS[TELLS] and stage.size < LOST)
 
+    def _is_blocked(self, stages: list[_Stage]) -> bool:
+        """Whether the smallest eigenvalue of R no longer falls with the weight."""
+        return len(stages) > 1 and stages[-1].size > SHRINKS * stages[-2].size
+
     def _end(self, stages: list[_Stage], beyond: _Stage | None, spent: int) -> SingularEnd:
         """What the minima with falling weights lead to."""
         last = stages[-1]
-        if len(stages) > 1 and last.size > SHRINKS * stages[-2].size:
+        if self._is_blocked(stages):
             # The way was blocked, the minimum is not singular.
             result = self.minimise(self.criterion, last.newton.theta, self.options)
             spent += int(result.n_evaluations[0])
@@ -342,6 +352,11 @@ class _Way:
             if found[0] < value:
                 return trial, float(found[0]), spent + 1
         return theta, value, len(shares)
+
+
+def _rests(stage: _Stage) -> bool:
+    """Whether an iteration that did not converge came to its end, but for rounding."""
+    return stage.mu < GUARDED and 0.0 <= stage.newton.decrement[0] <= _ROUGHLY * stage.mu
 
 
 def _without_barrier(result: NewtonResult, parts: tuple[ResidualPart, ...], mu: float) -> float:
