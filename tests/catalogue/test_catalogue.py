@@ -116,6 +116,8 @@ FITS = {
     "aliased": ("MLM101", lambda: fitted("cake_rank_deficient_reml")),
     "tiny": ("MLM102", lambda: mlm.lmm("y ~ t", grid().replace({"t": {0: 16.0**-65}}))),
     "twins": ("MLM103", related_twins),
+    "labelled": ("MLM104", lambda: mlm.lmm("y ~ f", grid().assign(f=pd.Categorical(
+        grid()["t"].astype(object).replace({0: "none"}))))),
     "uneven": ("MLM201", lambda: mlm.lmm("y ~ x", grid().assign(t=grid()["t"] ** 2 % 7),
                                          residual="ar1(t | g)")),
     "levels": ("MLM202", lambda: mlm.lmm("y ~ x", grid().assign(f=grid()["t"].pow(2).map(str)),

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 import mlmfast as mlm
-from mlmfast.errors import DataError
+from mlmfast.errors import DataError, SuspectValueWarning
 
 from ..cases import data_of
 from ..fits import lmm, numbers
@@ -226,3 +226,18 @@ def test_data_with_categories_in_another_order_refit_the_same_model():
     np.testing.assert_allclose(
         again.ranef["batch"].loc[fit.ranef["batch"].index], fit.ranef["batch"]
     )
+
+
+def test_numbers_and_text_among_the_levels_are_levels_and_said():
+    # pandas.read_stata makes such a column of a covariate of which one code has a label.
+    data = pd.DataFrame({"g": np.repeat(np.arange(8), 6), "t": np.tile(np.arange(6.0), 8)})
+    data["y"] = data["t"] + np.sin(data.index) + data["g"] % 3
+    data["f"] = pd.Categorical(data["t"].astype(object).replace({5.0: "refused"}))
+    with pytest.warns(SuspectValueWarning, match=r"levels of 'f'.*convert_categoricals.*MLM104"):
+        fit = mlm.lmm("y ~ f + (1 | g)", data)
+    as_text = mlm.lmm("y ~ f + (1 | g)", data.assign(f=[str(f).removesuffix(".0") for f in data.f]))
+    means = as_text.emmeans("f")
+    assert fit.params.to_dict() == as_text.params.to_dict()
+    for found in (fit, mlm.load(fit.to_json())):
+        pd.testing.assert_frame_equal(found.emmeans("f").frame, means.frame)
+        np.testing.assert_array_equal(found.predict(data), as_text.predict())

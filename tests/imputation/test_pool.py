@@ -77,6 +77,8 @@ def test_joint_tests():
     one = pooled.test({"d": {"b1": 1, "b0": -1}})
     row = pooled.contrast({"d": {"b1": 1, "b0": -1}}).frame.iloc[0]
     assert one.statistic == pytest.approx(row["t_ratio"] ** 2)
+    assert one.df_den == pytest.approx(row["df"])
+    assert one.pvalue == pytest.approx(row["p_value"])
     assert pooled.test([[-1, 1, 0]]).statistic == pytest.approx(one.statistic)
     assert pooled.test(null=mean).statistic == pytest.approx(0.0, abs=1e-20)
 
@@ -93,6 +95,24 @@ def test_denominators_of_joint_tests_have_their_limits():
     # Few imputations of few estimates: t <= 4.
     assert joint_df(2, 2, 0.5, np.inf) == pytest.approx(2 * 1.5 * 9 / 2)
     assert joint_df(1, 3, 5.0, 4.0) <= 4.0
+
+
+@pytest.mark.parametrize("m", [2, 4, 5, 6, 20])
+@pytest.mark.parametrize("df", [12.0, 495.0, np.inf])
+def test_the_joint_test_of_one_estimate_is_its_row(m, df):
+    # mice's D1 has 4 degrees of freedom at m = 5, whatever the data.
+    rng = np.random.default_rng(m)
+    pooled = mlm.pool(rng.normal(1.0, 0.4, m), se=rng.uniform(0.4, 0.6, m), df=df)
+    test, row = pooled.test(), pooled.frame.iloc[0]
+    assert test.df_den == pytest.approx(row["df"])
+    assert test.pvalue == pytest.approx(row["p_value"])
+
+
+def test_few_imputations_of_few_estimates_never_exceed_what_is_observed():
+    for k, m in ((2, 2), (2, 3), (3, 2), (4, 2)):
+        observed = 61 / 63 * 60 / 1.5
+        assert joint_df(k, m, 0.5, 60.0) < min(joint_df(k, m, 0.5, np.inf), observed)
+        assert joint_df(k, m, 1e-9, 60.0) == pytest.approx(61 / 63 * 60)
 
 
 def test_fits_tables_and_contrasts():

@@ -31,6 +31,16 @@ ENTRIES = (
         "Check for a level that stands in the matrix twice, under two labels or as a twin.",
     ),
     Entry(
+        "MLM104",
+        "numbers and text among the levels of a factor",
+        "SuspectValueWarning",
+        "A categorical column has numbers and text among its levels. Readers of SPSS and Stata "
+        "files make one of a numeric variable of which some values have labels; each number is "
+        "then a level, where a slope may be meant.",
+        "Read the numbers (convert_categoricals=False in pandas) and make the labelled ones "
+        "missing; or make all levels text if a factor is meant.",
+    ),
+    Entry(
         "MLM201",
         "visits that are not equally spaced",
         "SpacingWarning",

@@ -1,4 +1,4 @@
-"""Values that are another program's zero, read wrongly."""
+"""Values that a reader of another program's files has read wrongly."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray
 from mlmfast.data.frame import Frame
@@ -19,11 +20,18 @@ _AT_ONCE = 1 << 15
 
 
 def warn_of_suspect_values(frame: Frame, names: Iterable[str]) -> None:
-    """Warn where a column of integers holds a value that all but is 0.
+    """Warn of integers beside a value that all but is 0, and of numbers beside text in a factor.
 
     `pandas.read_sas` reads the zeros of a SAS transport file (XPT) as 16^-65, about 5.4e-79: no
-    harm in a sum, but not 0 to a comparison or a logarithm, and as a level not "0".
+    harm in a sum, but not 0 to a comparison or a logarithm, and as a level not "0". Its readers of
+    SPSS and Stata files make a factor of a numeric column of which one value has a label.
     """
+    listed = tuple(names)
+    _warn_of_tiny(frame, listed)
+    _warn_of_labelled(frame, listed)
+
+
+def _warn_of_tiny(frame: Frame, names: tuple[str, ...]) -> None:
     # A column of integers holds none.
     found = [
         name
@@ -39,6 +47,38 @@ def warn_of_suspect_values(frame: Frame, names: Iterable[str]) -> None:
             SuspectValueWarning,
             "MLM102",
         )
+
+
+def _warn_of_labelled(frame: Frame, names: tuple[str, ...]) -> None:
+    found = [
+        name
+        for name in names
+        if frame.is_categorical(name) and has_numbers_and_text(frame.factor(name).values)
+    ]
+    if found:
+        listing = ", ".join(map(repr, found))
+        warn(
+            f"numbers and text are levels of {listing}: a numeric column of which some values have "
+            "labels, as pandas.read_spss and read_stata read it? Then read the numbers, by "
+            "convert_categoricals=False, and make the labelled ones missing",
+            SuspectValueWarning,
+            "MLM104",
+        )
+
+
+def has_numbers_and_text(levels: NDArray[np.generic]) -> bool:
+    """Whether levels are of both kinds.
+
+    Examples
+    --------
+    >>> both = np.array([30.0, 41.0, "refused"], dtype=object)
+    >>> has_numbers_and_text(both), has_numbers_and_text(both[:2]), has_numbers_and_text(both[2:])
+    (True, False, False)
+    """
+    if levels.dtype != object:
+        return False
+    text = [isinstance(level, str) for level in levels.tolist()]
+    return any(text) and not all(text)
 
 
 def has_tiny(values: FloatArray) -> bool:

@@ -145,8 +145,9 @@ def _levels(item: object) -> tuple[tuple[str, ...], tuple[Any, ...]]:
     known = texts(labels)
     if not known or len(set(known)) < len(known) or len(typed(values, list)) != len(known):
         raise ValueError("the levels of a factor do not fit each other")
-    if len({type(value) for value in values}) > 1 or not isinstance(values[0], str | int | float):
-        raise TypeError("the levels of a factor are not all of one type")
+    # Numbers and text may stand together, as in a column of which single values have labels.
+    if not all(isinstance(value, str | int | float) for value in values):
+        raise TypeError("the levels of a factor are neither numbers nor text")
     return known, tuple(values)
 
 

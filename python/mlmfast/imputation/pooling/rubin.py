@@ -104,7 +104,8 @@ class Pooled:
         """Li, Raghunathan and Rubin's F (D1) that all estimates are `null`, and its denominator.
 
         D1 = d'W^-1 d / (k (1 + r)) with d the difference and r = (1 + 1/m) tr(B W^-1) / k. The
-        denominator is theirs for infinite degrees of freedom of complete data, else Reiter's.
+        denominator is theirs for infinite degrees of freedom of complete data, else Reiter's; for
+        one estimate, whose D1 is its t ratio squared, that of its row.
         """
         k, d = len(self.estimate), self.estimate - null
         inverse = np.linalg.inv(self.within)
@@ -116,22 +117,25 @@ class Pooled:
 def joint_df(k: int, m: int, r: float, complete: float) -> float:
     """Denominator degrees of freedom of D1.
 
+    Reiter's approximation divides by t - 4, t = k (m - 1). Where t is 4 or less, and for one
+    function, that of large samples and that of what is observed are joined as Barnard and Rubin do.
+
     Examples
     --------
     >>> joint_df(2, 5, 0.0, 30.0), round(joint_df(3, 20, 0.5, np.inf), 4)
     (28.181818181818183, 458.9452)
+    >>> round(joint_df(1, 5, 0.5, 30.0), 4) == round(1 / (1 / 36 + 1.5 / (31 / 33 * 30)), 4)
+    True
     """
     t = k * (m - 1)
     small = np.inf if np.isinf(complete) else (complete + 1.0) / (complete + 3.0) * complete
     if r == 0.0:
         return float(small)
-    if t <= 4 or np.isinf(small):
-        large = (
-            4.0 + (t - 4.0) * (1.0 + (1.0 - 2.0 / t) / r) ** 2
-            if t > 4
-            else t * (1.0 + 1.0 / k) * (1.0 + 1.0 / r) ** 2 / 2.0
-        )
-        return float(min(large, small))
+    if t <= 4 or k == 1:
+        large = t * (1.0 + 1.0 / k) * (1.0 + 1.0 / r) ** 2 / 2.0
+        return float(1.0 / (1.0 / large + (1.0 + r) / small))
+    if np.isinf(small):
+        return float(4.0 + (t - 4.0) * (1.0 + (1.0 - 2.0 / t) / r) ** 2)
     a = r * t / (t - 2.0)
     c0, c1, c2 = 1.0 / (t - 4.0), small - 2.0 * (1.0 + a), small - 4.0 * (1.0 + a)
     if c2 <= 0.0:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.data.factor import level_labels
+from mlmfast.data.factor import level_label, level_labels
 from mlmfast.data.frame import Frame
 from mlmfast.design.columns.expressions import evaluate_elsewhere, evaluate_numeric
 from mlmfast.design.columns.model_variables import FactorVariable
@@ -324,8 +324,10 @@ def grid_frame(variables: Sequence[GridVariable], sizes: tuple[int, ...]) -> Fra
         else:
             every = [variable.values[0]] * extra
         values = [variable.values[k] for k in cells.tolist()] + every
-        columns[variable.name] = np.array(values, dtype=None if not variable.is_factor else object)
-        if variable.is_factor and not isinstance(values[0], str):
+        if variable.is_factor and any(isinstance(value, str) for value in values):
+            # Numbers may stand beside text, as in a column of which single values have labels.
+            columns[variable.name] = np.array([level_label(value) for value in values], object)
+        else:
             columns[variable.name] = np.array(values)
     return Frame.from_native(columns)
 
