@@ -42,8 +42,12 @@ impl<V: Lane, const Q: usize> Factor<V, Q> {
     /// matrix is not positive definite, or too large. What is NaN spreads into all sums.
     #[inline(always)]
     pub(super) fn least(&self, other: V) -> V {
-        let both = self.pivots.into_iter().zip(self.inverse);
-        both.fold(other, |least, (pivot, inverse)| least.least(pivot).least(inverse))
+        // Adapters of iterators are not always inlined, and lanes then go through memory.
+        let mut out = other;
+        for i in 0..Q {
+            out = out.least(self.pivots[i]).least(self.inverse[i]);
+        }
+        out
     }
 }
 

@@ -60,9 +60,11 @@ impl<V: Lane, const Q: usize, const W: usize> Kernel for ValuesOf<'_, V, Q, W> {
                 }
             }
             if count == 1 {
-                l.pivots.into_iter().for_each(|pivot| pivots.times(pivot));
+                for i in 0..Q {
+                    pivots.times(l.pivots[i]);
+                }
             } else {
-                let logs = l.pivots.into_iter().fold(zero, |sum, pivot| sum + pivot.log());
+                let logs = (0..Q).fold(zero, |sum, i| sum + l.pivots[i].log());
                 out.logdet += V::splat(count as f64) * logs;
             }
         }
@@ -393,7 +395,7 @@ impl<V: Lane, const Q: usize, const W: usize, const N: usize> Derivatives<V, Q, 
     }
 }
 
-/// H_bc F_ad + H_bd F_ac + H_ac F_bd + H_ad F_bc, halved for each of the pairs whose two are one.
+/// `H_bc F_ad + H_bd F_ac + H_ac F_bd + H_ad F_bc`, halved for each of the pairs whose two are one.
 #[inline(always)]
 fn paired<V: Lane, const Q: usize>(
     h: &Matrix<V, Q, Q>,
