@@ -41,11 +41,16 @@ pub trait Lane:
     #[must_use]
     fn log(self) -> Self;
 
+    /// The smaller number in each lane; the first where one is NaN.
+    #[must_use]
+    fn least(self, other: Self) -> Self;
+
+    /// Mantissas, from 1 to 2, and exponents of positive normal numbers.
+    #[must_use]
+    fn split(self) -> (Self, Self);
+
     /// Is every lane positive and finite? Not where one is NaN.
     fn is_positive(self) -> bool;
-
-    /// Is every lane above one number and below another? Not where one is NaN.
-    fn is_between(self, least: f64, most: f64) -> bool;
 }
 
 impl Lane for f64 {
@@ -82,15 +87,27 @@ impl Lane for f64 {
     }
 
     #[inline(always)]
-    fn is_positive(self) -> bool {
-        self > 0.0 && self.is_finite()
+    fn least(self, other: Self) -> Self {
+        if other < self { other } else { self }
     }
 
     #[inline(always)]
-    fn is_between(self, least: f64, most: f64) -> bool {
-        self > least && self < most
+    fn split(self) -> (Self, Self) {
+        let bits = self.to_bits();
+        let exponent = f64::from_bits(bits >> 52 | LARGE.to_bits()) - (LARGE + 1023.0);
+        (f64::from_bits(bits & MANTISSA | 1_f64.to_bits()), exponent)
+    }
+
+    #[inline(always)]
+    fn is_positive(self) -> bool {
+        self > 0.0 && self.is_finite()
     }
 }
+
+/// 2^52: the last bits of numbers from here on are those of whole numbers.
+const LARGE: f64 = 4_503_599_627_370_496.0;
+/// Bits of a number's mantissa.
+const MANTISSA: u64 = (1 << 52) - 1;
 
 /// Lanes of [`Four`].
 pub const LANES: usize = 4;
@@ -140,6 +157,27 @@ impl Neg for Four {
     }
 }
 
+/// The sum of `n` terms in the order of [`super::dense::dot`].
+#[inline(always)]
+pub fn sum_of(n: usize, term: impl Fn(usize) -> Four) -> Four {
+    let mut sums = [Four::splat(0.0); 8];
+    let whole = n - n % 8;
+    let mut i = 0;
+    while i < whole {
+        for k in 0..8 {
+            sums[k] += term(i + k);
+        }
+        i += 8;
+    }
+    let mut tail = Four::splat(0.0);
+    while i < n {
+        tail += term(i);
+        i += 1;
+    }
+    let [a, b, c, d, e, f, g, h] = sums;
+    (((a + e) + (b + f)) + ((c + g) + (d + h))) + tail
+}
+
 impl Lane for Four {
     const COUNT: usize = LANES;
 
@@ -180,17 +218,68 @@ impl Lane for Four {
     }
 
     #[inline(always)]
-    fn is_positive(self) -> bool {
-        self.is_between(0.0, f64::INFINITY)
+    fn least(mut self, other: Self) -> Self {
+        for k in 0..LANES {
+            self.0[k] = self.0[k].least(other.0[k]);
+        }
+        self
     }
 
     #[inline(always)]
-    fn is_between(self, least: f64, most: f64) -> bool {
-        // Counted, not looked at one by one: comparisons of all lanes are one instruction then.
-        let mut inside = 0_u64;
-        for value in self.0 {
-            inside += u64::from(value > least) & u64::from(value < most);
+    fn split(self) -> (Self, Self) {
+        let (mut mantissa, mut exponent) = (self, self);
+        for k in 0..LANES {
+            (mantissa.0[k], exponent.0[k]) = self.0[k].split();
         }
-        inside == LANES as u64
+        (mantissa, exponent)
+    }
+
+    #[inline(always)]
+    fn is_positive(self) -> bool {
+        self.0.iter().all(|value| *value > 0.0 && value.is_finite())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mantissas_and_exponents_make_the_numbers_again() {
+        let numbers = [1.0, 0.75e-300, 6.02e23, f64::MAX];
+        let (mantissa, exponent) = Four(numbers).split();
+        for (lane, number) in numbers.into_iter().enumerate() {
+            assert!((1.0..2.0).contains(&mantissa.lane(lane)));
+            // In two steps: 2^1023 times 2 is no number.
+            let half = (exponent.lane(lane) / 2.0).floor();
+            let again = mantissa.lane(lane) * half.exp2() * (exponent.lane(lane) - half).exp2();
+            assert_eq!(again.to_bits(), number.to_bits());
+            let (own, power) = number.split();
+            assert_eq!(own.to_bits(), mantissa.lane(lane).to_bits());
+            assert_eq!(power.to_bits(), exponent.lane(lane).to_bits());
+        }
+    }
+
+    #[test]
+    fn the_smaller_number_is_the_first_where_one_is_nan() {
+        let least = Four([1.0, 2.0, f64::NAN, 3.0]).least(Four([2.0, 1.0, 1.0, f64::NAN]));
+        let bits = |value: f64| value.to_bits();
+        assert_eq!([0, 1, 3].map(|lane| bits(least.lane(lane))), [1.0, 1.0, 3.0].map(bits));
+        assert!(least.lane(2).is_nan());
+    }
+
+    #[test]
+    fn sums_have_the_bits_of_products_of_vectors() {
+        for n in [0, 1, 7, 8, 9, 20] {
+            let value = |k: usize, lane: usize| ((k * 7 + lane) as f64 * 0.3).sin();
+            let y: Vec<Four> = (0..n).map(|k| Four::from_lanes(|lane| value(k, lane))).collect();
+            let sum = sum_of(n, |k| Four::splat(value(k, 9)) * y[k]);
+            for lane in 0..LANES {
+                let own: Vec<f64> = (0..n).map(|k| value(k, lane)).collect();
+                let by: Vec<f64> = (0..n).map(|k| value(k, 9)).collect();
+                let alone = crate::linalg::dense::dot(&by, &own);
+                assert_eq!(sum.lane(lane).to_bits(), alone.to_bits(), "{n}");
+            }
+        }
     }
 }

@@ -74,11 +74,12 @@ pub(super) fn change_basis(
     threads::each(pieces, |(first, design, mut responses)| {
         let last = (first + step).min(n_rows);
         map_fixed(level, fixed, first..last, q + n_outer, design);
+        let mut signs = Vec::with_capacity(last - first);
         for r in first..last {
             let k = r - first;
             let out = &mut design[block(k, columns)];
             let row = &level.design[block(r, level.n_columns)];
-            let (out_z, out_x) = out.split_at_mut(q + n_outer);
+            let out_z = &mut out[..q + n_outer];
             out_z.copy_from_slice(&row[..q + n_outer]);
             let mut at = 0;
             for j in (0..=l).rev() {
@@ -90,12 +91,14 @@ pub(super) fn change_basis(
             }
             // The sign of a rotated row is arbitrary; a positive diagonal lets equal units be found.
             let sign = if q > 0 && out_z[r % q] < 0.0 { -1.0 } else { 1.0 };
-            for (f, response) in responses.iter_mut().enumerate() {
-                let y = level.response[r * n_fits + f];
-                response[k] = sign * fixed.map_response(f, out_x, y);
-            }
+            signs.push(sign);
             // Adding zero turns -0 into 0, whose bits differ.
             out.iter_mut().for_each(|value| *value = sign * *value + 0.0);
+        }
+        for fit in (0..n_fits).step_by(LANES) {
+            let x = (0..signs.len()).map(|k| &design[block(k, columns)][q + n_outer..]);
+            let y = |k: usize, fit: usize| signs[k] * level.response[(first + k) * n_fits + fit];
+            fixed.map_responses(fit, x, y, |k, fit, value| responses[fit][k] = value);
         }
     });
     Blocks {

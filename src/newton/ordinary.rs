@@ -14,8 +14,12 @@ use super::with_order;
 use crate::linalg::eigen::{Square, symmetric};
 use crate::running::threads;
 
-/// Fits of one task, from which several threads take part.
-const TASK: usize = 16;
+/// Fits of one task: few, so that several threads take part, and many, so that side by side with those
+/// that are still on their way few lanes are without a fit.
+const FEWEST: usize = 16;
+const MOST: usize = 64;
+/// Tasks that are enough for several threads.
+const TASKS: usize = 16;
 /// See `newton/tails.py`: the cosine and the ratios of lengths of steps that repeat themselves, and
 /// how many of these in succession are looked at by the iteration.
 const SAME_WAY: f64 = 0.98;
@@ -110,14 +114,15 @@ pub fn ordinary_steps(
 ) -> Vec<Outcome> {
     let n = of.fits.len();
     let t = of.theta.len() / n.max(1);
+    let at_once = n.div_ceil(TASKS).clamp(FEWEST, MOST);
     let task = |first: usize| {
-        let here = first..(first + TASK).min(n);
+        let here = first..(first + at_once).min(n);
         with_order!(t, some_of(model, of, settings, here))
     };
-    if n <= TASK {
+    if n <= at_once {
         return if n == 0 { Vec::new() } else { task(0) };
     }
-    threads::map((0..n).step_by(TASK), task).into_iter().flatten().collect()
+    threads::map((0..n).step_by(at_once), task).into_iter().flatten().collect()
 }
 
 fn some_of<const T: usize>(

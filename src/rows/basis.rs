@@ -10,7 +10,7 @@ use super::rotation::rotate::rotate;
 use crate::linalg::dense::{
     Kernel, add_outer, axpy, block, cholesky, dot, solve_row_upper, vectorised,
 };
-use crate::linalg::lanes::{Four, Lane};
+use crate::linalg::lanes::{Four, LANES, Lane, sum_of};
 use crate::linalg::small::identity;
 use crate::linalg::triangle::Triangle;
 use crate::running::memory::zeros;
@@ -90,12 +90,24 @@ impl FixedBasis {
                 upper[i * rank + j] = *value;
             }
         }
-        let (mut ols, mut y_scale) = (Vec::new(), Vec::new());
-        for f in 0..n_fits {
-            let mut v = column(p + f);
-            ols.extend(project_out(&basis, &mut v));
-            let rss = squares[f] + dot(&v, &v);
-            y_scale.push((rss / n_rows as f64).sqrt());
+        let (mut ols, mut y_scale) = (zeros(n_fits * rank), zeros(n_fits));
+        for first in (0..n_fits).step_by(LANES) {
+            let of = |lane: usize| (first + lane).min(n_fits - 1);
+            let at = |i: usize| Four::from_lanes(|lane| factor[i * width + p + of(lane)]);
+            let mut v: Vec<Four> = (0..p).map(at).collect();
+            let (mut along, mut rss) = (vec![Four::splat(0.0); rank], Four::splat(0.0));
+            vectorised(|| {
+                project_out_four(&basis, &mut v, &mut along);
+                let outside = Four::from_lanes(|lane| squares[of(lane)]);
+                rss = outside + sum_of(p, |i| v[i] * v[i]);
+            });
+            for lane in 0..LANES.min(n_fits - first) {
+                let fit = first + lane;
+                y_scale[fit] = (rss.lane(lane) / n_rows as f64).sqrt();
+                for (to, own) in ols[block(fit, rank)].iter_mut().zip(&along) {
+                    *to = own.lane(lane);
+                }
+            }
         }
         Self { kept, factor: upper, ols, y_scale }
     }
@@ -131,9 +143,47 @@ impl FixedBasis {
     #[must_use]
     pub fn map_response(&self, fit: usize, x: &[f64], y: f64) -> f64 {
         let rank = self.kept.len();
+        (y - dot(x, &self.ols[block(fit, rank)])) / self.scale(fit)
+    }
+
+    /// What a response is divided by.
+    fn scale(&self, fit: usize) -> f64 {
         // A response without residual has no scale; it is refused before any fit.
-        let scale = if self.y_scale[fit] > 0.0 { self.y_scale[fit] } else { 1.0 };
-        (y - dot(x, &self.ols[block(fit, rank)])) / scale
+        if self.y_scale[fit] > 0.0 { self.y_scale[fit] } else { 1.0 }
+    }
+
+    /// [`Self::map_response`] of some rows of four responses, or of the last ones: `x` are the rows in
+    /// the orthonormal basis, `y(row, fit)` the values and `put(row, fit, value)` takes what comes of
+    /// them.
+    pub fn map_responses<'x>(
+        &self,
+        first: usize,
+        x: impl Iterator<Item = &'x [f64]>,
+        y: impl Fn(usize, usize) -> f64,
+        mut put: impl FnMut(usize, usize, f64),
+    ) {
+        let (rank, n) = (self.rank(), self.y_scale.len());
+        if first + 1 == n {
+            // Alone, to the same bits.
+            x.enumerate().for_each(|(row, x)| {
+                put(row, first, self.map_response(first, x, y(row, first)));
+            });
+            return;
+        }
+        let of = |lane: usize| (first + lane).min(n - 1);
+        let ols = |j: usize| Four::from_lanes(|lane| self.ols[of(lane) * rank + j]);
+        let ols: Vec<Four> = (0..rank).map(ols).collect();
+        let scale = Four::from_lanes(|lane| self.scale(of(lane)));
+        vectorised(|| {
+            for (row, x) in x.enumerate() {
+                let own = Four::from_lanes(|lane| y(row, of(lane)));
+                let fitted = sum_of(rank, |j| Four::splat(x[j]) * ols[j]);
+                let value = (own - fitted) / scale;
+                for lane in 0..LANES.min(n - first) {
+                    put(row, first + lane, value.lane(lane));
+                }
+            }
+        });
     }
 
     /// [X y] of one row in the coordinates of the iterations, `rank + n_fits` numbers; `x` is scratch
@@ -210,6 +260,21 @@ fn project_out(basis: &[Vec<f64>], v: &mut [f64]) -> Vec<f64> {
         }
     }
     coefficients
+}
+
+/// `project_out` in each lane; Q'v is added to `coefficients`.
+#[inline(always)]
+fn project_out_four(basis: &[Vec<f64>], v: &mut [Four], coefficients: &mut [Four]) {
+    for _ in 0..2 {
+        for (b, c) in basis.iter().zip(&mut *coefficients) {
+            let s = sum_of(b.len(), |i| Four::splat(b[i]) * v[i]);
+            *c += s;
+            let back = -s;
+            for (value, &by) in v.iter_mut().zip(b) {
+                *value += back * Four::splat(by);
+            }
+        }
+    }
 }
 
 /// B of each level, block diagonal by term, with B'B the mean of Z'Z over the level's units.
@@ -308,7 +373,32 @@ pub fn level_basis(gram: &[f64], q: usize, terms: &[(usize, Basis)]) -> Result<V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linalg::lanes::LANES;
+
+    #[test]
+    fn responses_are_mapped_to_the_bits_of_each() {
+        let value = |k: usize| (k as f64 * 0.61).sin();
+        for (rank, n_fits) in [(0, 5), (2, 6), (9, 4)] {
+            let basis = FixedBasis {
+                kept: (0..rank).collect(),
+                factor: identity(rank),
+                ols: (0..rank * n_fits).map(value).collect(),
+                // Of a response without residual 0.
+                y_scale: (0..n_fits).map(|fit| fit as f64 / 3.0).collect(),
+            };
+            let x: Vec<Vec<f64>> =
+                (0..3).map(|row| (0..rank).map(|i| value(50 + row * rank + i)).collect()).collect();
+            let y = |row: usize, fit: usize| value(90 + row * n_fits + fit);
+            let mut n = 0;
+            for first in (0..n_fits).step_by(LANES) {
+                basis.map_responses(first, x.iter().map(|row| &row[..]), y, |row, fit, found| {
+                    let alone = basis.map_response(fit, &x[row], y(row, fit));
+                    assert_eq!(found.to_bits(), alone.to_bits(), "{rank} {row} {fit}");
+                    n += 1;
+                });
+            }
+            assert_eq!(n, x.len() * n_fits);
+        }
+    }
 
     #[test]
     fn four_rows_are_mapped_to_the_bits_of_each() {

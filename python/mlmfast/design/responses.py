@@ -13,8 +13,8 @@ from mlmfast.data.columns.labelled_rows import in_order_of
 from mlmfast.design.design import Design
 from mlmfast.errors import DataError
 
-#: Numbers of responses that are turned into rows at a time.
-_TURNED = 100_000
+#: Numbers of responses that are copied at a time.
+_COPIED = 1_000_000
 #: Those of responses with missing values that are looked at at a time.
 _LOOKED_AT = 5_000_000
 
@@ -114,17 +114,20 @@ def read_responses(
 
 
 def response_rows(matrix: FloatArray, design: Design) -> FloatArray:
-    """Responses as rows, C-ordered, the design's offset subtracted, (n_fits, n_obs)."""
+    """Responses as rows, the design's offset subtracted, (n_fits, n_obs).
+
+    They are a copy, in which those of one row of the design stand side by side.
+    """
     n, n_fits = matrix.shape
-    out = np.empty((n_fits, n))
-    # Some at a time: their rows stay in the cache, and Ctrl-C is heard in between.
-    step = max(16, _TURNED // max(n, 1))
-    for first in range(0, n_fits, step):
-        some = matrix[:, first : first + step]
-        out[first : first + step] = (
-            some.T if design.offset is None else (some - design.offset[:, None]).T
-        )
-    return out
+    out = np.empty((n, n_fits))
+    # Some at a time: Ctrl-C is heard in between.
+    step = max(16, _COPIED // max(n_fits, 1))
+    for first in range(0, n, step):
+        rows = slice(first, first + step)
+        out[rows] = matrix[rows]
+        if design.offset is not None:
+            out[rows] -= design.offset[rows, None]
+    return out.T
 
 
 def _in_order(Y: Any, used: BoolArray | None, index: pd.Index | None) -> Any:

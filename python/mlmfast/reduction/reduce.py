@@ -52,7 +52,7 @@ def reduce_design(
 ) -> ReducedModel:
     """Reduce a design; ``responses`` (offset already subtracted) replace its own y.
 
-    They are columns, or the rows of a C-ordered matrix, which cost no object a response.
+    They are columns, or the rows of a matrix, which cost no object a response.
 
     ``engine`` is "dense" to have V held whole, holds the settings of the crossed engine to have
     nested factors treated as crossed ones, and those of the iterative engine to have that one; by
@@ -189,7 +189,7 @@ def reduce_columns(
             series=series,
             chain=chain,
             share=share and (residual is None or not residual.by_unit),
-            responses=None if many is None else (many.values, many.center, many.scale),
+            responses=None if many is None else (many.values.T, many.center, many.scale),
             n_obs=n_obs,
             counts=counts,
             coordinates=coordinates,

@@ -39,7 +39,7 @@ class ScaledResponses(Sequence[ScaledColumn]):
 
     Attributes
     ----------
-    values : shape (n_fits, n), C-ordered
+    values : shape (n_fits, n), those of one row of the design side by side in memory
     center, scale : shape (n_fits,)
     """
 
@@ -50,7 +50,8 @@ class ScaledResponses(Sequence[ScaledColumn]):
     @classmethod
     def of(cls, values: FloatArray, centred: bool) -> ScaledResponses:
         """Responses as `scale_columns` has each."""
-        raw = _core.stacked_statistics(values[:, :, None])[:, 0]
+        values = np.asfortranarray(values)
+        raw = _core.stacked_statistics(values.T[None])[0]
         mean, spread = mean_and_spread(raw, values[:, 0], values.shape[1])
         return cls(values, *_center_and_scale(mean, spread, centred))
 
@@ -67,7 +68,8 @@ class ScaledResponses(Sequence[ScaledColumn]):
         if isinstance(fit, slice):
             return tuple(self[k] for k in range(*fit.indices(len(self))))
         row = range(len(self))[fit]
-        memory = (self.values.reshape(-1), row * self.values.shape[1], 1)
+        # The transposed matrix lies in memory row by row.
+        memory = (self.values.T.reshape(-1), row, len(self))
         return ScaledColumn(memory, float(self.center[row]), float(self.scale[row]))
 
 

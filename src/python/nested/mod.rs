@@ -39,7 +39,7 @@ type ChainArgument<'py> = (
     PyReadonlyArray1<'py, i64>,
 );
 
-/// Many responses `(n_fits, n)`, with the center and the scale of each.
+/// Many responses `(n, n_fits)`, with the center and the scale of each.
 type ResponsesArgument<'py> =
     (PyReadonlyArrayDyn<'py, f64>, PyReadonlyArray1<'py, f64>, PyReadonlyArray1<'py, f64>);
 
@@ -82,10 +82,10 @@ fn response_columns<'a>(
     n: usize,
 ) -> PyResult<Vec<Column<'a>>> {
     let n_fits = center.len();
-    let data = c_slice("responses", values, &[n_fits, n])?;
+    let data = c_slice("responses", values, &[n, n_fits])?;
     let (center, scale) = (vector("center", center, n_fits)?, vector("scale", scale, n_fits)?);
     let column = |fit: usize| Column {
-        values: Some(Values { data, offset: fit * n, stride: 1 }),
+        values: Some(Values { data, offset: fit, stride: n_fits }),
         center: center[fit],
         scale: scale[fit],
     };

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::linalg::dense::{Kernel, SMALLEST_SQUARE, vectorised};
-use crate::linalg::lanes::{Four, LANES, Lane};
+use crate::linalg::lanes::{Four, LANES, Lane, sum_of};
 use crate::rows::columns::{Column, RowColumns};
 use crate::rows::nesting::Nesting;
 
@@ -123,24 +123,8 @@ impl Kernel for Reflect<'_> {
 /// `dense::dot` of each lane.
 #[inline(always)]
 fn dot(x: &[Four], y: &[Four]) -> Four {
-    let n = x.len();
-    let y = &y[..n];
-    let mut sums = [Four::splat(0.0); 8];
-    let whole = n - n % 8;
-    let mut i = 0;
-    while i < whole {
-        for k in 0..8 {
-            sums[k] += x[i + k] * y[i + k];
-        }
-        i += 8;
-    }
-    let mut tail = Four::splat(0.0);
-    while i < n {
-        tail += x[i] * y[i];
-        i += 1;
-    }
-    let [a, b, c, d, e, f, g, h] = sums;
-    (((a + e) + (b + f)) + ((c + g) + (d + h))) + tail
+    let y = &y[..x.len()];
+    sum_of(x.len(), |i| x[i] * y[i])
 }
 
 /// `dense::householder` of each lane; a lane without a reflector gets one that changes nothing.

@@ -58,10 +58,9 @@ impl<'a> At<'a> {
             let fits = if all.is_empty() { 0..0 } else { some.clone() };
             ByLane::of(fits.map(|k| &all[k * size..(k + 1) * size]))
         };
-        let mut degrees = [0.0; LANES];
-        for (to, (own, _)) in degrees.iter_mut().zip(own) {
-            *to = own.shape().degrees(request.reml);
-        }
+        let degrees = std::array::from_fn(|lane| {
+            own[lane.min(own.len() - 1)].0.shape().degrees(request.reml)
+        });
         let remainder = |&(reduction, fit): &(&'a Reduction, usize)| {
             &reduction.remainder[fit * w * w..(fit + 1) * w * w]
         };
@@ -76,6 +75,11 @@ impl<'a> At<'a> {
             remainder: ByLane::of(own.iter().map(remainder)),
             reml: request.reml,
         })
+    }
+
+    /// All units, where they are one chunk.
+    pub(super) fn only_chunk(&self) -> Option<Range<usize>> {
+        if let [chunk] = &self.chunks[..] { Some(chunk.clone()) } else { None }
     }
 
     /// What `task` finds of each chunk, by its number, in order; side by side where there is much to do.

@@ -11,10 +11,10 @@ use crate::nested::reduction::Reduction;
 use crate::running::memory::zeros;
 use crate::running::{stop, threads};
 
-/// Fits from which they are taken side by side, and by several threads.
-const MANY: usize = 16;
-/// Fits of one task.
+/// Fits of one task, from more of which several threads take part.
 const TASK: usize = 4 * LANES;
+/// Fits from which they are taken side by side: lanes without a fit cost as much as the others.
+const SIDE_BY_SIDE: usize = 2;
 /// Columns of [X y] up to which fits are taken side by side: more do not fit the registers.
 const MOST_COLUMNS: usize = 4;
 
@@ -25,26 +25,16 @@ pub fn small_results(fits: &[(&Reduction, usize)], request: Request) -> Vec<Vec<
     let Some(&(first, _)) = fits.first() else { return Vec::new() };
     let sizes = request.asked.sizes(first.levels[0].q, first.rank());
     let mut out: Vec<Vec<f64>> = sizes.iter().map(|size| zeros(fits.len() * size)).collect();
-    let many = fits.len() >= MANY;
-    let at_once = if many { TASK } else { 1 };
     let mut rest: Vec<&mut [f64]> = out.iter_mut().map(|part| &mut part[..]).collect();
-    let mut tasks = Vec::with_capacity(fits.len().div_ceil(at_once));
-    for first in (0..fits.len()).step_by(at_once) {
-        let here = first..(first + at_once).min(fits.len());
+    let mut tasks = Vec::with_capacity(fits.len().div_ceil(TASK));
+    for first in (0..fits.len()).step_by(TASK) {
+        let here = first..(first + TASK).min(fits.len());
         let own = cut(&mut rest, &sizes, here.len());
         tasks.push((here, own));
     }
-    let one = |(here, mut slots): (Range<usize>, Vec<&mut [f64]>)| {
+    threads::each(tasks, |(here, mut slots): (Range<usize>, Vec<&mut [f64]>)| {
         run(fits, here, request, &sizes, &mut slots);
-    };
-    if many {
-        threads::each(tasks, one);
-    } else {
-        tasks.into_iter().for_each(|task| {
-            stop::check();
-            one(task);
-        });
-    }
+    });
     out
 }
 
@@ -70,9 +60,10 @@ fn run(
 ) {
     let mut rest: Vec<&mut [f64]> = slots.iter_mut().map(|slot| &mut **slot).collect();
     for first in here.clone().step_by(LANES) {
+        stop::check();
         let some = first..(first + LANES).min(here.end);
         let mut own = cut(&mut rest, sizes, some.len());
-        if some.len() == LANES && four(fits, some.clone(), request, &mut own).is_ok() {
+        if some.len() >= SIDE_BY_SIDE && four(fits, some.clone(), request, &mut own).is_ok() {
             continue;
         }
         for k in some {

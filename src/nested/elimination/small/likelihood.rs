@@ -14,7 +14,7 @@ pub(super) fn criteria<V: Lane, const Q: usize, const W: usize, const N: usize>(
     at: &At<'_>,
     slots: &mut [&mut [f64]],
 ) -> Result<(), Failed> {
-    let g = square::<V, Q>(at.g.slices());
+    let g = square::<V, Q>(at.g.lanes::<V>());
     let (solved, logdet, kept) = solve::<V, Q, W>(at, &g, at.keeps::<V>())?;
     let (psi, e) = solved.weights(at.reml);
     let by = differentiate::<V, Q, W, N>(at, &g, (&psi, &e), &kept)?;
@@ -29,7 +29,7 @@ pub(super) fn likelihood<V: Lane, const Q: usize, const W: usize, const N: usize
     at: &At<'_>,
     slots: &mut [&mut [f64]],
 ) -> Result<(), Failed> {
-    let g = square::<V, Q>(at.g.slices());
+    let g = square::<V, Q>(at.g.lanes::<V>());
     let (solved, _, kept) = solve::<V, Q, W>(at, &g, at.keeps::<V>())?;
     let (psi, e) = solved.weights(at.reml);
     let by = differentiate::<V, Q, W, N>(at, &g, (&psi, &e), &kept)?;
@@ -42,7 +42,7 @@ pub(super) fn solutions<V: Lane, const Q: usize, const W: usize, const N: usize>
     at: &At<'_>,
     slots: &mut [&mut [f64]],
 ) -> Result<(), Failed> {
-    let (solved, logdet, _) = solve::<V, Q, W>(at, &square::<V, Q>(at.g.slices()), false)?;
+    let (solved, logdet, _) = solve::<V, Q, W>(at, &square::<V, Q>(at.g.lanes::<V>()), false)?;
     for i in 0..W - 1 {
         put(slots, 0, W - 1, i, solved.beta[i]);
     }
@@ -58,7 +58,7 @@ pub(super) fn second_sums<V: Lane, const Q: usize, const W: usize, const N: usiz
     at: &At<'_>,
     slots: &mut [&mut [f64]],
 ) -> Result<(), Failed> {
-    let (g, weights) = (square::<V, Q>(at.g.slices()), square::<V, N>(at.weights.slices()));
+    let (g, weights) = (square::<V, Q>(at.g.lanes::<V>()), square::<V, N>(at.weights.lanes::<V>()));
     let mut sum = [[V::splat(0.0); W]; W];
     let one = |_, chunk| second::<V, Q, W, N>(&at.units, chunk, &g, &weights);
     for part in at.by_chunk(Q * W * W, one)? {
@@ -72,11 +72,14 @@ pub(super) fn second_sums<V: Lane, const Q: usize, const W: usize, const N: usiz
     Ok(())
 }
 
-/// Puts a number of every lane to place `at` of one of the slots, which has `size` numbers a lane.
+/// Puts a number of every lane with a fit to place `at` of one of the slots, which has `size` numbers
+/// a fit.
 #[inline(always)]
 fn put<V: Lane>(slots: &mut [&mut [f64]], slot: usize, size: usize, at: usize, value: V) {
     for lane in 0..V::COUNT {
-        slots[slot][lane * size + at] = value.lane(lane);
+        if let Some(to) = slots[slot].get_mut(lane * size + at) {
+            *to = value.lane(lane);
+        }
     }
 }
 
@@ -104,7 +107,6 @@ fn solve<V: Lane, const Q: usize, const W: usize>(
     g: &Matrix<V, Q, Q>,
     keeps: bool,
 ) -> Result<(Solved<V, W>, V, KeptChunks<V, Q, W>), NotPositiveDefinite> {
-    let mut sums = Values { logdet: V::splat(0.0), gram: [[V::splat(0.0); W]; W] };
     let one = |_, chunk: Range<usize>| {
         let n_blocks = |item: usize| at.units.patterns[item].n_blocks;
         let n = if keeps { chunk.clone().map(n_blocks).sum() } else { 0 };
@@ -112,19 +114,27 @@ fn solve<V: Lane, const Q: usize, const W: usize>(
         let found = values::<V, Q, W>(&at.units, chunk, g, keeps.then_some(&mut kept))?;
         Ok((found, kept))
     };
-    let mut all = Vec::new();
-    for (part, kept) in at.by_chunk(Q * W * W, one)? {
-        sums.logdet += part.logdet;
-        for i in 0..W {
-            for j in 0..=i {
-                sums.gram[i][j] += part.gram[i][j];
+    let (mut sums, mut all);
+    if let Some(chunk) = at.only_chunk() {
+        let kept;
+        (sums, kept) = one(0, chunk)?;
+        all = if keeps { vec![kept] } else { Vec::new() };
+    } else {
+        all = Vec::new();
+        sums = Values { logdet: V::splat(0.0), gram: [[V::splat(0.0); W]; W] };
+        for (part, kept) in at.by_chunk(Q * W * W, one)? {
+            sums.logdet += part.logdet;
+            for i in 0..W {
+                for j in 0..=i {
+                    sums.gram[i][j] += part.gram[i][j];
+                }
+            }
+            if keeps {
+                all.push(kept);
             }
         }
-        if keeps {
-            all.push(kept);
-        }
     }
-    let rest = square::<V, W>(at.remainder.slices());
+    let rest = square::<V, W>(at.remainder.lanes::<V>());
     for i in 0..W {
         for j in 0..=i {
             sums.gram[i][j] += rest[i][j];
@@ -139,11 +149,14 @@ fn differentiate<V: Lane, const Q: usize, const W: usize, const N: usize>(
     weights: (&Matrix<V, W, W>, &[V; W]),
     kept: &KeptChunks<V, Q, W>,
 ) -> Result<Derivatives<V, Q, W, N>, NotPositiveDefinite> {
-    let mut by = Derivatives::<V, Q, W, N>::zero();
     let one = |k: usize, chunk| {
         let known = kept.get(k).map(|kept| &kept[..]);
         derivatives::<V, Q, W, N>(&at.units, chunk, g, weights, known)
     };
+    if let Some(chunk) = at.only_chunk() {
+        return one(0, chunk);
+    }
+    let mut by = Derivatives::<V, Q, W, N>::zero();
     for part in at.by_chunk(Q * W * (W + N * W), one)? {
         by.add(&part);
     }

@@ -24,28 +24,63 @@ pub(super) fn square<V: Lane, const K: usize>(by_lane: &[&[f64]]) -> Matrix<V, K
     out
 }
 
-/// L with I + T G T' = L L'.
+/// L, D and D^-1 with I + T G T' = L D L', L of unit diagonal.
+pub(super) struct Factor<V, const Q: usize> {
+    l: Matrix<V, Q, Q>,
+    pub(super) pivots: [V; Q],
+    inverse: [V; Q],
+}
+
+impl<V: Lane, const Q: usize> Factor<V, Q> {
+    #[inline(always)]
+    pub(super) fn none() -> Self {
+        let zero = V::splat(0.0);
+        Self { l: [[zero; Q]; Q], pivots: [zero; Q], inverse: [zero; Q] }
+    }
+
+    /// The smallest of `other`, the pivots and their inverses: it is not positive where the unit's
+    /// matrix is not positive definite, or too large. What is NaN spreads into all sums.
+    #[inline(always)]
+    pub(super) fn least(&self, other: V) -> V {
+        // Adapters of iterators are not always inlined, and lanes then go through memory.
+        let mut out = other;
+        for i in 0..Q {
+            out = out.least(self.pivots[i]).least(self.inverse[i]);
+        }
+        out
+    }
+}
+
+/// That of a unit: without roots, each of which would have to wait for the one before it.
 #[inline(always)]
 pub(super) fn factor<V: Lane, const Q: usize>(
     t: &Matrix<V, Q, Q>,
     g: &Matrix<V, Q, Q>,
-) -> Result<Matrix<V, Q, Q>, NotPositiveDefinite> {
-    let zero = V::splat(0.0);
-    let mut l = [[zero; Q]; Q];
+) -> Factor<V, Q> {
+    let mut out = Factor::none();
+    let mut tg = [[V::splat(0.0); Q]; Q];
     for i in 0..Q {
-        for j in 0..=i {
-            let mut s = V::splat(if i == j { 1.0 } else { 0.0 });
+        for b in 0..Q {
             // T is upper triangular.
-            for a in i..Q {
-                for b in j..Q {
-                    s += t[i][a] * g[a][b] * t[j][b];
-                }
-            }
-            l[i][j] = s;
+            tg[i][b] = (i + 1..Q).fold(t[i][i] * g[i][b], |s, a| s + t[i][a] * g[a][b]);
         }
     }
-    lower_factor::<V, Q>(&mut l, Q)?;
-    Ok(l)
+    for i in 0..Q {
+        // L D below the diagonal, as long as it is not known what it is divided by.
+        let mut scaled = [V::splat(0.0); Q];
+        for j in 0..=i {
+            let one = V::splat(if i == j { 1.0 } else { 0.0 });
+            let s = (j..Q).fold(one, |s, b| s + tg[i][b] * t[j][b]);
+            // On the diagonal the row of L is complete.
+            scaled[j] = (0..j).fold(s, |s, k| s - scaled[k] * out.l[j][k]);
+            if j < i {
+                out.l[i][j] = scaled[j] * out.inverse[j];
+            }
+        }
+        out.pivots[i] = scaled[i];
+        out.inverse[i] = V::splat(1.0) / out.pivots[i];
+    }
+    out
 }
 
 /// Cholesky factor of the leading part of order `order`, from and into the lower triangle.
@@ -72,12 +107,12 @@ pub(super) fn lower_factor<V: Lane, const K: usize>(
 /// L^-1 [T A].
 #[inline(always)]
 pub(super) fn whiten<V: Lane, const Q: usize, const W: usize>(
-    l: &Matrix<V, Q, Q>,
+    by: &Factor<V, Q>,
     rows: &mut Rows<V, Q, W>,
 ) {
     for i in 0..Q {
         for j in 0..i {
-            let by = -l[i][j];
+            let by = -by.l[i][j];
             for c in 0..Q {
                 let above = rows.t[j][c];
                 rows.t[i][c] += by * above;
@@ -87,27 +122,55 @@ pub(super) fn whiten<V: Lane, const Q: usize, const W: usize>(
                 rows.a[i][c] += by * above;
             }
         }
-        let inverse = V::splat(1.0) / l[i][i];
-        rows.t[i].iter_mut().for_each(|value| *value *= inverse);
-        rows.a[i].iter_mut().for_each(|value| *value *= inverse);
     }
 }
 
-/// H = T'W^-1 T and U = T'W^-1 A from the whitened rows.
+/// H = T'W^-1 T, U = T'W^-1 A and the lower triangle of A'W^-1 A, which is added to `gram`, from the
+/// whitened rows.
 #[inline(always)]
 pub(super) fn information<V: Lane, const Q: usize, const W: usize>(
+    by: &Factor<V, Q>,
     rows: &Rows<V, Q, W>,
+    gram: Option<&mut Matrix<V, W, W>>,
 ) -> (Matrix<V, Q, Q>, Matrix<V, Q, W>) {
     let zero = V::splat(0.0);
-    let (mut h, mut u) = ([[zero; Q]; Q], [[zero; W]; Q]);
+    let (mut h, mut u, mut sum) = ([[zero; Q]; Q], [[zero; W]; Q], [[zero; W]; W]);
     for i in 0..Q {
+        // Adding to zero is no step that the compiler may leave out.
+        let add = |to: &mut V, value: V| *to = if i == 0 { value } else { *to + value };
         for a in 0..Q {
-            let by = rows.t[i][a];
+            let by = rows.t[i][a] * by.inverse[i];
             for c in 0..Q {
-                h[a][c] += by * rows.t[i][c];
+                if c <= a {
+                    add(&mut h[a][c], by * rows.t[i][c]);
+                }
             }
             for c in 0..W {
-                u[a][c] += by * rows.a[i][c];
+                add(&mut u[a][c], by * rows.a[i][c]);
+            }
+        }
+        for a in 0..W {
+            let by = rows.a[i][a] * by.inverse[i];
+            for c in 0..W {
+                if c <= a {
+                    add(&mut sum[a][c], by * rows.a[i][c]);
+                }
+            }
+        }
+    }
+    for a in 0..Q {
+        for c in 0..Q {
+            if c < a {
+                h[c][a] = h[a][c];
+            }
+        }
+    }
+    if let Some(gram) = gram {
+        for a in 0..W {
+            for c in 0..W {
+                if c <= a {
+                    gram[a][c] += sum[a][c];
+                }
             }
         }
     }
@@ -133,9 +196,11 @@ pub(super) fn weigh<V: Lane, const Q: usize, const W: usize>(
             }
         }
         u_e[a] = (0..W).fold(zero, |s, i| s + u[a][i] * e[i]);
-        for b in 0..=a {
-            f[a][b] += (0..W - 1).fold(zero, |s, i| s + u_psi[i] * u[b][i]);
-            f_rss[a][b] += u_e[a] * u_e[b];
+        for b in 0..Q {
+            if b <= a {
+                f[a][b] += (0..W - 1).fold(zero, |s, i| s + u_psi[i] * u[b][i]);
+                f_rss[a][b] += u_e[a] * u_e[b];
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! One level of few random effects and few columns, with sizes known to the compiler, of one fit or
 //! of several side by side.
 //!
-//! The steps, and the order of every sum, are those of the general pass, but for the logarithms of
-//! pivots, of which products are taken first; loops of known length cost a fifth.
+//! The sums are those of the general pass. Units are factored without roots, their pivots are looked at
+//! when all are there, and logarithms are taken of products of pivots; loops of known length cost a
+//! fifth.
 
 mod at;
 mod batch;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::matrices::{Matrix, factor, information, weigh, whiten};
+use super::matrices::{Factor, Matrix, factor, information, weigh, whiten};
 use super::product::Product;
 use super::units::Units;
 use crate::linalg::dense::{Kernel, NotPositiveDefinite, vectorised};
@@ -43,36 +43,33 @@ impl<V: Lane, const Q: usize, const W: usize> Kernel for ValuesOf<'_, V, Q, W> {
         let Self { units, items, g, mut kept } = self;
         let zero = V::splat(0.0);
         let mut out = Values { logdet: zero, gram: [[zero; W]; W] };
-        let mut pivots = Product::<V>::one();
+        let (mut pivots, mut least) = (Product::<V>::one(), V::splat(1.0));
         for item in items {
             let Pattern { first, n_blocks, count, .. } = units.patterns[item];
-            let mut l = [[zero; Q]; Q];
+            let mut l = Factor::none();
             for b in first..first + n_blocks {
                 let mut rows = units.rows::<V, Q, W>(b);
                 if b == first {
-                    l = factor(&rows.t, g)?;
+                    l = factor(&rows.t, g);
+                    least = l.least(least);
                 }
                 whiten(&l, &mut rows);
-                for row in &rows.a {
-                    for i in 0..W {
-                        for j in 0..=i {
-                            out.gram[i][j] += row[i] * row[j];
-                        }
-                    }
-                }
+                let found = information(&l, &rows, Some(&mut out.gram));
                 if let Some(kept) = &mut kept {
-                    kept.push(information(&rows));
+                    kept.push(found);
                 }
             }
             if count == 1 {
-                (0..Q).for_each(|i| pivots.times(l[i][i]));
+                for i in 0..Q {
+                    pivots.times(l.pivots[i]);
+                }
             } else {
-                let logs = (0..Q).fold(zero, |sum, i| sum + l[i][i].log());
-                out.logdet += V::splat(count as f64) * (V::splat(2.0) * logs);
+                let logs = (0..Q).fold(zero, |sum, i| sum + l.pivots[i].log());
+                out.logdet += V::splat(count as f64) * logs;
             }
         }
-        out.logdet += V::splat(2.0) * pivots.log();
-        Ok(out)
+        out.logdet += pivots.log();
+        definite(out, least)
     }
 }
 
@@ -107,11 +104,11 @@ impl<V: Lane, const Q: usize, const W: usize, const N: usize> Kernel
         let Self { units, items, g, psi, e, kept } = self;
         let zero = V::splat(0.0);
         let mut out = Derivatives::<V, Q, W, N>::zero();
-        let mut kept = kept.map(<[_]>::iter);
+        let (mut kept, mut least) = (kept.map(<[_]>::iter), V::splat(1.0));
         for item in items {
             let Pattern { first, n_blocks, count, .. } = units.patterns[item];
             let count = V::splat(count as f64);
-            let (mut l, mut h) = ([[zero; Q]; Q], [[zero; Q]; Q]);
+            let (mut l, mut h) = (Factor::none(), [[zero; Q]; Q]);
             let (mut f, mut f_rss) = ([[zero; Q]; Q], [[zero; Q]; Q]);
             for b in first..first + n_blocks {
                 let u;
@@ -120,10 +117,11 @@ impl<V: Lane, const Q: usize, const W: usize, const N: usize> Kernel
                 } else {
                     let mut rows = units.rows::<V, Q, W>(b);
                     if b == first {
-                        l = factor(&rows.t, g)?;
+                        l = factor(&rows.t, g);
+                        least = l.least(least);
                     }
                     whiten(&l, &mut rows);
-                    (h, u) = information(&rows);
+                    (h, u) = information(&l, &rows, None);
                 }
                 out.add_tangents(&u, &h, if b == first { count } else { zero });
                 weigh(&u, psi, e, &mut f, &mut f_rss);
@@ -136,7 +134,7 @@ impl<V: Lane, const Q: usize, const W: usize, const N: usize> Kernel
             }
             out.add_second(&h, &f, &f_rss, count);
         }
-        Ok(out)
+        definite(out, least)
     }
 }
 
@@ -165,17 +163,18 @@ impl<V: Lane, const Q: usize, const W: usize, const N: usize> Kernel for SecondO
     fn call(self) -> Self::Output {
         let Self { units, items, g, weights } = self;
         let zero = V::splat(0.0);
-        let mut out = [[zero; W]; W];
+        let (mut out, mut least) = ([[zero; W]; W], V::splat(1.0));
         for item in items {
             let Pattern { first, n_blocks, .. } = units.patterns[item];
-            let (mut l, mut middle) = ([[zero; Q]; Q], [[zero; Q]; Q]);
+            let (mut l, mut middle) = (Factor::none(), [[zero; Q]; Q]);
             for b in first..first + n_blocks {
                 let mut rows = units.rows::<V, Q, W>(b);
                 if b == first {
-                    l = factor(&rows.t, g)?;
+                    l = factor(&rows.t, g);
+                    least = l.least(least);
                 }
                 whiten(&l, &mut rows);
-                let (h, u) = information(&rows);
+                let (h, u) = information(&l, &rows, None);
                 if b == first {
                     middle = middle_of(&h, weights);
                 }
@@ -194,8 +193,14 @@ impl<V: Lane, const Q: usize, const W: usize, const N: usize> Kernel for SecondO
                 }
             }
         }
-        Ok(out)
+        definite(out, least)
     }
+}
+
+/// What was found, if all pivots were positive.
+#[inline(always)]
+fn definite<V: Lane, T>(found: T, least: V) -> Result<T, NotPositiveDefinite> {
+    if least.is_positive() { Ok(found) } else { Err(NotPositiveDefinite { pivot: 0 }) }
 }
 
 /// `sum_kl w_kl (E_k H E_l + E_l H E_k)` over the lower triangle of G.
@@ -288,28 +293,49 @@ impl<V: Lane, const Q: usize, const W: usize, const N: usize> Derivatives<V, Q, 
     /// Second derivatives by two entries of log|V| + <Psi, gram>, and of e' gram e.
     #[inline(always)]
     pub(super) fn second(&self, k: usize, l: usize) -> (V, V) {
-        let twice = V::splat(2.0 * (weight(k) * weight(l)));
-        (twice * self.hessian[k][l], twice * self.hessian_rss[k][l])
+        let two = V::splat(2.0);
+        (two * self.hessian[k][l], two * self.hessian_rss[k][l])
     }
 
     #[inline(always)]
     fn add_tangents(&mut self, u: &Matrix<V, Q, W>, h: &Matrix<V, Q, Q>, count: V) {
+        // Long nests of loops stay loops: of the most usual order all is written out.
+        if Q == 2 {
+            self.add_tangent(0, (0, 0), u, h, count);
+            self.add_tangent(1, (1, 0), u, h, count);
+            self.add_tangent(2, (1, 1), u, h, count);
+            return;
+        }
         let mut k = 0;
         for a in 0..Q {
             for b in 0..=a {
-                for i in 0..W {
-                    for j in 0..=i {
-                        self.gram[k][i][j] -= if a == b {
-                            u[a][i] * u[a][j]
-                        } else {
-                            u[a][i] * u[b][j] + u[b][i] * u[a][j]
-                        };
-                    }
-                }
-                self.traces[k] += count * h[a][b];
+                self.add_tangent(k, (a, b), u, h, count);
                 k += 1;
             }
         }
+    }
+
+    #[inline(always)]
+    fn add_tangent(
+        &mut self,
+        k: usize,
+        (a, b): (usize, usize),
+        u: &Matrix<V, Q, W>,
+        h: &Matrix<V, Q, Q>,
+        count: V,
+    ) {
+        for i in 0..W {
+            for j in 0..W {
+                if j <= i {
+                    self.gram[k][i][j] -= if a == b {
+                        u[a][i] * u[a][j]
+                    } else {
+                        u[a][i] * u[b][j] + u[b][i] * u[a][j]
+                    };
+                }
+            }
+        }
+        self.traces[k] += count * h[a][b];
     }
 
     #[inline(always)]
@@ -320,6 +346,23 @@ impl<V: Lane, const Q: usize, const W: usize, const N: usize> Derivatives<V, Q, 
         f_rss: &Matrix<V, Q, Q>,
         count: V,
     ) {
+        // What log|V| takes off is the same form in H: -(H x H) = H x (-H / 2) + (-H / 2) x H.
+        let half = V::splat(-0.5) * count;
+        let mut both = *f;
+        for a in 0..Q {
+            for b in 0..Q {
+                both[a][b] += half * h[a][b];
+            }
+        }
+        if Q == 2 {
+            self.add_pair((0, 0), (0, 0), (0, 0), h, &both, f_rss);
+            self.add_pair((1, 0), (1, 0), (0, 0), h, &both, f_rss);
+            self.add_pair((1, 1), (1, 0), (1, 0), h, &both, f_rss);
+            self.add_pair((2, 0), (1, 1), (0, 0), h, &both, f_rss);
+            self.add_pair((2, 1), (1, 1), (1, 0), h, &both, f_rss);
+            self.add_pair((2, 2), (1, 1), (1, 1), h, &both, f_rss);
+            return;
+        }
         let mut k = 0;
         for a in 0..Q {
             for b in 0..=a {
@@ -327,18 +370,45 @@ impl<V: Lane, const Q: usize, const W: usize, const N: usize> Derivatives<V, Q, 
                 for c in 0..=a {
                     for d in 0..=c {
                         if l <= k {
-                            let (ac, ad, bc, bd) = (h[a][c], h[a][d], h[b][c], h[b][d]);
-                            let first = bc * f[a][d] + bd * f[a][c] + ac * f[b][d] + ad * f[b][c];
-                            self.hessian[k][l] += first - count * (ac * bd + ad * bc);
-                            let f = f_rss;
-                            self.hessian_rss[k][l] +=
-                                bc * f[a][d] + bd * f[a][c] + ac * f[b][d] + ad * f[b][c];
+                            self.add_pair((k, l), (a, b), (c, d), h, &both, f_rss);
                             l += 1;
                         }
                     }
                 }
                 k += 1;
             }
+        }
+    }
+
+    #[inline(always)]
+    fn add_pair(
+        &mut self,
+        (k, l): (usize, usize),
+        one: (usize, usize),
+        other: (usize, usize),
+        h: &Matrix<V, Q, Q>,
+        f: &Matrix<V, Q, Q>,
+        f_rss: &Matrix<V, Q, Q>,
+    ) {
+        self.hessian[k][l] += paired(h, f, one, other);
+        self.hessian_rss[k][l] += paired(h, f_rss, one, other);
+    }
+}
+
+/// `H_bc F_ad + H_bd F_ac + H_ac F_bd + H_ad F_bc`, halved for each of the pairs whose two are one.
+#[inline(always)]
+fn paired<V: Lane, const Q: usize>(
+    h: &Matrix<V, Q, Q>,
+    f: &Matrix<V, Q, Q>,
+    (a, b): (usize, usize),
+    (c, d): (usize, usize),
+) -> V {
+    match (a == b, c == d) {
+        (true, true) => h[a][c] * f[a][c],
+        (true, false) => h[a][c] * f[a][d] + h[a][d] * f[a][c],
+        (false, true) => h[b][c] * f[a][c] + h[a][c] * f[b][c],
+        (false, false) => {
+            (h[b][c] * f[a][d] + h[b][d] * f[a][c]) + (h[a][c] * f[b][d] + h[a][d] * f[b][c])
         }
     }
 }

@@ -22,14 +22,16 @@ impl<'a> ByLane<'a> {
     pub(super) fn of(parts: impl Iterator<Item = &'a [f64]>) -> Self {
         let mut out = Self { own: [&[]; LANES], n: 0 };
         for part in parts {
-            out.own[out.n] = part;
+            // Lanes without a fit have the last one's numbers, and nobody reads what comes of them.
+            out.own[out.n..].fill(part);
             out.n += 1;
         }
         out
     }
 
-    pub(super) fn slices(&self) -> &[&'a [f64]] {
-        &self.own[..self.n]
+    /// One for each lane of V; none where there are none at all.
+    pub(super) fn lanes<V: Lane>(&self) -> &[&'a [f64]] {
+        &self.own[..V::COUNT.min(self.n * LANES)]
     }
 }
 
