@@ -39,7 +39,7 @@ pub fn rotate_alike(nesting: &Nesting, columns: &RowColumns) -> Option<RotatedRo
     let chunks = chunk_bounds(nesting);
     let width = columns.x.len() + columns.y.len();
     let parallel = nesting.n_rows * width > PARALLEL_SIZE;
-    let mut found = Groups::default();
+    let mut found = Found::default();
     for some in chunks.chunks(CHUNKS_PER_CHECK) {
         let task = |chunk: &Range<usize>| Subjects::new(nesting, columns).all(chunk.clone());
         if parallel {
@@ -75,7 +75,7 @@ struct Group {
 
 /// All groups, in the order of the first subject of each.
 #[derive(Default)]
-struct Groups {
+struct Found {
     seen: Vec<Seen>,
     groups: Vec<Group>,
     by_visits: HashMap<Vec<i32>, usize>,
@@ -83,7 +83,7 @@ struct Groups {
     by_hash: HashMap<u64, Vec<usize>>,
 }
 
-impl Groups {
+impl Found {
     /// Adds subjects with the same visits and `x(visit, column)`, of which means are given.
     fn add(
         &mut self,
@@ -252,16 +252,16 @@ struct Subjects<'a> {
     /// Those of X, then the responses.
     order: Vec<Column<'a>>,
     scratch: Vec<f64>,
-    found: Groups,
+    found: Found,
 }
 
 impl<'a> Subjects<'a> {
     fn new(nesting: &'a Nesting, columns: &'a RowColumns<'a>) -> Self {
         let order = columns.x.iter().chain(&columns.y).copied().collect();
-        Self { nesting, columns, order, scratch: Vec::new(), found: Groups::default() }
+        Self { nesting, columns, order, scratch: Vec::new(), found: Found::default() }
     }
 
-    fn all(mut self, units: Range<usize>) -> Groups {
+    fn all(mut self, units: Range<usize>) -> Found {
         let level = &self.nesting.levels[0];
         let mut unit = units.start;
         while unit < units.end {
@@ -287,15 +287,21 @@ impl<'a> Subjects<'a> {
         for column in x.chunks_exact(n) {
             hashes.iter_mut().zip(column).for_each(|(h, value)| *h = mixed(*h, value.to_bits()));
         }
-        let mut means = Vec::new();
+        let (mut own, mut means, mut at) = (Vec::new(), Vec::new(), Vec::new());
         for unit in units {
-            let children = nesting.levels[0].children(unit);
-            let own = children.start - start..children.end - start;
-            let hash = hashes[own.clone()].iter().fold(0, |hash, &row| mixed(hash, row));
+            // Rows in any order: visits tell which is which.
+            own.clear();
+            own.extend(nesting.levels[0].children(unit).map(|position| position - start));
+            if !own.is_sorted_by_key(|&row| seen[row]) {
+                own.sort_unstable_by_key(|&row| seen[row]);
+            }
+            let hash = own.iter().fold(0, |hash, &row| mixed(hash, hashes[row]));
+            at.clear();
+            at.extend(own.iter().map(|&row| seen[row]));
             means.clear();
-            y.chunks_exact(n).for_each(|column| means.extend_from_slice(&column[own.clone()]));
-            let value = |visit: usize, column: usize| x[column * n + own.start + visit];
-            self.found.add((hash, &seen[own.clone()], p), value, 1, &means);
+            y.chunks_exact(n).for_each(|column| means.extend(own.iter().map(|&row| column[row])));
+            let value = |visit: usize, column: usize| x[column * n + own[visit]];
+            self.found.add((hash, &at, p), value, 1, &means);
         }
     }
 }
