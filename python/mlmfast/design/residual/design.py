@@ -236,8 +236,8 @@ def seen_pairs(
     seen = np.zeros((size, n_units), dtype=np.bool_)
     seen[positions, units] = True
     # Eight units a byte.
-    seen = np.packbits(seen, axis=1)
-    met = [(seen[: p + 1] & seen[p]).any(axis=1) for p in range(size)]
+    bits = np.packbits(seen, axis=1)
+    met = [(bits[: p + 1] & bits[p]).any(axis=1) for p in range(size)]
     return tuple((p, q) for p, own in enumerate(met) for q in np.flatnonzero(own).tolist())
 
 
