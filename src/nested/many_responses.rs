@@ -7,6 +7,7 @@ use super::reduction::{Coordinates, Reduction};
 use crate::rows::basis::{Basis, CollinearRandomEffects};
 use crate::rows::columns::{Column, RowColumns};
 use crate::rows::nesting::Nesting;
+use crate::rows::rotation::alike::rotate_alike;
 use crate::rows::rotation::rotate::rotate;
 use crate::running::memory::append;
 use crate::running::threads;
@@ -72,5 +73,7 @@ pub fn reduce(plan: Plan, rows: &RowColumns) -> Result<Reduction, CollinearRando
 
 fn whole(plan: Plan, rows: &RowColumns) -> Result<Reduction, CollinearRandomEffects> {
     let Plan { nesting, noise, terms, series, share, given } = plan;
-    Reduction::new(rotate(nesting, rows), nesting, noise, terms, series, share, given)
+    let few = if share { rotate_alike(nesting, rows) } else { None };
+    let rotated = few.unwrap_or_else(|| rotate(nesting, rows));
+    Reduction::new(rotated, nesting, noise, terms, series, share, given)
 }

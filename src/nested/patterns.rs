@@ -146,6 +146,24 @@ pub(super) fn compress(
     }
 }
 
+/// Units as they are, of `columns` numbers a row of the design.
+pub(super) fn copy_units(
+    leaf: &Blocks,
+    members: &[usize],
+    columns: usize,
+    design: &mut Vec<f64>,
+    responses: &mut [Vec<f64>],
+) {
+    let q = leaf.q;
+    let n_units = leaf.design.len() / (q * columns);
+    for &unit in members {
+        append(design, &leaf.design[block(unit, q * columns)]);
+        for (f, response) in responses.iter_mut().enumerate() {
+            append(response, &leaf.response[block(f * n_units + unit, q)]);
+        }
+    }
+}
+
 /// Members of a pattern with bit-equal columns of X, in the order of their first.
 pub(super) fn group_by_fixed(leaf: &Blocks, members: &[usize], columns: usize) -> Vec<Vec<usize>> {
     let alike = Alike { leaf, columns, compared: leaf.q..columns };

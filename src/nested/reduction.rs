@@ -1,15 +1,13 @@
 //! Rotated rows in the coordinates of the iterations: what these read.
 
 use super::blocks::{Blocks, change_basis};
-use super::patterns::{Pattern, compress, group_by_fixed, group_by_root, merge_alike};
+use super::patterns::{Pattern, compress, copy_units, group_by_fixed, group_by_root, merge_alike};
 use super::series::chain::ChainParameters;
 use super::series::items::Series;
 use crate::criterion::solution::within;
-use crate::linalg::dense::block;
 use crate::rows::basis::{Basis, CollinearRandomEffects, FixedBasis, random_bases};
-use crate::rows::level_rows::RotatedRows;
+use crate::rows::level_rows::{Alike, RotatedRows};
 use crate::rows::nesting::Nesting;
-use crate::running::memory::append;
 
 /// What the iterations read.
 #[derive(Clone, Debug)]
@@ -65,7 +63,7 @@ impl Reduction {
         given: Option<&Coordinates>,
     ) -> Result<Self, CollinearRandomEffects> {
         let (mut unreached, n_random) = rotated.unreached(nesting);
-        let RotatedRows { levels, mut remainder, mut total, n_obs, counts } = rotated;
+        let RotatedRows { levels, mut remainder, mut total, n_obs, counts, alike } = rotated;
         let n_fits = total.residual_squares.len();
         let (fixed, bases) = match given {
             Some(own) => (own.fixed.clone(), own.bases.clone()),
@@ -104,7 +102,11 @@ impl Reduction {
             remainder: gram,
             unreached,
         };
-        reduction.find_patterns(share, &counts);
+        if alike.is_empty() {
+            reduction.find_patterns(share, &counts);
+        } else {
+            reduction.take_patterns(&alike);
+        }
         Ok(reduction)
     }
 
@@ -136,6 +138,31 @@ impl Reduction {
     #[must_use]
     pub fn rank(&self) -> usize {
         self.fixed.kept.len()
+    }
+
+    /// Patterns of units that were found alike before, of the only level.
+    fn take_patterns(&mut self, alike: &[Alike]) {
+        let rank = self.rank();
+        let leaf = &mut self.levels[0];
+        let q = leaf.q;
+        let (mut design, mut responses) = (Vec::new(), vec![Vec::new(); self.n_fits]);
+        let mut unit = 0;
+        for own in alike {
+            let members: Vec<usize> = (unit..unit + own.n_units).collect();
+            unit += own.n_units;
+            let first = design.len() / (q * (q + rank));
+            let mut n_full = own.n_full;
+            if n_full > q * rank + q && own.n_units > 2 * q * rank + q {
+                compress(leaf, &members, rank, self.n_fits, &mut design, &mut responses);
+                n_full = design.len() / (q * (q + rank)) - first;
+            } else {
+                copy_units(leaf, &members, q + rank, &mut design, &mut responses);
+            }
+            let n_blocks = design.len() / (q * (q + rank)) - first;
+            self.patterns.push(Pattern { first, n_blocks, n_full, count: own.count });
+        }
+        leaf.design = design;
+        leaf.response = responses.concat();
     }
 
     fn find_patterns(&mut self, share: bool, counts: &[usize]) {
@@ -172,13 +199,7 @@ impl Reduction {
             } else if members.len() > 2 * q * rank + q {
                 compress(leaf, &members, rank, self.n_fits, &mut design, &mut responses);
             } else {
-                for &unit in &members {
-                    append(&mut design, &leaf.design[block(unit, q * columns)]);
-                    for (f, response) in responses.iter_mut().enumerate() {
-                        let at = (f * n_units + unit) * q;
-                        append(response, &leaf.response[at..at + q]);
-                    }
-                }
+                copy_units(leaf, &members, columns, &mut design, &mut responses);
             }
             let n_blocks = design.len() / (q * columns) - first;
             let n_full = alike.map_or(n_blocks, |groups| groups.len());

@@ -2,10 +2,12 @@
 
 use super::reduction::Reduction;
 use crate::criterion::checks::{check_derivatives, evaluate};
+use crate::criterion::engine::Engine;
 use crate::criterion::sums::Entry;
 use crate::rows::basis::Basis;
 use crate::rows::columns::{Column, RowColumns};
 use crate::rows::nesting::Nesting;
+use crate::rows::rotation::alike::rotate_alike;
 use crate::rows::rotation::rotate::rotate;
 
 /// Three nested levels with slopes, weights and unbalanced units.
@@ -174,5 +176,56 @@ fn derivatives_agree_with_central_differences() {
                 .collect();
             check_derivatives(&reduction, &g, reml);
         }
+    }
+}
+
+/// Two arms of subjects with up to 3 visits, the means of an arm equal at each, in mixed order.
+#[test]
+fn subjects_alike_give_the_sums_of_all_of_them() {
+    let n = 600;
+    let at: Vec<(i32, i32)> = (0..n)
+        .map(|i| (i * 7 % n / 3, i * 7 % n % 3))
+        .filter(|(s, v)| *v == 0 || (s * 5 + v * 11) % 7 > 1)
+        .collect();
+    let subject = renumber(&at.iter().map(|r| r.0).collect::<Vec<_>>());
+    let visits: Vec<i32> = at.iter().map(|r| r.1).collect();
+    let wave = |k: f64| -> Vec<f64> { (0..at.len()).map(|i| (i as f64 * k).sin()).collect() };
+    let arm: Vec<f64> = at.iter().map(|r| f64::from(r.0 % 2)).collect();
+    let late: Vec<f64> = at.iter().map(|r| f64::from(u8::from(r.1 == 2))).collect();
+    let (y, other) = (wave(2.3), wave(0.9));
+    let weights: Vec<f64> = at.iter().map(|r| 1.0 + f64::from(r.0 % 4 / 3)).collect();
+    let n_units = *subject.iter().max().expect("rows") as usize + 1;
+    let nesting = Nesting::new(at.len(), &[&subject], &[n_units]).expect("one factor");
+    for weighted in [false, true] {
+        let columns = RowColumns {
+            z: vec![Vec::new()],
+            x: vec![Column::plain(None), Column::plain(Some(&arm)), Column::plain(Some(&late))],
+            y: vec![Column::plain(Some(&y)), Column::plain(Some(&other))],
+            visits: Some((&visits, 3)),
+            sqrt_weights: weighted.then_some(&weights[..]),
+            ..RowColumns::default()
+        };
+        let few = rotate_alike(&nesting, &columns).expect("many are alike");
+        assert!(
+            few.levels[0].response.len() < rotate(&nesting, &columns).levels[0].response.len() / 4
+        );
+        let reductions = [few, rotate(&nesting, &columns)].map(|rotated| {
+            Reduction::new(rotated, &nesting, &[0.0; 3], &[vec![]], (0, 0, 0), true, None)
+                .expect("no random effects")
+        });
+        let [few, all] = &reductions;
+        let g = [vec![1.5, 0.4, 0.2, 0.4, 1.2, 0.3, 0.2, 0.3, 0.9]];
+        let entries: Vec<Entry> =
+            (0..3).flat_map(|a| (0..=a).map(move |b| Entry { level: 0, a, b })).collect();
+        let [own, whole] = [few, all].map(|r| evaluate(r, &g, &entries, true));
+        assert!((own.value - whole.value).abs() < 1e-10 * whole.value.abs());
+        let close = |a: &[f64], b: &[f64]| {
+            a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-9 * (1.0 + b.abs()))
+        };
+        assert!(close(&own.gradient, &whole.gradient) && close(&own.hessian, &whole.hessian));
+        assert!(close(&few.fixed.y_scale, &all.fixed.y_scale));
+        assert_eq!(few.within().1, all.within().1);
+        let moments = [few, all].map(|r| Engine::visit_moments(r, 1).expect("visits"));
+        assert!(close(&moments[0].0, &moments[1].0) && close(&moments[0].1, &moments[1].1));
     }
 }

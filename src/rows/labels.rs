@@ -66,14 +66,22 @@ struct Key {
     length: u32,
 }
 
+/// A key and its code side by side, without the gap that a `Key` ends in: four to a line of the cache.
 #[derive(Clone, Copy)]
 struct Slot {
-    key: Key,
+    word: u64,
+    length: u32,
     code: u32,
 }
 
-const NOTHING: Key = Key { word: 0, length: 0 };
-const EMPTY: Slot = Slot { key: NOTHING, code: u32::MAX };
+impl Slot {
+    #[inline(always)]
+    fn key(&self) -> Key {
+        Key { word: self.word, length: self.length }
+    }
+}
+
+const EMPTY: Slot = Slot { word: 0, length: 0, code: u32::MAX };
 
 /// Open addressing with steps of one slot, at most half full.
 struct Table {
@@ -101,7 +109,7 @@ impl Table {
             if slot.code == u32::MAX {
                 return (at, false);
             }
-            if slot.key == key && is_same(slot.code) {
+            if slot.key() == key && is_same(slot.code) {
                 return (at, true);
             }
             at = (at + 1) & mask;
@@ -111,7 +119,7 @@ impl Table {
     /// Gives a label that is not there the next code.
     fn insert(&mut self, at: usize, key: Key) -> u32 {
         let code = self.n as u32;
-        self.slots[at] = Slot { key, code };
+        self.slots[at] = Slot { word: key.word, length: key.length, code };
         self.n += 1;
         if 2 * self.n > self.slots.len() {
             self.grow();
@@ -123,7 +131,7 @@ impl Table {
         let larger = filled(EMPTY, 2 * self.slots.len());
         let old = std::mem::replace(&mut self.slots, larger);
         for slot in old.into_iter().filter(|slot| slot.code != u32::MAX) {
-            let (at, _) = self.find(slot.key, |_| false);
+            let (at, _) = self.find(slot.key(), |_| false);
             self.slots[at] = slot;
         }
     }
@@ -155,7 +163,7 @@ fn code_rows(
             let Some(key) = keys[i] else { continue };
             let row = block * BLOCK + i;
             let same = |code: u32| is_same(first_rows[code as usize] as usize, row);
-            if seen[i].code != u32::MAX && seen[i].key == key && same(seen[i].code) {
+            if seen[i].code != u32::MAX && seen[i].key() == key && same(seen[i].code) {
                 *code = seen[i].code as i32;
                 continue;
             }

@@ -3,7 +3,7 @@
 use super::nesting::Nesting;
 use super::series_columns::Shares;
 use crate::linalg::triangle::Triangle;
-use crate::running::memory::append;
+use crate::running::memory::{append, zeros};
 
 /// Rotated rows of the units of one level.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,19 @@ pub struct LevelRows {
     pub bundles: Vec<usize>,
     /// Weights of the classes in sums of squares.
     pub shares: Option<Shares>,
+    /// Do rows stand at their visits, where T selects those seen?
+    pub is_placed: bool,
+}
+
+/// Units one after the other that saw the same visits, of which each may stand for several.
+#[derive(Clone, Copy, Debug)]
+pub struct Alike {
+    /// Units with columns of X; those after them have only responses.
+    pub n_full: usize,
+    /// All of them.
+    pub n_units: usize,
+    /// Subjects that they stand for.
+    pub count: usize,
 }
 
 /// The rotated rows: for each unit [T A] of as many rows as it has random effects, and the rest.
@@ -41,9 +54,35 @@ pub struct RotatedRows {
     pub n_obs: usize,
     /// Units that each innermost unit stands for, in the order of units; empty for one each.
     pub counts: Vec<usize>,
+    /// All units of the only level by their visits, where those alike were replaced by few.
+    pub alike: Vec<Alike>,
 }
 
 impl RotatedRows {
+    /// The factor of all rows, of those that the blocks hold.
+    pub(super) fn total_from_blocks(&mut self, p: usize, n_fits: usize) {
+        self.remainder.factor();
+        self.total = self.remainder.clone();
+        let mut row = zeros(p + n_fits);
+        for level in &self.levels {
+            let responses = level.response.chunks_exact(n_fits.max(1));
+            let designs = level.design.chunks_exact(level.n_columns.max(1)).zip(responses);
+            for (i, (design, response)) in designs.enumerate() {
+                if level.is_placed && design[i % level.q] == 0.0 {
+                    continue; // a visit that was not seen
+                }
+                row[..p].copy_from_slice(&design[level.n_columns - p..]);
+                row[p..].copy_from_slice(response);
+                if let Some(shares) = &level.shares {
+                    let share = shares.of(level.classes[i]).sqrt();
+                    row.iter_mut().for_each(|value| *value *= share);
+                }
+                self.total.push_row(&row);
+            }
+        }
+        self.total.factor();
+    }
+
     /// The factor of all rows that no random effect reaches, and how many rows are not among these.
     ///
     /// They are the remainder, and rows of the outermost units whose own columns depend linearly.
@@ -52,7 +91,9 @@ impl RotatedRows {
         let orders: Vec<usize> = self.levels.iter().map(|level| level.q).collect();
         let kept = nesting.n_kept(&orders);
         let (mut rows, n_kept) = (self.remainder.clone(), kept.iter().sum());
-        let Some(outer) = self.levels.first().filter(|l| l.q > 0 && l.shares.is_none()) else {
+        let Some(outer) =
+            self.levels.first().filter(|l| l.q > 0 && l.shares.is_none() && !l.is_placed)
+        else {
             return (rows, n_kept);
         };
         let q = outer.q;

@@ -7,10 +7,11 @@ use super::state::Elimination;
 use crate::linalg::dense::{axpy, block};
 use crate::running::memory;
 
-/// Numbers in the differentials of all entries from which they no longer stay in the cache.
-const LARGE: usize = 1 << 18;
+/// Numbers in the differentials of all entries from which products over several units cost less than
+/// a visit to them all for each.
+const LARGE: usize = 1 << 11;
 /// Units that wait for one another.
-const BATCH: usize = 32;
+const BATCH: usize = 64;
 
 /// Units whose first differentials wait to be added.
 ///

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::four_units::FourUnits;
+use super::gather::gather;
 use crate::linalg::dense::{axpy, dot, householder, vectorised};
 use crate::linalg::lanes::{LANES, Lane};
 use crate::linalg::triangle::Triangle;
@@ -10,7 +11,7 @@ use crate::rows::bundle::Bundle;
 use crate::rows::columns::{Column, RowColumns};
 use crate::rows::level_rows::{LevelRows, RotatedRows};
 use crate::rows::nesting::Nesting;
-use crate::running::memory::{append, grow, lengthen, zeros};
+use crate::running::memory::{append, grow, lengthen};
 use crate::running::stop::check;
 
 /// Taller units go through a triangular factor instead of a scratch copy of all their rows.
@@ -41,6 +42,7 @@ impl<'a> Chunk<'a> {
         let empty = |level: &LevelRows| LevelRows {
             q: level.q,
             n_columns: level.n_columns,
+            is_placed: level.is_placed,
             shares: level.shares.clone(),
             ..LevelRows::default()
         };
@@ -57,6 +59,7 @@ impl<'a> Chunk<'a> {
                 total: Triangle::new(columns.x.len(), n_fits),
                 n_obs: 0,
                 counts: Vec::new(),
+                alike: Vec::new(),
             },
         }
     }
@@ -69,7 +72,7 @@ impl<'a> Chunk<'a> {
         } else {
             self.rotate_units(0, items);
         }
-        self.total_from_blocks();
+        self.out.total_from_blocks(self.columns.x.len(), self.columns.y.len());
         self.out
     }
 
@@ -258,63 +261,10 @@ impl<'a> Chunk<'a> {
         }
     }
 
-    /// Copies rows, centred, scaled and weighted, into scratch, one column after the other.
+    /// Copies rows, of all columns but the first `skip`, into scratch.
     fn gather(&mut self, rows: Range<usize>, skip: usize) {
-        let n = rows.len();
-        let order = self.nesting.row_order.as_deref();
-        lengthen(&mut self.scratch, n * (self.order.len() - skip));
-        for (column, out) in self.order[skip..].iter().zip(self.scratch.chunks_exact_mut(n)) {
-            let Column { values, center, scale } = *column;
-            match (values, order) {
-                (None, _) => out.fill((1.0 - center) * scale),
-                (Some(values), None) if values.stride == 1 => {
-                    let data = &values.data[values.offset..];
-                    for (o, v) in out.iter_mut().zip(&data[rows.clone()]) {
-                        *o = (v - center) * scale;
-                    }
-                }
-                (Some(values), None) => {
-                    for (o, row) in out.iter_mut().zip(rows.clone()) {
-                        *o = (values.row(row) - center) * scale;
-                    }
-                }
-                (Some(values), Some(order)) => {
-                    for (o, &row) in out.iter_mut().zip(&order[rows.clone()]) {
-                        *o = (values.row(row as usize) - center) * scale;
-                    }
-                }
-            }
-        }
-        if let Some(weights) = self.columns.sqrt_weights {
-            for out in self.scratch.chunks_exact_mut(n) {
-                for (i, o) in out.iter_mut().enumerate() {
-                    let position = rows.start + i;
-                    *o *= weights[order.map_or(position, |order| order[position] as usize)];
-                }
-            }
-        }
-    }
-
-    fn total_from_blocks(&mut self) {
-        let out = &mut self.out;
-        out.remainder.factor();
-        out.total = out.remainder.clone();
-        let (p, n_fits) = (self.columns.x.len(), self.columns.y.len());
-        let mut row = zeros(p + n_fits);
-        for level in &out.levels {
-            let responses = level.response.chunks_exact(n_fits.max(1));
-            let designs = level.design.chunks_exact(level.n_columns.max(1)).zip(responses);
-            for (i, (design, response)) in designs.enumerate() {
-                row[..p].copy_from_slice(&design[level.n_columns - p..]);
-                row[p..].copy_from_slice(response);
-                if let Some(shares) = &level.shares {
-                    let share = shares.of(level.classes[i]).sqrt();
-                    row.iter_mut().for_each(|value| *value *= share);
-                }
-                out.total.push_row(&row);
-            }
-        }
-        out.total.factor();
+        let weights = self.columns.sqrt_weights;
+        gather(self.nesting, &self.order[skip..], weights, rows, &mut self.scratch);
     }
 }
 

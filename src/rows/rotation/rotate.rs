@@ -14,9 +14,9 @@ use crate::running::threads;
 /// Rows per task.
 const CHUNK_ROWS: usize = 8192;
 /// Below this many numbers a thread pool costs more than it saves.
-const PARALLEL_SIZE: usize = 400_000;
+pub(super) const PARALLEL_SIZE: usize = 400_000;
 /// Chunks between two looks at the interrupt flag.
-const CHUNKS_PER_CHECK: usize = 128;
+pub(super) const CHUNKS_PER_CHECK: usize = 128;
 
 /// Rotates all rows.
 ///
@@ -35,7 +35,9 @@ pub fn rotate(nesting: &Nesting, columns: &RowColumns) -> RotatedRows {
             let order = columns.visits.map(|(_, order)| order);
             let innermost = l + 1 == columns.z.len();
             match order.filter(|_| innermost) {
-                Some(q) => LevelRows { q, n_columns: q + width, ..LevelRows::default() },
+                Some(q) => {
+                    LevelRows { q, n_columns: q + width, is_placed: true, ..LevelRows::default() }
+                }
                 None => LevelRows {
                     q: z.len(),
                     n_columns: width,
@@ -55,6 +57,7 @@ pub fn rotate(nesting: &Nesting, columns: &RowColumns) -> RotatedRows {
         total: Triangle::new(p, n_fits),
         n_obs: columns.n_obs.unwrap_or(nesting.n_rows),
         counts: unit_counts(nesting, columns),
+        alike: Vec::new(),
     };
     for (level, units) in all.levels.iter_mut().zip(&nesting.levels) {
         if level.shares.is_none() {
@@ -85,7 +88,7 @@ fn unit_counts(nesting: &Nesting, columns: &RowColumns) -> Vec<usize> {
 }
 
 /// Ranges of outermost units (of rows, without a grouping factor) of about `CHUNK_ROWS` rows.
-fn chunk_bounds(nesting: &Nesting) -> Vec<Range<usize>> {
+pub(super) fn chunk_bounds(nesting: &Nesting) -> Vec<Range<usize>> {
     let Some(outer) = nesting.levels.first() else {
         return (0..nesting.n_rows)
             .step_by(CHUNK_ROWS)

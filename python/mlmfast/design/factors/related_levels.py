@@ -129,7 +129,8 @@ def _parts(given: Any, name: str) -> tuple[tuple[str, ...] | None, Any]:
                 f"({_some(rows)} and {_some(columns)}); both must name the levels"
             )
         _check_repeated(rows, name)
-        return rows, given.iloc[:, [columns.index(label) for label in rows]]
+        place = {label: k for k, label in enumerate(columns)}
+        return rows, given.iloc[:, [place[label] for label in rows]]
     if isinstance(given, tuple):
         if len(given) != 2:
             raise DataError(

@@ -180,21 +180,27 @@ def _inverse(a: FloatArray) -> FloatArray | None:
         inverse = interruptible(_inverse_by_cholesky, a)
     except np.linalg.LinAlgError:
         return None
-    inverse = (inverse + inverse.T) / 2
     if np.abs(a).sum(axis=0).max() * np.abs(inverse).sum(axis=0).max() > _WORST_CONDITION:
         return None
     scale = np.sqrt(np.diag(inverse))
     rounding = np.abs(inverse) <= _LOST * scale[:, None] * scale
-    # |A E| bounds what leaving out E changes, relative to the inverse itself.
-    if np.linalg.norm(a @ np.where(rounding, inverse, 0.0)) <= _NOTHING:
+    left_out = np.where(rounding, inverse, 0.0)
+    # |A E| bounds what leaving out E changes, relative to the inverse itself; |A| |E| bounds it
+    # without a product of matrices.
+    largest = np.abs(a).sum(axis=0).max() * np.linalg.norm(left_out)
+    if largest <= _NOTHING or np.linalg.norm(a @ left_out) <= _NOTHING:
         inverse[rounding] = 0.0
     return inverse
 
 
 def _inverse_by_cholesky(a: FloatArray) -> FloatArray:
-    from scipy.linalg import cho_solve, cholesky
+    from scipy.linalg.lapack import dpotrf, dpotri
 
-    return np.asarray(cho_solve((cholesky(a, lower=True), True), np.eye(len(a))))
+    factor, failed = dpotrf(a.T, lower=1)
+    if failed:
+        raise np.linalg.LinAlgError("the matrix is not positive definite")
+    lower = np.tril(dpotri(factor, lower=1, overwrite_c=1)[0])
+    return np.asarray(lower + np.tril(lower, -1).T)
 
 
 def _root(a: FloatArray) -> FloatArray:

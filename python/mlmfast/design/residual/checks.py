@@ -9,7 +9,7 @@ import numpy as np
 from mlmfast.arrays import CodeArray
 from mlmfast.covariance import STRUCTURES, CovarianceStructure
 from mlmfast.covariance.structures.direct_product import DirectProduct
-from mlmfast.data.factor import Factor
+from mlmfast.data.factor import Factor, count_codes
 from mlmfast.data.frame import Frame
 from mlmfast.design.residual.template_size import template_bytes
 from mlmfast.design.residual.visits.of_rows import Visits
@@ -32,8 +32,10 @@ def check_met_together(
         # Known matrices may be diagonal. One level has its own refusal.
         if kind.is_diagonal(call.number) or kind.takes_matrices or not np.ptp(codes):
             continue
-        _, first, subject = np.unique(subjects.codes, return_index=True, return_inverse=True)
-        told = codes != codes[first][subject]
+        # That of each subject's first row, which is written last.
+        own = np.empty(subjects.n_levels, dtype=codes.dtype)
+        own[subjects.codes[::-1]] = codes[::-1]
+        told = codes != own[subjects.codes]
         for code, label in enumerate(("",) if arm is None else arm.levels):
             if told[True if arm is None else arm.codes == code].any():
                 continue
@@ -93,7 +95,7 @@ def check_supported(
     """
     for code, label in enumerate(arms):
         rows = arm_codes == code
-        n_subjects = len(np.unique(subjects.codes[rows]))
+        n_subjects = int(np.count_nonzero(count_codes(subjects.codes[rows], subjects.n_levels)))
         where = f" of {formula.arm} = {label!r}" if formula.arm is not None else ""
         found = f"{n_subjects} subject(s) and {int(rows.sum())} rows{where}"
         needed = ""

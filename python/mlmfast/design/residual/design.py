@@ -233,12 +233,12 @@ def seen_pairs(
     >>> seen_pairs(*np.int32([[0, 0, 1], [0, 2, 1]]), 2, 3)
     ((0, 0), (1, 1), (2, 0), (2, 2))
     """
-    seen = np.zeros((n_units, size), dtype=np.bool_)
-    seen[units, positions] = True
-    patterns = np.unique(np.packbits(seen, axis=1), axis=0)
-    patterns = np.unpackbits(patterns, axis=1, count=size).astype(np.float64)
-    rows, columns = np.nonzero(np.tril(patterns.T @ patterns))
-    return tuple(zip(rows.tolist(), columns.tolist(), strict=True))
+    seen = np.zeros((size, n_units), dtype=np.bool_)
+    seen[positions, units] = True
+    # Eight units a byte.
+    bits = np.packbits(seen, axis=1)
+    met = [(bits[: p + 1] & bits[p]).any(axis=1) for p in range(size)]
+    return tuple((p, q) for p, own in enumerate(met) for q in np.flatnonzero(own).tolist())
 
 
 def independent_rows(scale: ScaleDesign) -> ResidualDesign:

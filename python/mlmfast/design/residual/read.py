@@ -37,6 +37,8 @@ from mlmfast.formula.residual_formula import ResidualFormula, structure_kind
 
 #: Visits of one covariance with few parameters.
 LARGEST_TEMPLATE = 1000
+#: Cells a row up to which counting them costs less than sorting the rows.
+_FEW_CELLS = 8
 
 
 def residual_design(
@@ -176,6 +178,9 @@ def units_of_rows(
 ) -> tuple[CodeArray, int]:
     """Blocks of rows with one covariance: the subjects, each visit at most once."""
     cell = subjects.codes.astype(np.int64) * len(labels) + visits
+    n_cells = subjects.n_levels * len(labels)
+    if n_cells <= _FEW_CELLS * len(cell) and np.bincount(cell).max(initial=0) <= 1:
+        return subjects.codes, subjects.n_levels
     order = np.argsort(cell, kind="stable")
     repeated = np.flatnonzero(cell[order][1:] == cell[order][:-1])
     if repeated.size == 0:

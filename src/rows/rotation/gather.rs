@@ -1,0 +1,49 @@
+//! Rows copied from columns wherever these lie.
+
+use std::ops::Range;
+
+use crate::rows::columns::Column;
+use crate::rows::nesting::Nesting;
+use crate::running::memory::lengthen;
+
+/// Copies rows, centred, scaled and weighted, into `out`, one column after the other.
+pub(super) fn gather(
+    nesting: &Nesting,
+    columns: &[Column],
+    sqrt_weights: Option<&[f64]>,
+    rows: Range<usize>,
+    out: &mut Vec<f64>,
+) {
+    let n = rows.len();
+    let order = nesting.row_order.as_deref();
+    lengthen(out, n * columns.len());
+    for (column, out) in columns.iter().zip(out.chunks_exact_mut(n)) {
+        let Column { values, center, scale } = *column;
+        match (values, order) {
+            (None, _) => out.fill((1.0 - center) * scale),
+            (Some(values), None) if values.stride == 1 => {
+                let data = &values.data[values.offset..];
+                for (o, v) in out.iter_mut().zip(&data[rows.clone()]) {
+                    *o = (v - center) * scale;
+                }
+            }
+            (Some(values), None) => {
+                for (o, row) in out.iter_mut().zip(rows.clone()) {
+                    *o = (values.row(row) - center) * scale;
+                }
+            }
+            (Some(values), Some(order)) => {
+                for (o, &row) in out.iter_mut().zip(&order[rows.clone()]) {
+                    *o = (values.row(row as usize) - center) * scale;
+                }
+            }
+        }
+    }
+    if let Some(weights) = sqrt_weights {
+        for out in out.chunks_exact_mut(n) {
+            for (o, position) in out.iter_mut().zip(rows.clone()) {
+                *o *= weights[nesting.row_at(position)];
+            }
+        }
+    }
+}
