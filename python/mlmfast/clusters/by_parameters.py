@@ -74,8 +74,7 @@ class RowCovariances:
         for b, block in enumerate(about.parameters.blocks):
             r = block.first.shape[1]
             if b >= len(about.model.order):
-                for k in range(r):
-                    slopes[:, at + k] = self._noise_slope(b, block, k, rows)
+                slopes[:, at : at + r] = self._noise_slopes(b, block, rows)
             at += r
         if about.model.profiled:
             values = about.scale * self._unit * self._identity(rows)
@@ -85,10 +84,12 @@ class RowCovariances:
             values = self._unit * self._spread_residual(rows)(matrices)
         return slopes, values[:, 0, 0]
 
-    def _noise_slope(self, b: int, block: ParameterBlock, k: int, rows: IntArray) -> FloatArray:
+    def _noise_slopes(self, b: int, block: ParameterBlock, rows: IntArray) -> FloatArray:
+        """Derivatives of the variance of rows (n, 1) by the parameters of a block, (n, r)."""
         if self.about.model.profiled:
-            return self._identity(rows)[:, 0, 0]
-        return self._spread_residual(rows)(self._of_residual(b, block)[0][k])[:, 0, 0]
+            return self._identity(rows)[:, 0]
+        spread = self._spread_residual(rows)
+        return np.stack([spread(own)[:, 0, 0] for own in self._residual_slopes(b, block)], axis=1)
 
     def effect_slopes(self) -> list[list[FloatArray]]:
         """Derivatives of every term's G, terms in the formula's order, by each parameter."""
@@ -96,15 +97,22 @@ class RowCovariances:
         zero = [np.zeros((len(term.names),) * 2) for term in about.model.design.random]
         out = []
         for b, block in enumerate(about.parameters.blocks):
+            is_term = b < len(about.model.order)
+            slopes = _slopes(block, self._whole_term(b)) if is_term else None
             for k in range(block.first.shape[1]):
                 own = list(zero)
-                if b < len(about.model.order):
-                    own[about.model.order[b]] = self._of_term(b, block)[0][k]
+                if slopes is not None:
+                    own[about.model.order[b]] = slopes[k]
                 out.append(own)
         return out
 
     def _of_term(self, b: int, block: ParameterBlock) -> tuple[FloatArray, Bends]:
         """Derivatives of a term's G by its free parameters."""
+        whole = self._whole_term(b)
+        return _slopes(block, whole), _curves(block, whole)
+
+    def _whole_term(self, b: int) -> _Spread:
+        """Map from the coordinates of a term's G to the matrix in the user's units."""
         structure = self.about.criterion.terms[b].shared
         to_user = self._unit * entry_map(self.about.model.effects_map(b), structure)
         rows, columns = np.array(structure.entries).T
@@ -115,7 +123,7 @@ class RowCovariances:
             out[rows, columns] = out[columns, rows] = to_user @ entries
             return out
 
-        return _derivatives(block, whole)
+        return whole
 
     def _of_residual(self, b: int, block: ParameterBlock) -> tuple[FloatArray, Bends]:
         """Derivatives of the residual's matrices, (1 or units, K, K) each, by free parameters."""
@@ -130,6 +138,18 @@ class RowCovariances:
                 if matrix.any()
             }
             return stack[1 : 1 + t], curves
+        return self._residual_slopes(b, block), _curves(block, self._whole_residual(term))
+
+    def _residual_slopes(self, b: int, block: ParameterBlock) -> FloatArray:
+        """First derivatives alone: second ones of many visits are many matrices."""
+        term: TermBlock = self.about.criterion.terms[b]
+        if term.by_theta:
+            t = term.structure.n_theta
+            return np.asarray(self._unit * self.about.parameters.bent[-1][0][1 : 1 + t])
+        return _slopes(block, self._whole_residual(term))
+
+    def _whole_residual(self, term: TermBlock) -> _Spread:
+        """Map from coordinates to the matrix over visits, (1, K, K), in the user's units."""
         structure = term.shared
         rows, columns = np.array(structure.entries).T + term.first
         order = self.about.model.level_sizes[-1]
@@ -139,7 +159,7 @@ class RowCovariances:
             out[0, rows, columns] = out[0, columns, rows] = self._unit * entries
             return out
 
-        return _derivatives(block, whole)
+        return whole
 
     @property
     def _unit(self) -> float:
@@ -212,14 +232,16 @@ class RowCovariances:
         return np.asarray(diagonal[:, :, None] * np.eye(rows.shape[1]))
 
 
-def _derivatives(
-    block: ParameterBlock, whole: Callable[[FloatArray], FloatArray]
-) -> tuple[FloatArray, Bends]:
-    """Matrices of the derivatives of coordinates, by one and by pairs of parameters."""
-    slopes = np.array([whole(column) for column in block.first.T])
+def _slopes(block: ParameterBlock, whole: _Spread) -> FloatArray:
+    """Matrices of the derivatives of coordinates by each parameter."""
+    return np.array([whole(column) for column in block.first.T])
+
+
+def _curves(block: ParameterBlock, whole: _Spread) -> Bends:
+    """Matrices of the derivatives of coordinates by pairs of parameters."""
     curves: Bends = {}
     if block.second is not None:
         for k, el in zip(*np.tril_indices(block.first.shape[1]), strict=True):
             if block.second[:, k, el].any():
                 curves[int(k), int(el)] = whole(block.second[:, k, el])
-    return slopes, curves
+    return curves
