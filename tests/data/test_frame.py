@@ -85,8 +85,8 @@ def test_taking_rows_cuts_columns_and_drops_levels_that_went(make):
     assert_array_equal(again.numeric("_x"), [2.0])
 
 
-def test_a_float64_column_is_not_copied(make):
-    x = np.arange(5.0)
+def test_a_long_float64_column_is_not_copied(make):
+    x = np.arange(20_000.0)
     data = make({"x": x})
     once, twice = Frame.from_native(data).numeric("x"), Frame.from_native(data).numeric("x")
     if not isinstance(data, pl.LazyFrame):
@@ -360,3 +360,26 @@ def test_columns_are_the_same_by_their_arrays_and_by_their_series(monkeypatch):
     fast = read()
     monkeypatch.setattr(pandas_columns, "_ARRAY_OF", None)
     assert_equal(fast, read())
+
+
+@pytest.mark.parametrize("n_rows", [30, 20_000])
+def test_a_frame_that_is_changed_later_leaves_alone_what_was_read(n_rows):
+    if int(pd.__version__.split(".")[0]) < 3:
+        pytest.skip("a long column is shared where pandas does not copy on write")
+    data = pd.DataFrame({"x": np.arange(float(n_rows)), "k": np.arange(n_rows), "z": 1.0})
+    frame = Frame.from_native(data)
+    x, k = frame.numeric("x"), frame.integers("k")
+    data.loc[:5, "x"], data.iloc[:5, 1] = 99.0, 99
+    assert_array_equal(x[:9], np.arange(9.0))
+    assert_array_equal(k[:9], np.arange(9))
+
+
+def test_columns_that_are_added_or_removed_later_do_not_move_the_others():
+    columns = {name: np.arange(4.0) + 10.0 * k for k, name in enumerate("abcd")}
+    added, removed, gone = (Frame.from_native(pd.DataFrame(columns)) for _ in range(3))
+    added._source.columns._data.insert(0, "new", 0.0)
+    del removed._source.columns._data["a"], gone._source.columns._data["c"]
+    for frame in (added, removed):
+        assert_array_equal(frame.numeric("c"), columns["c"])
+    with pytest.raises(KeyError):
+        gone.numeric("c")

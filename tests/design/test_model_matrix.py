@@ -104,8 +104,9 @@ def test_terms_without_an_intercept_are_counted_from_zero():
     assert matrix.term_of_column == (0, 0, 0, 1)
 
 
-def test_a_plain_column_is_the_memory_of_the_frame():
-    for native in (pd.DataFrame({"x": np.arange(4.0)}), pl.DataFrame({"x": np.arange(4.0)})):
+def test_a_long_plain_column_is_the_memory_of_the_frame():
+    x = np.arange(20_000.0)
+    for native in (pd.DataFrame({"x": x}), pl.DataFrame({"x": x})):
         frame = Frame.from_native(native)
         matrix = build_model_matrix("x", frame)
         assert np.shares_memory(matrix.columns[1], frame.numeric("x"))

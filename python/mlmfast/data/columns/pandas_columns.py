@@ -84,6 +84,8 @@ _LAST: list[tuple[weakref.ref[pd.Index], _Named]] = []
 #: The array of a column by its position, without the Series that `DataFrame.__getitem__` makes
 #: around it, which costs more than the rest of a short column; None in a pandas without it.
 _ARRAY_OF: Any = getattr(pd.DataFrame, "_get_column_array", None)
+#: Rows up to which a copy of a column takes less time than that Series.
+_SHORT = 10_000
 
 
 class PandasColumns:
@@ -91,6 +93,7 @@ class PandasColumns:
 
     def __init__(self, data: pd.DataFrame | dict[str, pd.Series]) -> None:
         self._data = data
+        self._columns = None if isinstance(data, dict) else data.columns
         named = _Named.by_keys(list(data)) if isinstance(data, dict) else _Named.of(data.columns)
         self.names, self._key_of = named.names, named.keys
         self._kinds: dict[str, Kind] = {}
@@ -128,14 +131,22 @@ class PandasColumns:
         """The column as an array of numpy's or of pandas'."""
         values = self._arrays.get(name)
         if values is None:
-            if _ARRAY_OF is not None and type(self._data) is pd.DataFrame:
-                values = _ARRAY_OF(self._data, self.names.index(name))
+            if self._is_short():
+                # A Series would keep pandas from writing into the column's memory in place (copy on
+                # write), so that data changed after a fit leave it alone; an array does not.
+                values = _ARRAY_OF(self._data, self.names.index(name)).copy()
             else:
                 series = self._series(name)
                 is_numpy = isinstance(series.dtype, np.dtype)
                 values = series.to_numpy() if is_numpy else series.array
             self._arrays[name] = values
         return values
+
+    def _is_short(self) -> bool:
+        """Whether columns are copied; not where some that came or went have moved the others."""
+        data = self._data
+        plain = _ARRAY_OF is not None and type(data) is pd.DataFrame and self.n_rows <= _SHORT
+        return plain and data.columns is self._columns  # type: ignore[union-attr]
 
     def dtype_name(self, name: str) -> str:
         """Type of the column, as pandas prints it."""
@@ -161,7 +172,7 @@ class PandasColumns:
         return _kind_of_series(series, dtype)
 
     def numbers(self, name: str) -> FloatArray:
-        """Values as float64, NaN where missing; the frame's own memory if it holds float64."""
+        """Values as float64, NaN where missing; a long frame's own memory if it holds float64."""
         values = self._values(name)
         dtype = values.dtype
         if isinstance(dtype, np.dtype) and dtype.kind in "fiub":
