@@ -16,6 +16,7 @@ import pytest
 import mlmfast as mlm
 from mlmfast.errors import ConvergenceWarning, NonEstimableWarning
 from mlmfast.inference.anova.anova import anova
+from mlmfast.running.first_use import FunctionOnUse
 
 PUBLIC = sorted(name for name in dir(mlm.LMMResult) if not name.startswith("_"))
 
@@ -104,6 +105,12 @@ def test_copies_and_pickles_keep_the_methods(fit):
         assert other.anova().frame.equals(fit.anova().frame)
     bound = pickle.loads(pickle.dumps(fit.conf_int))
     assert bound().equals(fit.conf_int())
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_a_function_that_was_used_is_still_copied_and_pickled(copied):
+    function = FunctionOnUse("math", "sqrt")
+    assert function(4.0) == copied(function)(4.0) == 2.0
 
 
 def test_a_profile_that_finds_a_better_fit_blames_the_line_of_the_user(fit, monkeypatch):

@@ -92,6 +92,10 @@ class FunctionOnUse:
             self._imported = importlib.import_module(self._module)
         return getattr(self._imported, self._name)
 
+    def __reduce__(self) -> tuple[type[FunctionOnUse], tuple[str, str]]:
+        # A module that was imported is not pickled.
+        return FunctionOnUse, (self._module, self._name)
+
     def __get__(self, instance: object | None, owner: type) -> Any:
         return self.function.__get__(instance, owner)
 
