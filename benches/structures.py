@@ -5,11 +5,15 @@
     python benches/structures.py --structure ar1 --only 7 # one problem, by its index
     python benches/structures.py --minutes 10 --json out.jsonl  # a line a fit
     python benches/structures.py --n 50 --before PATH     # and by another build's Python folder
+    python benches/structures.py --n 50 --one-start       # without a search from other starts
 
 Designs have 8-120 subjects of 2-8 visits, 0-40 % of the visits missing, a true correlation from
 strongly negative lags to 0.95, variances that may grow, weights, two arms, no random effect, or one
 by site or by subject; ML and REML in equal parts. A problem follows from its structure, the seed
 and its index alone.
+
+"elsewhere" are evaluations from other starts, which "evaluations" does not count; what iterations
+from there come to is followed with them. With --one-start there is no such search.
 
 A fit is at a minimum when its Newton decrement is below 1e-8 and the smallest eigenvalue of the
 Hessian is not negative (at a singular residual covariance, those of the criterion with a barrier,
@@ -65,6 +69,7 @@ class Outcome:
     seconds: float
     fault: str
     deviance: float = np.nan
+    n_elsewhere: int = 0
 
 
 def residuals(rng, n_subjects, n_visits, times):
@@ -154,12 +159,12 @@ def solve(problem: Problem) -> Outcome:
 
     start = time.perf_counter()
     n_evaluations, at_minimum, no_maximum, named, refused, fault = 0, False, False, False, False, ""
-    deviance = np.nan
+    deviance, n_elsewhere = np.nan, 0
     try:
         fit = mlm.lmm(problem.formula, problem.frame, **problem.arguments)
         n_evaluations, named = fit.certificate.n_evaluations, bool(fit.certificate.boundary)
         at_minimum, no_maximum, fault = fit.converged, has_no_maximum(fit), fault_of(fit)
-        deviance = fit.deviance
+        deviance, n_elsewhere = fit.deviance, fit.certificate.n_elsewhere
     except ModelError:
         refused = True
     except Exception as error:  # a trial must survive every kind of failure
@@ -176,13 +181,15 @@ def solve(problem: Problem) -> Outcome:
         seconds,
         fault,
         deviance,
+        n_elsewhere,
     )
 
 
 def print_header() -> None:
-    print(f"{'':12}{'':7}{'evaluations':>29}{'share':>40}")
+    print(f"{'':12}{'':7}{'evaluations':>29}{'elsewhere':>14}{'share':>50}")
     print(
-        f"{'structure':12}{'n':>7}{'median':>8}{'90 %':>7}{'99 %':>7}{'max':>7}{'certified':>12}"
+        f"{'structure':12}{'n':>7}{'median':>8}{'90 %':>7}{'99 %':>7}{'max':>7}"
+        f"{'mean':>7}{'max':>7}{'certified':>12}"
         f"{'minimum':>9}{'no maximum':>12}{'named':>8}{'refused':>9}{'ms':>8}",
         flush=True,
     )
@@ -190,9 +197,11 @@ def print_header() -> None:
 
 def print_row(name: str, own: list[Outcome]) -> None:
     counts = [o.n_evaluations for o in own if o.n_evaluations] or [0]
+    others = [o.n_elsewhere for o in own] or [0]
     median, p90, p99 = np.percentile(counts, [50, 90, 99])
     print(
         f"{name:12}{len(own):7d}{median:8.1f}{p90:7.0f}{p99:7.0f}{max(counts):7d}"
+        f"{np.mean(others):7.0f}{max(others):7d}"
         f"{np.mean([not o.fault for o in own]):12.2%}"
         f"{np.mean([o.at_minimum for o in own]):9.1%}"
         f"{np.mean([o.no_maximum for o in own]):12.1%}"
@@ -207,6 +216,16 @@ def print_misses(own: list[Outcome], seed: int) -> None:
     for o in [o for o in own if o.fault][:60]:
         line = f"  --seed {seed} --structure '{o.structure}' --only {o.index}: {o.fault}"
         print(line, flush=True)
+
+
+def from_one_start() -> None:
+    """Leave out the search from other starts, of fits in this process."""
+    import mlmfast.fitting.fit
+
+    def no_search(model, criterion, found, *_):
+        return {}, np.zeros(len(found.theta), dtype=np.intp)
+
+    mlmfast.fitting.fit.search = no_search
 
 
 def outcomes_of(word: str, needs: str, arguments: argparse.Namespace) -> list[Outcome]:
@@ -228,6 +247,7 @@ def outcomes_before(words: list[str], arguments: argparse.Namespace) -> list[Out
         lines = Path(folder) / "before.jsonl"
         asked = ["--n", str(arguments.n), "--seed", str(arguments.seed), "--structure", *words]
         command = [sys.executable, __file__, *asked, "--minutes", str(arguments.minutes)]
+        command += ["--one-start"] if arguments.one_start else []
         paths = {"PYTHONPATH": arguments.before}
         subprocess.run(
             [*command, "--json", str(lines)],
@@ -275,9 +295,12 @@ def main() -> int:
     parser.add_argument("--only", type=int, help="one problem, by its index")
     parser.add_argument("--minutes", type=float, default=np.inf, help="at most, a structure")
     parser.add_argument("--before", help="Python folder of another build")
+    parser.add_argument("--one-start", action="store_true", help="no search from other starts")
     parser.add_argument("--json", help="file to which a line for every fit is added")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
+    if arguments.one_start:
+        from_one_start()
     if arguments.only is not None:
         for word in arguments.structure:
             show_one(word, table.loc[word, "needs"], arguments)

@@ -60,3 +60,5 @@ def test_a_likelihood_without_a_maximum_is_told_early(seed):
     assert "has no maximum" in text
     assert f"({COMPLETE} subject(s) have all of these)" in text
     assert fit.certificate.n_evaluations <= 20
+    # No end elsewhere is below what falls without bound.
+    assert fit.certificate.n_elsewhere == 0

@@ -15,11 +15,20 @@ from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.structures.unstructured import Unstructured
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.residual.design import ResidualDesign
+from mlmfast.fitting.boundary import Settled
 from mlmfast.fitting.starts.stretches import residual_stretches
 from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Smallest eigenvalue of correlations that are nearly singular, and rank of what is not rounding.
 _NEAR, _RANK = 1e-4, 1e-8
+#: Newton decrement of an iteration that a singular covariance did not stop.
+_STEEP = 0.5
+
+
+def falls_by_counting(model: ReducedModel, criterion: Criterion, found: Settled, row: int) -> bool:
+    """Whether a fit that stalled on a steep way falls without bound there, by counting subjects."""
+    is_steep = found.newton.decrement[row] > _STEEP
+    return bool(is_steep and held_by_few(model, criterion, found.theta[row]))
 
 
 def held_by_few(

@@ -15,32 +15,24 @@ from typing import TypeAlias
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.barrier import ResidualPart, residual_parts
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.fitting.boundary import Settled, settle
 from mlmfast.fitting.minima.guarded import Guarded, OpenEnds, guarded_ends
 from mlmfast.fitting.minima.iterated_rows import rows_of, stacked
-from mlmfast.fitting.starts.kinds import is_linear, other_starts
+from mlmfast.fitting.minima.where_to_search import FEW_ROWS, MANY_ROWS, fits_to_search
+from mlmfast.fitting.starts.kinds import other_starts
 from mlmfast.fitting.starts.levels import round_minimum
 from mlmfast.fitting.starts.moments import FIRST_SHARE
-from mlmfast.fitting.starts.stretches import residual_stretches
 from mlmfast.newton.iteration import NewtonResult
-from mlmfast.reduction.blocks import structure_of
-from mlmfast.reduction.engines.independence import is_within
 from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Starts of each kind that are refined: where rows are few, and where they are many.
 _FOLLOWED, _FEW_ROWS_FOLLOWED, _FEW_FOLLOWED = 8, 16, 2
-_FEW_ROWS_OBS, _MANY_ROWS = 300, 2_000
 #: Entries of covariances above which an evaluation is dear.
 _MANY_ENTRIES = 100
 #: Starts of each kind that are followed behind the barrier, and where evaluations are dear.
 _MANY, _FEW_DEAR = 24, 8
-#: Rows a parameter below which to search: residual covariances alone, and beside random effects.
-_FEW_ROWS_ALONE, _FEW_ROWS = 15, 40
-#: Smallest eigenvalue of a Hessian that is not flat.
-_FLAT = 1e-4
 #: Newton steps after which rows are compared, and how many of a fit go on; again and again.
 _ROUNDS = ((3, 16), (4, 10), (8, 6), (15, 4))
 #: Squared distance in standard errors (-2 log-likelihood, by the curvature) of rows that count as
@@ -106,7 +98,7 @@ def search(
     -------
     By fit, where iterations to a singular residual covariance are to go on; evaluations (n_fits,).
     """
-    rows = np.flatnonzero(within & _may_have_others(model, criterion, found))
+    rows = fits_to_search(model, criterion, found, within)
     before_all = found.newton.n_evaluations.copy()
     open_ends: dict[int, OpenEnds] = {}
     parts = residual_parts(criterion)
@@ -163,9 +155,9 @@ def _look_in_turns(
 
 def _followed(n_obs: int) -> int:
     """Starts of each kind that are refined."""
-    if n_obs < _FEW_ROWS_OBS:
+    if n_obs < FEW_ROWS:
         return _FEW_ROWS_FOLLOWED
-    return _FOLLOWED if n_obs < _MANY_ROWS else _FEW_FOLLOWED
+    return _FOLLOWED if n_obs < MANY_ROWS else _FEW_FOLLOWED
 
 
 def _look_guarded(
@@ -180,7 +172,7 @@ def _look_guarded(
 ) -> dict[int, OpenEnds]:
     """Search behind a barrier; keep lower minima in ``found``, and return where others begin."""
     n_entries = sum(s.stop - s.start for s in criterion.entry_slices)
-    is_dear = n_entries > _MANY_ENTRIES or n_obs >= _FEW_ROWS_OBS
+    is_dear = n_entries > _MANY_ENTRIES or n_obs >= FEW_ROWS
     most = _FEW_DEAR if is_dear else _MANY
     found.newton.n_evaluations[rows] += sum(kind.shape[1] for kind in kinds)
     chosen = [screen(criterion, kind, rows, most) for kind in kinds]
@@ -207,59 +199,6 @@ def _look_guarded(
         int(row): OpenEnds(ends.theta[at & (ends.rows == k)], ends.lost.get(k, nowhere))
         for k, row in enumerate(rows)
     }
-
-
-def _may_have_others(model: ReducedModel, criterion: Criterion, found: Settled) -> BoolArray:
-    """Fits whose first minimum need not be the lowest, shape (n_fits,).
-
-    Covariances that are not linear in their parameters, and residual ones beside random effects,
-    where rows are few for the parameters; or where the first minimum is a doubtful one.
-    """
-    n = len(found.theta)
-    if all(not term.is_residual and is_linear(term.shared) for term in criterion.terms):
-        return np.zeros(n, dtype=np.bool_)
-    effects = any(not term.is_residual for term in criterion.terms)
-    alone = len(criterion.terms) == 1 and is_linear(structure_of(criterion.terms[0]))
-    few = _FEW_ROWS if effects else _FEW_ROWS_ALONE
-    stretches = residual_stretches(criterion)
-    spatial = any(isinstance(s.structure, Spatial) for s in stretches)
-    rough = any(isinstance(s.structure, Spatial) and s.structure.is_rough for s in stretches)
-    if rough and model.design.n_observations < _MANY_ROWS:
-        # A range may pass from one gap between points to the next, by any number of minima.
-        return np.ones(n, dtype=np.bool_)
-    if spatial and model.design.n_observations < _FEW_ROWS_OBS:
-        # Where rows are few correlations within a unit and across a whole series may both do.
-        return np.ones(n, dtype=np.bool_)
-    # An unstructured or diagonal covariance alone has one minimum.
-    if not alone and model.design.n_observations < few * criterion.n_theta:
-        return np.ones(n, dtype=np.bool_)
-    if effects and _share_subjects(model):
-        return np.ones(n, dtype=np.bool_)
-    doubtful = ~found.newton.converged
-    if spatial or model.design.n_observations < _MANY_ROWS:
-        # A range below all distances is as good as any other such one, and need not be the best.
-        doubtful |= found.newton.min_eigenvalue < _FLAT
-    parts = zip(criterion.terms, criterion.theta_slices, found.singular.T, strict=True)
-    for term, s, singular in parts:
-        if not term.is_residual and term.has_vague_parameters:
-            doubtful |= singular | term.shared.is_vague(found.newton.curvature[:, s])
-    return np.asarray(doubtful)
-
-
-def _share_subjects(model: ReducedModel) -> bool:
-    """Whether random effects vary inside the subjects of a residual covariance.
-
-    Part of the variance within a subject may pass for either, whatever the number of rows.
-    """
-    residual = model.design.residual
-    if residual is None or residual.formula is None:
-        return False
-    factors = [model.design.factors[term.factor] for term in model.design.random]
-    return any(
-        factor.n_levels > residual.n_units
-        and is_within(factor.codes, factor.n_levels, residual.units)
-        for factor in factors
-    )
 
 
 def _look_elsewhere(

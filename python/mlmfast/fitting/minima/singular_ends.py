@@ -15,7 +15,7 @@ from mlmfast.criterion.barrier import ResidualPart, residual_parts
 from mlmfast.criterion.criterion import Criterion, ThroughV
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.fitting.boundary import Settled, set_zeros
-from mlmfast.fitting.minima.counted import held_by_few
+from mlmfast.fitting.minima.counted import falls_by_counting
 from mlmfast.fitting.minima.guarded import OpenEnds
 from mlmfast.fitting.minima.near_singular import (
     is_lost,
@@ -39,8 +39,6 @@ _LOST = 1e-13
 INVERTED = 1e-7
 #: Rise of -2 log-likelihood that is rounding of such an engine.
 _ROUNDING = 1e-4
-#: Newton decrement of an iteration that a singular covariance did not stop.
-_STEEP = 0.5
 #: Fall of -2 log-likelihood below an end that no rounding makes.
 _FAR_BELOW = 1.0
 #: No other ends.
@@ -152,9 +150,7 @@ class _Way:
 
     def is_held_by_few(self, row: int) -> bool:
         """Whether a fit that stalled on a steep way falls without bound, by counting subjects."""
-        if not self.found.newton.decrement[row] > _STEEP:
-            return False
-        return bool(held_by_few(self.model, self.criterion, self.found.theta[row]))
+        return falls_by_counting(self.model, self.criterion, self.found, row)
 
     def count(self, row: int, end: SingularEnd, is_other: bool) -> None:
         """Count the evaluations of an end."""
