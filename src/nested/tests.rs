@@ -182,7 +182,7 @@ fn derivatives_agree_with_central_differences() {
 /// Two arms of subjects with up to 3 visits, the means of an arm equal at each, in mixed order.
 #[test]
 fn subjects_alike_give_the_sums_of_all_of_them() {
-    let n = 600;
+    let n = 1200;
     let at: Vec<(i32, i32)> = (0..n)
         .map(|i| (i * 7 % n / 3, i * 7 % n % 3))
         .filter(|(s, v)| *v == 0 || (s * 5 + v * 11) % 7 > 1)

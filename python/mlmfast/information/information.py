@@ -26,6 +26,8 @@ from mlmfast.running.cached import cached_property
 
 #: Scaled information below which the data do not tell a combination of parameters.
 _UNIDENTIFIED = 1e-9
+#: Information of a parameter that is none: its inverse leaves the range of doubles.
+_NONE = 1e-290
 
 
 @dataclass(frozen=True)
@@ -320,7 +322,8 @@ def left_out_of(matrix: FloatArray) -> FloatArray:
 def _scaled_eigen(matrix: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Scales to a unit diagonal, and the eigenvalues and vectors of the scaled matrix."""
     diagonal = np.diag(matrix)
-    scale = np.where(diagonal > 0, 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 0.0)
+    some = diagonal > _NONE
+    scale = np.where(some, 1.0 / np.sqrt(np.where(some, diagonal, 1.0)), 0.0)
     # One factor after the other: the squares of tiny scales leave the range of doubles.
     values, vectors = np.linalg.eigh(matrix * scale[:, None] * scale)
     return scale, values, vectors

@@ -10,6 +10,9 @@ use crate::running::memory;
 /// Numbers in the differentials of all entries from which products over several units cost less than
 /// a visit to them all for each.
 const LARGE: usize = 1 << 11;
+/// The same of few rows, and from how many on they are not few.
+const HUGE: usize = 1 << 18;
+const MANY_ROWS: usize = 1024;
 /// Units that wait for one another.
 const BATCH: usize = 64;
 
@@ -29,7 +32,9 @@ impl Elimination<'_> {
     /// Do the units of a level wait for one another?
     pub(crate) fn waits(&self, level: usize) -> bool {
         let n = self.first_entry[level + 1] - self.first_entry[level];
-        !self.has_directions(level) && n * self.width[level].pow(2) >= LARGE
+        let size = n * self.width[level].pow(2);
+        let many = self.reduction.n_rows >= MANY_ROWS;
+        !self.has_directions(level) && size >= if many { LARGE } else { HUGE }
     }
 
     /// tr(H E) for the entries of a unit's own level.

@@ -18,7 +18,7 @@ use crate::running::memory::{append, grow, lengthen};
 use crate::running::stop::check;
 use crate::running::threads;
 
-/// Subjects that are looked at before all are.
+/// Subjects that are looked at before all are; of fewer nothing is gained.
 const SAMPLE: usize = 256;
 /// Rows that are held at once: their columns stay in the cache.
 const PIECE_ROWS: usize = 256;
@@ -31,9 +31,11 @@ pub fn rotate_alike(nesting: &Nesting, columns: &RowColumns) -> Option<RotatedRo
     let ([level], Some(_), None) = (&nesting.levels[..], columns.visits, columns.counts) else {
         return None;
     };
-    let sampled = level.n_units().min(SAMPLE);
-    let sample = Subjects::new(nesting, columns).all(0..sampled);
-    if 10 * sample.groups.len() > 9 * sampled {
+    if level.n_units() < SAMPLE {
+        return None;
+    }
+    let sample = Subjects::new(nesting, columns).all(0..SAMPLE);
+    if 10 * sample.groups.len() > 9 * SAMPLE {
         return None;
     }
     let chunks = chunk_bounds(nesting);

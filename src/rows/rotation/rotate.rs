@@ -17,6 +17,8 @@ const CHUNK_ROWS: usize = 8192;
 pub(super) const PARALLEL_SIZE: usize = 400_000;
 /// Chunks between two looks at the interrupt flag.
 pub(super) const CHUNKS_PER_CHECK: usize = 128;
+/// Rows from which on it pays to leave out visits that were not seen.
+const MANY_ROWS: usize = 1024;
 
 /// Rotates all rows.
 ///
@@ -36,7 +38,8 @@ pub fn rotate(nesting: &Nesting, columns: &RowColumns) -> RotatedRows {
             let innermost = l + 1 == columns.z.len();
             match order.filter(|_| innermost) {
                 Some(q) => {
-                    LevelRows { q, n_columns: q + width, is_placed: true, ..LevelRows::default() }
+                    let is_placed = nesting.n_rows >= MANY_ROWS;
+                    LevelRows { q, n_columns: q + width, is_placed, ..LevelRows::default() }
                 }
                 None => LevelRows {
                     q: z.len(),
