@@ -16,6 +16,8 @@ from mlmfast.running.cached import cached_property
 
 #: Standard deviations below this are 0.
 _ZERO = 1e-9
+#: Angles below this are 0.
+_NO_ANGLE = 1e-40
 #: Curvature of -2 log-likelihood in an angle whose standard error is half a radian.
 _SURE = 8.0
 #: Values tried of a single angle, and of all angles together at most.
@@ -155,6 +157,8 @@ class ScaledAngles(OtherParameters):
         else:
             angles = self.structure.mirrored(angles, np.where(sd < 0, -1.0, 1.0))
             sd = np.abs(sd)
+        # Smaller ones are rounding of 0, which some units of the response would come to.
+        angles = np.where(np.abs(angles) < _NO_ANGLE, 0.0, angles)
         return np.concatenate([sd, angles], axis=1)
 
     def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
