@@ -168,7 +168,7 @@ def by_dask(folder: Path, processes: int) -> dict[str, Any]:
 
     with (
         distributed.LocalCluster(n_workers=processes, threads_per_worker=1,
-                                 dashboard_address=None, env={"RAYON_NUM_THREADS": "1"}) as cluster,
+                                 dashboard_address=":0", env={"RAYON_NUM_THREADS": "1"}) as cluster,
         distributed.Client(cluster) as client,
     ):  # fmt: skip
         for position, address in enumerate(client.scheduler_info()["workers"]):

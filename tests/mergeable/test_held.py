@@ -4,7 +4,6 @@ import os
 import pickle
 import signal
 import warnings
-from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from mlmfast.mergeable.held.fit import fit_held
 from mlmfast.mergeable.running import How
 from mlmfast.mergeable.streaming import Asked
 from mlmfast.prepared.fit_model import Wishes
+from mlmfast.sources.executors.processes import worker_processes
 
 from .data import relative
 
@@ -161,7 +161,7 @@ def test_bad_input_is_told(data):
     with pytest.raises(ModelError, match="not summed over parts"):
         mlm.lmm("y ~ visit + (1 | site)", [data], residual="sp_exp(x, t | id)", memory="1GB")
     with (
-        ProcessPoolExecutor(1) as pool,
+        worker_processes(1) as pool,
         pytest.raises(ModelError, match="keep nothing: give a dask"),
     ):
         mlm.lmm("y ~ x", in_parts(data), residual="sp_pow(t | id)", executor=pool)
@@ -174,7 +174,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_numbers(data, tmp_path, mo
         own.to_parquet(tmp_path / f"{k}.parquet")
     source, formula = str(tmp_path / "*.parquet"), "y ~ t"
     cluster = distributed.LocalCluster(
-        2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+        2, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=0
     )
     with cluster, distributed.Client(cluster) as client:
         how = {"residual": "sp_pow(t | id)"}

@@ -5,7 +5,7 @@ import pickle
 import signal
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ import pytest
 
 from mlmfast.data.frame import Frame
 from mlmfast.errors import DataError, ModelError
+from mlmfast.sources.executors.processes import worker_processes
 from mlmfast.sources.executors.run import run
 from mlmfast.sources.executors.work import InOrder, Work
 from mlmfast.sources.open_source import open_source
@@ -86,7 +87,7 @@ def test_neighbours_are_merged_in_order_whatever_comes_first(n):
 def test_threads_and_processes_give_the_same_bits(folder, expected):
     with ThreadPoolExecutor(3) as threads:
         assert bits(pickle.loads(run(WORK, open_source(folder), ["x"], threads))) == bits(expected)
-    with ProcessPoolExecutor(2) as processes:
+    with worker_processes(2) as processes:
         assert bits(pickle.loads(run(WORK, open_source(folder), ["x"], processes))) == bits(
             expected
         )
@@ -95,7 +96,7 @@ def test_threads_and_processes_give_the_same_bits(folder, expected):
 def test_rows_that_only_this_process_can_read_are_sent(folder):
     frames = [pd.read_parquet(path) for path in sorted(folder.iterdir())]
     here = run(WORK, open_source(iter(frames)), ["x"])
-    with ProcessPoolExecutor(2) as processes:
+    with worker_processes(2) as processes:
         assert run(WORK, open_source(iter(frames)), ["x"], processes) == here
     assert pickle.loads(here)[0] == N_FILES * N_ROWS
 
@@ -170,7 +171,7 @@ def test_what_cannot_be_gone_on_with_is_refused(folder, tmp_path):
 def test_errors_of_workers_name_the_file(folder, tmp_path):
     (tmp_path / "cut.parquet").write_bytes((folder / "part-01.parquet").read_bytes()[:500])
     files = [folder / "part-00.parquet", tmp_path / "cut.parquet"]
-    with ProcessPoolExecutor(1) as processes:
+    with worker_processes(1) as processes:
         source = open_source(files)
         with pytest.raises(DataError, match=r"cannot read .*cut.parquet"):
             run(WORK, source, ["x"], processes)
@@ -190,7 +191,7 @@ def end_process(plan, part):
 
 def test_a_killed_process_is_told(folder):
     with (
-        ProcessPoolExecutor(1) as processes,
+        worker_processes(1) as processes,
         pytest.raises(ModelError, match="a worker process ended while it reduced rows"),
     ):
         run(Work("x", end_process, added), open_source(folder), ["x"], processes)
@@ -208,7 +209,7 @@ def test_a_dask_cluster_of_which_a_worker_is_killed(folder, expected, tmp_path):
     with (
         # Workers, the one that takes the place of the killed one too, begin with what was imported.
         dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as own,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as own,
         distributed.Client(own) as client,
     ):
         victim = next(iter(client.run(os.getpid).values()))

@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ import pytest
 import mlmfast as mlm
 from mlmfast.errors import ModelError
 from mlmfast.mergeable import running
+from mlmfast.sources.executors.processes import worker_processes
 
 FORMULA = "y ~ x * f + (x | g)"
 TO_THE_END = {"tolerance": 1e-18}
@@ -84,7 +84,7 @@ def test_of_duckdb(table, folder, fitted):
 
 
 def test_processes_reduce_what_threads_do(folder, fitted, tmp_path):
-    with ProcessPoolExecutor(2) as processes:
+    with worker_processes(2) as processes:
         for options in ({}, {"resume": tmp_path / "kept"}, {"resume": tmp_path / "kept"}):
             by_processes = mlm.reduce(FORMULA, folder, executor=processes, **options)
             check(by_processes, fitted)
@@ -119,7 +119,7 @@ def test_a_dask_cluster_reduces_its_partitions(table, folder, fitted):
         pytest.importorskip("dask").config.set(
             {"distributed.worker.multiprocessing-method": "forkserver"}
         ),
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as own,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as own,
         distributed.Client(own) as client,
     ):
         check(mlm.reduce(FORMULA, frame), fitted)
@@ -146,6 +146,7 @@ def test_a_budget_that_the_statistics_outgrow_is_refused(monkeypatch):
 STREAMED = """
 import resource, sys
 import mlmfast as mlm
+from mlmfast.sources.executors.processes import worker_processes
 
 folder, engine = sys.argv[1:]
 source = folder

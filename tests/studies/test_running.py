@@ -7,14 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import mlmfast as mlm
+from mlmfast.sources.executors.processes import worker_processes
 from mlmfast.studies.replicates import chunk
 from mlmfast.studies.running.folder import Folder
 
@@ -33,7 +35,7 @@ def whole(tmp_path_factory):
 
 
 def test_processes_give_the_same_files(tmp_path, whole):
-    with ProcessPoolExecutor(2) as pool:
+    with worker_processes(2) as pool:
         small().run(tmp_path / "s", executor=pool, progress=False)
     assert files(tmp_path / "s") == whole
 
@@ -87,7 +89,7 @@ def test_a_dask_cluster_of_which_a_worker_is_killed(tmp_path, whole):
     distributed = pytest.importorskip("distributed")
     study = small(generate=slow_trial)
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as own,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as own,
         distributed.Client(own) as client,
         ThreadPoolExecutor(1) as killer,
     ):
@@ -121,25 +123,24 @@ def die(data, condition):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_once(data, condition):
+def die_once(data, condition, flag):
     """As `least_squares`, but the first worker to come here dies."""
-    flag = os.environ["MLMFAST_TEST_FLAG"]
     if not os.path.exists(flag):
         open(flag, "x").close()
         die(data, condition)
     return least_squares(data, condition)
 
 
-def test_a_dead_worker_is_said_and_the_study_goes_on(tmp_path, whole, monkeypatch):
-    monkeypatch.setenv("MLMFAST_TEST_FLAG", str(tmp_path / "flag"))
-    study = small(methods={**METHODS, "OLS": die_once})
+def test_a_dead_worker_is_said_and_the_study_goes_on(tmp_path, whole):
+    method = partial(die_once, flag=str(tmp_path / "flag"))
+    study = small(methods={**METHODS, "OLS": method})
     with (
-        ProcessPoolExecutor(2) as pool,
+        worker_processes(2) as pool,
         pytest.raises(mlm.MlmError, match=r"a worker died .*the same call goes on") as caught,
     ):
         study.run(tmp_path / "s", executor=pool, progress=False)
     assert isinstance(caught.value.__cause__, BrokenProcessPool)
-    with ProcessPoolExecutor(2) as pool:
+    with worker_processes(2) as pool:
         study.run(tmp_path / "s", executor=pool, progress=False)
     chunks = {name: text for name, text in files(tmp_path / "s").items() if "chunks" in name}
     assert chunks == {name: text for name, text in whole.items() if "chunks" in name}

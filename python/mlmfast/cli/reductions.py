@@ -6,7 +6,6 @@ import argparse
 import sys
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from mlmfast.errors import DataError
 from mlmfast.mergeable.reduce import reduce
 from mlmfast.mergeable.reduction import Reduction, load_reduction
 from mlmfast.result import LMMResult
+from mlmfast.sources.executors.processes import worker_processes
 
 _REDUCE = """\
 A reduction holds what the likelihood of the model needs of the rows, a few numbers a cluster. Sites
@@ -158,7 +158,7 @@ def _of_files(arguments: argparse.Namespace) -> LMMResult:
 def _processes(workers: int | None) -> Iterator[Any]:
     if workers is not None and workers < 1:
         raise DataError(f"--workers is {workers}; give a number of processes")
-    pool: Any = nullcontext() if workers is None else ProcessPoolExecutor(workers)
+    pool: Any = nullcontext() if workers is None else worker_processes(workers)
     with pool as executor:
         yield executor
 

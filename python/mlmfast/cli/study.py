@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
 from mlmfast.cli.study_plan import read_study
 from mlmfast.errors import DataError
+from mlmfast.sources.executors.processes import worker_processes
 
 _EPILOG = """\
 example of a plan:
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise DataError(f"--workers is {arguments.workers}; give a number of processes")
     study, folder = read_study(arguments.plan)
     workers = arguments.workers
-    pool: Any = ProcessPoolExecutor(workers) if workers > 1 else nullcontext()
+    pool: Any = worker_processes(workers) if workers > 1 else nullcontext()
     with pool as executor:
         result = study.run(
             arguments.folder or os.fspath(folder),

@@ -55,8 +55,9 @@ def run_futures(
     except BrokenExecutor as error:
         raise ModelError(
             f"a worker process ended while it reduced rows ({error}); was it killed for want of "
-            "memory? Use fewer workers; with a folder to keep finished parts in, the same call "
-            "goes on from there"
+            "memory, or forked where threads of another package ran (DuckDB)? Use fewer workers, "
+            "or workers of multiprocessing.get_context('forkserver'); with a folder to keep "
+            "finished parts in, the same call goes on from there"
         ) from None
     finally:
         for future in waiting:
