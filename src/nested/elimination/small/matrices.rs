@@ -26,9 +26,9 @@ pub(super) fn square<V: Lane, const K: usize>(by_lane: &[&[f64]]) -> Matrix<V, K
 
 /// L, D and D^-1 with I + T G T' = L D L', L of unit diagonal.
 pub(super) struct Factor<V, const Q: usize> {
-    l: Matrix<V, Q, Q>,
+    pub(super) l: Matrix<V, Q, Q>,
     pub(super) pivots: [V; Q],
-    inverse: [V; Q],
+    pub(super) inverse: [V; Q],
 }
 
 impl<V: Lane, const Q: usize> Factor<V, Q> {
@@ -57,24 +57,42 @@ pub(super) fn factor<V: Lane, const Q: usize>(
     t: &Matrix<V, Q, Q>,
     g: &Matrix<V, Q, Q>,
 ) -> Factor<V, Q> {
+    let zero = V::splat(0.0);
     let mut out = Factor::none();
-    let mut tg = [[V::splat(0.0); Q]; Q];
+    let mut tg = [[zero; Q]; Q];
     for i in 0..Q {
         for b in 0..Q {
             // T is upper triangular.
-            tg[i][b] = (i + 1..Q).fold(t[i][i] * g[i][b], |s, a| s + t[i][a] * g[a][b]);
+            let mut sum = t[i][i] * g[i][b];
+            for a in 0..Q {
+                if a > i {
+                    sum += t[i][a] * g[a][b];
+                }
+            }
+            tg[i][b] = sum;
         }
     }
     for i in 0..Q {
         // L D below the diagonal, as long as it is not known what it is divided by.
-        let mut scaled = [V::splat(0.0); Q];
-        for j in 0..=i {
-            let one = V::splat(if i == j { 1.0 } else { 0.0 });
-            let s = (j..Q).fold(one, |s, b| s + tg[i][b] * t[j][b]);
-            // On the diagonal the row of L is complete.
-            scaled[j] = (0..j).fold(s, |s, k| s - scaled[k] * out.l[j][k]);
-            if j < i {
-                out.l[i][j] = scaled[j] * out.inverse[j];
+        let mut scaled = [zero; Q];
+        for j in 0..Q {
+            if j <= i {
+                let mut sum = V::splat(if i == j { 1.0 } else { 0.0 });
+                for b in 0..Q {
+                    if b >= j {
+                        sum += tg[i][b] * t[j][b];
+                    }
+                }
+                // On the diagonal the row of L is complete.
+                for k in 0..Q {
+                    if k < j {
+                        sum -= scaled[k] * out.l[j][k];
+                    }
+                }
+                scaled[j] = sum;
+                if j < i {
+                    out.l[i][j] = sum * out.inverse[j];
+                }
             }
         }
         out.pivots[i] = scaled[i];
@@ -111,15 +129,17 @@ pub(super) fn whiten<V: Lane, const Q: usize, const W: usize>(
     rows: &mut Rows<V, Q, W>,
 ) {
     for i in 0..Q {
-        for j in 0..i {
-            let by = -by.l[i][j];
-            for c in 0..Q {
-                let above = rows.t[j][c];
-                rows.t[i][c] += by * above;
-            }
-            for c in 0..W {
-                let above = rows.a[j][c];
-                rows.a[i][c] += by * above;
+        for j in 0..Q {
+            if j < i {
+                let by = -by.l[i][j];
+                for c in 0..Q {
+                    let above = rows.t[j][c];
+                    rows.t[i][c] += by * above;
+                }
+                for c in 0..W {
+                    let above = rows.a[j][c];
+                    rows.a[i][c] += by * above;
+                }
             }
         }
     }

@@ -4,8 +4,8 @@ use crate::criterion::asked::MOST_EFFECTS;
 use crate::criterion::sums::Entry;
 use crate::nested::reduction::Reduction;
 
-/// Most columns of [X y] with code of their own.
-const MOST_COLUMNS: usize = 6;
+/// Most columns of [X y] with code of their own, whatever their number.
+pub(super) const MOST_COLUMNS: usize = 6;
 /// Most where columns of zeros make up for what is lacking: see [`padded`].
 const MOST_PADDED: usize = 12;
 

@@ -4,6 +4,7 @@
 //! are units of zeros, which add nothing to any sum.
 
 use super::matrices::Rows;
+use super::sizes::MOST_COLUMNS;
 use crate::linalg::lanes::{LANES, Lane};
 use crate::nested::patterns::Pattern;
 use crate::nested::reduction::Reduction;
@@ -74,7 +75,7 @@ impl<'a> Units<'a> {
     /// [T X y] of a block; columns of zeros follow where W is more than there are.
     #[inline(always)]
     pub(super) fn rows<V: Lane, const Q: usize, const W: usize>(&self, b: usize) -> Rows<V, Q, W> {
-        if self.w == W { self.exact_rows(b) } else { self.padded_rows(b) }
+        if W <= MOST_COLUMNS || self.w == W { self.exact_rows(b) } else { self.padded_rows(b) }
     }
 
     #[inline(always)]
@@ -97,32 +98,50 @@ impl<'a> Units<'a> {
 
     #[inline(always)]
     fn exact_rows<V: Lane, const Q: usize, const W: usize>(&self, b: usize) -> Rows<V, Q, W> {
-        let zero = V::splat(0.0);
-        let mut rows = Rows { t: [[zero; Q]; Q], a: [[zero; W]; Q] };
-        let columns = Q + W - 1;
-        let block = |k: usize| part(self.design.own[k], b, Q * columns);
-        let shared = self.design.n == 1;
+        let size = Q * (Q + W - 1);
+        let y = self.responses::<V, Q>(b);
+        let response = |i: usize| V::from_lanes(|lane| y[lane][i]);
+        let block = |k: usize| part(self.design.own[k], b, size);
         let first = block(0);
+        if self.design.n == 1 {
+            return made(|at| V::splat(first[at]), response);
+        }
         let lanes: [&[f64]; LANES] =
-            std::array::from_fn(|k| if shared || k >= V::COUNT { first } else { block(k) });
-        let design = |at: usize| {
-            if shared { V::splat(first[at]) } else { V::from_lanes(|lane| lanes[lane][at]) }
-        };
+            std::array::from_fn(|k| if k >= V::COUNT { first } else { block(k) });
+        made(|at| V::from_lanes(|lane| lanes[lane][at]), response)
+    }
+
+    /// y of a block by lane.
+    #[inline(always)]
+    pub(super) fn responses<V: Lane, const Q: usize>(&self, b: usize) -> [&[f64]; LANES] {
         let y = |k: usize| part(self.response.own[k], b, Q);
         let own = y(0);
-        let responses: [&[f64]; LANES] =
-            std::array::from_fn(|k| if k >= V::COUNT { own } else { y(k) });
-        for i in 0..Q {
-            for j in i..Q {
+        std::array::from_fn(|k| if k >= V::COUNT { own } else { y(k) })
+    }
+}
+
+/// [T X y] from the numbers of [T X], row by row, and those of y.
+#[inline(always)]
+fn made<V: Lane, const Q: usize, const W: usize>(
+    design: impl Fn(usize) -> V,
+    response: impl Fn(usize) -> V,
+) -> Rows<V, Q, W> {
+    let zero = V::splat(0.0);
+    let mut rows = Rows { t: [[zero; Q]; Q], a: [[zero; W]; Q] };
+    let columns = Q + W - 1;
+    for i in 0..Q {
+        // Bounds that are constants let loops of loops be written out, and numbers stay in registers.
+        for j in 0..Q {
+            if j >= i {
                 rows.t[i][j] = design(i * columns + j);
             }
-            for j in 0..W - 1 {
-                rows.a[i][j] = design(i * columns + Q + j);
-            }
-            rows.a[i][W - 1] = V::from_lanes(|lane| responses[lane][i]);
         }
-        rows
+        for j in 0..W - 1 {
+            rows.a[i][j] = design(i * columns + Q + j);
+        }
+        rows.a[i][W - 1] = response(i);
     }
+    rows
 }
 
 /// The numbers of unit `b`, `size` a unit; zeros where there is none.
