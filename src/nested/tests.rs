@@ -1,6 +1,8 @@
 //! Derivatives against differences.
 
+use super::elimination::small_results;
 use super::reduction::Reduction;
+use crate::criterion::asked::{Asked, Request};
 use crate::criterion::checks::{check_derivatives, evaluate};
 use crate::criterion::engine::Engine;
 use crate::criterion::sums::Entry;
@@ -227,5 +229,55 @@ fn subjects_alike_give_the_sums_of_all_of_them() {
         assert_eq!(few.within().1, all.within().1);
         let moments = [few, all].map(|r| Engine::visit_moments(r, 1).expect("visits"));
         assert!(close(&moments[0].0, &moments[1].0) && close(&moments[0].1, &moments[1].1));
+    }
+}
+
+/// Responses of one design at one G share what depends on that alone, a negative variance too.
+#[test]
+fn criteria_at_one_g_are_those_at_any() {
+    let (n, n_fits) = (60, 11);
+    let codes: Vec<i32> = (0..n).map(|i| i / 5).collect();
+    let nesting = Nesting::new(n as usize, &[&codes], &[12]).expect("one factor");
+    let value = |k: f64| (k * 0.61).sin();
+    let x: Vec<Vec<f64>> =
+        (1..4).map(|k| (0..n).map(|i| value(f64::from(k * i))).collect()).collect();
+    let y: Vec<f64> = (0..n * n_fits).map(|k| value(f64::from(7 * k))).collect();
+    for q in 1..4 {
+        let column = |k: usize| Column::plain(if k == 0 { None } else { Some(&x[k - 1][..]) });
+        let z: Vec<Column> = (0..q).map(column).collect();
+        let columns = RowColumns {
+            z: vec![z.clone()],
+            x: z[..q.min(2)].to_vec(),
+            y: y.chunks_exact(n as usize).map(|own| Column::plain(Some(own))).collect(),
+            ..RowColumns::default()
+        };
+        let terms = [vec![(q, Basis::Orthonormal)]];
+        let rotated = rotate(&nesting, &columns);
+        let noise = [0.0; 2];
+        let reduction =
+            Reduction::new(rotated, &nesting, &noise[..q.min(2)], &terms, (0, 0, 0), true, None)
+                .expect("full rank Z");
+        let fits: Vec<(&Reduction, usize)> =
+            (0..n_fits as usize).map(|fit| (&reduction, fit)).collect();
+        for (variance, reml) in [(0.0, true), (0.7, true), (0.7, false), (-40.0, true)] {
+            let mut g = crate::linalg::small::identity(q);
+            g.iter_mut().for_each(|value| *value *= variance);
+            let g: Vec<f64> = fits.iter().flat_map(|_| g.iter().copied()).collect();
+            let criteria = |fits: &[(&Reduction, usize)], g: &[f64]| {
+                let asked = Asked::Criteria;
+                small_results(fits, Request { asked, g, weights: &[], reml })
+            };
+            let all = criteria(&fits, &g);
+            for (k, fit) in fits.iter().enumerate() {
+                let alone = criteria(&[*fit], &g[..q * q]);
+                for (all, alone) in all.iter().zip(&alone) {
+                    let own = &all[k * alone.len()..(k + 1) * alone.len()];
+                    let bits = |values: &[f64]| -> Vec<u64> {
+                        values.iter().map(|x| x.to_bits()).collect()
+                    };
+                    assert_eq!(bits(own), bits(alone), "{q} {variance} {k}");
+                }
+            }
+        }
     }
 }

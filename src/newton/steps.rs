@@ -159,25 +159,63 @@ pub fn scoring_steps(order: usize, n: usize, gradient: &[f64], expected: &[f64])
 const TOLD: f64 = 1e-9;
 
 fn scoring_of<const K: usize>(n: usize, gradients: &[f64], expected: &[f64]) -> [Vec<f64>; 1] {
+    if n == 0 {
+        return [Vec::new()];
+    }
+    // At G = 0 responses of one design have one information.
+    let first = matrix::<K>(expected, 0);
+    let told_first = Told::by(&first);
     by_fit(n, [K], |k, [step]| {
         let (gradient, expected) = (vector::<K>(gradients, k), matrix::<K>(expected, k));
-        step.copy_from_slice(&scoring_step(&gradient, &expected));
+        let found = if has_bits(&expected, &first) {
+            told_first.step(&gradient)
+        } else {
+            scoring_step(&gradient, &expected)
+        };
+        step.copy_from_slice(&found);
     })
+}
+
+/// Are two matrices the same, down to the signs of zeros?
+#[inline(always)]
+fn has_bits<const K: usize>(a: &Square<K>, b: &Square<K>) -> bool {
+    let mut both = a.as_flattened().iter().zip(b.as_flattened());
+    both.all(|(x, y)| x.to_bits() == y.to_bits())
 }
 
 /// See [`scoring_steps`].
 #[inline(always)]
+#[must_use]
 pub fn scoring_step<const K: usize>(gradient: &[f64; K], expected: &Square<K>) -> [f64; K] {
-    let mut own = [0.0; K];
-    for i in 0..K {
-        own[i] = expected[i][i];
+    Told::by(expected).step(gradient)
+}
+
+/// What an information tells: scales, and in these inverse eigenvalues and eigenvectors.
+struct Told<const K: usize> {
+    scale: [f64; K],
+    inverse: [f64; K],
+    vectors: Square<K>,
+}
+
+impl<const K: usize> Told<K> {
+    #[inline(always)]
+    fn by(expected: &Square<K>) -> Self {
+        let mut own = [0.0; K];
+        for i in 0..K {
+            own[i] = expected[i][i];
+        }
+        // An entry without information must not turn the rounding of its gradient into a step.
+        let least = (1e-12 * own.iter().copied().fold(0.0, f64::max)).max(1e-300);
+        let scale = own.map(|value| value.max(least).sqrt());
+        let (values, vectors) = symmetric(&divided(expected, &scale));
+        let inverse = values.map(|value| if value > TOLD { 1.0 / value } else { 0.0 });
+        Self { scale, inverse, vectors }
     }
-    // An entry without information must not turn the rounding of its gradient into a step.
-    let least = (1e-12 * own.iter().copied().fold(0.0, f64::max)).max(1e-300);
-    let scale = own.map(|value| value.max(least).sqrt());
-    let (values, vectors) = symmetric(&divided(expected, &scale));
-    let inverse = values.map(|value| if value > TOLD { 1.0 / value } else { 0.0 });
-    solved(gradient, &scale, &inverse, &vectors)
+
+    #[inline(always)]
+    fn step(&self, gradient: &[f64; K]) -> [f64; K] {
+        solved(gradient, &self.scale, &self.inverse, &self.vectors)
+    }
 }
 
 /// D^-1 A D^-1.
@@ -321,6 +359,25 @@ mod tests {
             assert_eq!(symmetric(&scaled).0[0].to_bits(), by_values.smallest.to_bits());
         }
         assert!((20..180).contains(&n_definite), "some are, some are not: {n_definite}");
+    }
+
+    #[test]
+    fn scoring_steps_are_those_of_each_fit_alone() {
+        // The same information as the first, another, and one that is not finite.
+        let mut wrong = matrix(4, 1.0);
+        wrong[0][0] = f64::NAN;
+        for first in [matrix(3, 1.0), wrong] {
+            let all = [first, matrix(5, 1.0), first, wrong];
+            let gradients: Vec<f64> = (0..12).map(|i| f64::from(i) - 4.5).collect();
+            let found = scoring_steps(3, 4, &gradients, all.as_flattened().as_flattened());
+            for (k, own) in all.iter().enumerate() {
+                let alone = scoring_step(&super::vector::<3>(&gradients, k), own);
+                let bits =
+                    |step: &[f64]| -> Vec<u64> { step.iter().map(|x| x.to_bits()).collect() };
+                assert_eq!(bits(&found[3 * k..3 * k + 3]), bits(&alone), "{k}");
+            }
+        }
+        assert!(scoring_steps(3, 0, &[], &[]).is_empty());
     }
 
     #[test]

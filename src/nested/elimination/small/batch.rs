@@ -4,15 +4,20 @@ use std::ops::Range;
 
 use super::at::{At, Failed};
 use super::likelihood::{criteria, likelihood, second_sums, solutions};
+use super::one_g::Shared;
 use super::sizes::with_sizes;
 use crate::criterion::asked::{Asked, Request};
-use crate::linalg::lanes::{Four, LANES};
+use crate::linalg::lanes::{Four, LANES, Lane};
 use crate::nested::reduction::Reduction;
 use crate::running::memory::zeros;
 use crate::running::{stop, threads};
 
 /// Fits of one task, from more of which several threads take part.
 const TASK: usize = 4 * LANES;
+/// The same at one G, where each task first finds what its fits share, and how many fits there are at
+/// least for that to pay.
+const TASK_OF_ONE_G: usize = 16 * LANES;
+const ENOUGH_OF_ONE_G: usize = 2 * LANES;
 /// Fits from which they are taken side by side: lanes without a fit cost as much as the others.
 const SIDE_BY_SIDE: usize = 2;
 /// Columns of [X y] up to which fits are taken side by side: more do not fit the registers.
@@ -26,16 +31,67 @@ pub fn small_results(fits: &[(&Reduction, usize)], request: Request) -> Vec<Vec<
     let sizes = request.asked.sizes(first.levels[0].q, first.rank());
     let mut out: Vec<Vec<f64>> = sizes.iter().map(|size| zeros(fits.len() * size)).collect();
     let mut rest: Vec<&mut [f64]> = out.iter_mut().map(|part| &mut part[..]).collect();
-    let mut tasks = Vec::with_capacity(fits.len().div_ceil(TASK));
-    for first in (0..fits.len()).step_by(TASK) {
-        let here = first..(first + TASK).min(fits.len());
+    let of_one_g = request.asked == Asked::Criteria && has_one_g(fits, request.g);
+    let size = if of_one_g { TASK_OF_ONE_G } else { TASK };
+    let mut tasks = Vec::with_capacity(fits.len().div_ceil(size));
+    for first in (0..fits.len()).step_by(size) {
+        let here = first..(first + size).min(fits.len());
         let own = cut(&mut rest, &sizes, here.len());
         tasks.push((here, own));
     }
     threads::each(tasks, |(here, mut slots): (Range<usize>, Vec<&mut [f64]>)| {
-        run(fits, here, request, &sizes, &mut slots);
+        let done = of_one_g && run_one_g(fits, here.clone(), request, &sizes, &mut slots).is_ok();
+        if !done {
+            run(fits, here, request, &sizes, &mut slots);
+        }
     });
     out
+}
+
+/// Are fits responses of one design, looked at at one G?
+fn has_one_g(fits: &[(&Reduction, usize)], g: &[f64]) -> bool {
+    let size = g.len() / fits.len();
+    let same = |own: &[f64]| own.iter().zip(&g[..size]).all(|(x, y)| x.to_bits() == y.to_bits());
+    fits.len() >= ENOUGH_OF_ONE_G
+        && fits.iter().all(|&(own, _)| std::ptr::eq(own, fits[0].0))
+        && g.chunks_exact(size).all(same)
+}
+
+/// [`run`] of responses of one design at one G; nothing is written where that cannot be.
+fn run_one_g(
+    fits: &[(&Reduction, usize)],
+    here: Range<usize>,
+    request: Request,
+    sizes: &[usize],
+    slots: &mut [&mut [f64]],
+) -> Result<(), Failed> {
+    let (q, w) = (fits[0].0.levels[0].q, fits[0].0.rank() + 1);
+    if w > MOST_COLUMNS {
+        return Err(Failed);
+    }
+    with_sizes!(q, w, Four, one_g, (fits, here, request, sizes, slots); 1, 2, 3, 4)
+}
+
+fn one_g<V: Lane, const Q: usize, const W: usize, const N: usize>(
+    fits: &[(&Reduction, usize)],
+    here: Range<usize>,
+    request: Request,
+    sizes: &[usize],
+    slots: &mut [&mut [f64]],
+) -> Result<(), Failed> {
+    let first = here.start..here.start + 1;
+    let shared = Shared::<Q, W, N>::of(&At::of(fits, first, request)?)?;
+    let mut rest: Vec<&mut [f64]> = slots.iter_mut().map(|slot| &mut **slot).collect();
+    for first in here.clone().step_by(LANES) {
+        stop::check();
+        let some = first..(first + LANES).min(here.end);
+        let mut own = cut(&mut rest, sizes, some.len());
+        let at = At::of(fits, some.clone(), request)?;
+        if shared.criteria::<V>(&at, &mut own).is_err() {
+            each_alone(fits, some, request, sizes, &mut own);
+        }
+    }
+    Ok(())
 }
 
 /// Takes the first `n` fits' numbers off each of some results.
@@ -66,13 +122,25 @@ fn run(
         if some.len() >= SIDE_BY_SIDE && four(fits, some.clone(), request, &mut own).is_ok() {
             continue;
         }
-        for k in some {
-            let mut alone = cut(&mut own, sizes, 1);
-            // What lanes wrote before one failed.
-            alone.iter_mut().for_each(|slot| slot.fill(0.0));
-            if one(fits, k, request, &mut alone).is_err() {
-                request.asked.fail(&mut alone);
-            }
+        each_alone(fits, some, request, sizes, &mut own);
+    }
+}
+
+/// Fits one after the other.
+fn each_alone(
+    fits: &[(&Reduction, usize)],
+    some: Range<usize>,
+    request: Request,
+    sizes: &[usize],
+    slots: &mut [&mut [f64]],
+) {
+    let mut rest: Vec<&mut [f64]> = slots.iter_mut().map(|slot| &mut **slot).collect();
+    for k in some {
+        let mut alone = cut(&mut rest, sizes, 1);
+        // What lanes wrote before one failed.
+        alone.iter_mut().for_each(|slot| slot.fill(0.0));
+        if one(fits, k, request, &mut alone).is_err() {
+            request.asked.fail(&mut alone);
         }
     }
 }
@@ -83,7 +151,7 @@ fn four(
     request: Request,
     slots: &mut [&mut [f64]],
 ) -> Result<(), Failed> {
-    if fits[some.start].0.rank() >= MOST_COLUMNS {
+    if fits[some.start].0.rank() + 1 > MOST_COLUMNS {
         return Err(Failed);
     }
     let at = At::of(fits, some, request)?;

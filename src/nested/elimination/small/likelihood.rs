@@ -18,10 +18,20 @@ pub(super) fn criteria<V: Lane, const Q: usize, const W: usize, const N: usize>(
     let (solved, logdet, kept) = solve::<V, Q, W>(at, &g, at.keeps::<V>())?;
     let (psi, e) = solved.weights(at.reml);
     let by = differentiate::<V, Q, W, N>(at, &g, (&psi, &e), &kept)?;
-    let nu = V::from_lanes(|lane| at.degrees[lane]);
-    let (logdet, reml) = (Some((logdet, nu)), at.reml);
-    vectorised(End { by: &by, solved: &solved, e: &e, logdet, reml, slots });
+    put_criteria(at, &by, (&solved, &e), logdet, slots);
     Ok(())
+}
+
+/// Puts the criteria together from the sums over units.
+pub(super) fn put_criteria<V: Lane, const Q: usize, const W: usize, const N: usize>(
+    at: &At<'_>,
+    by: &Derivatives<V, Q, W, N>,
+    (solved, e): (&Solved<V, W>, &[V; W]),
+    logdet: V,
+    slots: &mut [&mut [f64]],
+) {
+    let nu = V::from_lanes(|lane| at.degrees[lane]);
+    vectorised(End { by, solved, e, logdet: Some((logdet, nu)), reml: at.reml, slots });
 }
 
 /// [`crate::criterion::asked::Asked::Likelihood`].
@@ -140,7 +150,7 @@ fn solve<V: Lane, const Q: usize, const W: usize>(
             sums.gram[i][j] += rest[i][j];
         }
     }
-    Ok((vectorised(SolvedOf { gram: &sums.gram })?, sums.logdet, all))
+    Ok((self::solved(&sums.gram)?, sums.logdet, all))
 }
 
 fn differentiate<V: Lane, const Q: usize, const W: usize, const N: usize>(
@@ -161,6 +171,13 @@ fn differentiate<V: Lane, const Q: usize, const W: usize, const N: usize>(
         by.add(&part);
     }
     Ok(by)
+}
+
+/// Generalised least squares from [X y]'V^-1 [X y].
+pub(super) fn solved<V: Lane, const W: usize>(
+    gram: &Matrix<V, W, W>,
+) -> Result<Solved<V, W>, NotPositiveDefinite> {
+    vectorised(SolvedOf { gram })
 }
 
 struct SolvedOf<'a, V, const W: usize> {
@@ -204,7 +221,7 @@ impl<V: Lane, const Q: usize, const W: usize, const N: usize> Kernel
 }
 
 /// Generalised least squares, as [`crate::criterion::solution::Solution`]; matrices over X lead.
-struct Solved<V, const W: usize> {
+pub(super) struct Solved<V, const W: usize> {
     beta: [V; W],
     c: Matrix<V, W, W>,
     rss: V,
@@ -249,7 +266,7 @@ impl<V: Lane, const W: usize> Solved<V, W> {
 
     /// Psi and e: how the criterion weighs [X y]'V^-1 [X y].
     #[inline(always)]
-    fn weights(&self, reml: bool) -> (Matrix<V, W, W>, [V; W]) {
+    pub(super) fn weights(&self, reml: bool) -> (Matrix<V, W, W>, [V; W]) {
         let mut e = self.beta.map(|b| -b);
         e[W - 1] = V::splat(1.0);
         (if reml { self.c } else { [[V::splat(0.0); W]; W] }, e)

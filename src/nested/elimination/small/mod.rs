@@ -10,6 +10,7 @@ mod batch;
 mod likelihood;
 mod matrices;
 mod of_one;
+mod one_g;
 mod product;
 mod sizes;
 mod sums;

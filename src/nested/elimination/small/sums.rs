@@ -250,9 +250,9 @@ fn middle_of<V: Lane, const Q: usize, const N: usize>(
 /// entries: these are powers of two, so sums have the same bits with them and without.
 pub(super) struct Derivatives<V, const Q: usize, const W: usize, const N: usize> {
     pub(super) gram: [Matrix<V, W, W>; N],
-    traces: [V; N],
-    hessian: Matrix<V, N, N>,
-    hessian_rss: Matrix<V, N, N>,
+    pub(super) traces: [V; N],
+    pub(super) hessian: Matrix<V, N, N>,
+    pub(super) hessian_rss: Matrix<V, N, N>,
 }
 
 impl<V: Lane, const Q: usize, const W: usize, const N: usize> Derivatives<V, Q, W, N> {
@@ -397,7 +397,7 @@ impl<V: Lane, const Q: usize, const W: usize, const N: usize> Derivatives<V, Q, 
 
 /// `H_bc F_ad + H_bd F_ac + H_ac F_bd + H_ad F_bc`, halved for each of the pairs whose two are one.
 #[inline(always)]
-fn paired<V: Lane, const Q: usize>(
+pub(super) fn paired<V: Lane, const Q: usize>(
     h: &Matrix<V, Q, Q>,
     f: &Matrix<V, Q, Q>,
     (a, b): (usize, usize),
