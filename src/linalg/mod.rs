@@ -1,5 +1,6 @@
 //! Linear algebra on plain slices.
 
+pub mod beside;
 pub mod blocked;
 pub mod dense;
 pub mod eigen;

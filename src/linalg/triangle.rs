@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::beside::{Reflection, reflect_into};
 use super::dense::{axpy, dot, householder, vectorised};
 use crate::running::memory::zeros;
 
@@ -21,8 +22,10 @@ pub struct Triangle {
     factor: Vec<f64>,
     /// Sum of squares of each response outside the span of the columns.
     pub residual_squares: Vec<f64>,
-    /// Column-major buffer of at most `BLOCK_ROWS` rows.
+    /// Column-major buffer of at most `BLOCK_ROWS` rows of D.
     buffer: Vec<f64>,
+    /// The same rows of Y, one row after the other.
+    responses: Vec<f64>,
     n_buffered: usize,
 }
 
@@ -36,7 +39,8 @@ impl Triangle {
             n_responses,
             factor: zeros(n_columns * width),
             residual_squares: zeros(n_responses),
-            buffer: zeros(BLOCK_ROWS * width),
+            buffer: zeros(BLOCK_ROWS * n_columns),
+            responses: zeros(BLOCK_ROWS * n_responses),
             n_buffered: 0,
         }
     }
@@ -56,14 +60,49 @@ impl Triangle {
 
     /// Adds rows `first..last` of a column-major matrix with `stride` rows.
     pub fn push_columns(&mut self, columns: &[f64], stride: usize, first: usize, last: usize) {
-        let mut row = first;
-        while row < last {
-            let take = (BLOCK_ROWS - self.n_buffered).min(last - row);
+        let (p, f) = (self.n_columns, self.n_responses);
+        let (design, own) = columns.split_at(p * stride);
+        self.push(first..last, design, stride, |rows, out| {
+            for (c, column) in own.chunks_exact(stride.max(1)).take(f).enumerate() {
+                for (to, &value) in out[c..].iter_mut().step_by(f).zip(&column[rows.clone()]) {
+                    *to = value;
+                }
+            }
+        });
+    }
+
+    /// Adds rows `first..last` of a column-major D with `stride` rows, and as many rows of Y that
+    /// stand one after the other.
+    pub fn push_beside(
+        &mut self,
+        columns: &[f64],
+        stride: usize,
+        (first, last): (usize, usize),
+        responses: &[f64],
+    ) {
+        let f = self.n_responses;
+        self.push(first..last, columns, stride, |rows, out| {
+            out.copy_from_slice(&responses[(rows.start - first) * f..(rows.end - first) * f]);
+        });
+    }
+
+    /// Adds some rows of columns; `put(rows, out)` puts the responses of some of them.
+    fn push(
+        &mut self,
+        rows: Range<usize>,
+        columns: &[f64],
+        stride: usize,
+        put: impl Fn(Range<usize>, &mut [f64]),
+    ) {
+        let (mut row, f) = (rows.start, self.n_responses);
+        while row < rows.end {
+            let take = (BLOCK_ROWS - self.n_buffered).min(rows.end - row);
             let at = self.n_buffered;
-            for c in 0..self.width() {
+            for c in 0..self.n_columns {
                 self.buffer[c * BLOCK_ROWS + at..c * BLOCK_ROWS + at + take]
                     .copy_from_slice(&columns[c * stride + row..c * stride + row + take]);
             }
+            put(row..row + take, &mut self.responses[at * f..(at + take) * f]);
             self.n_buffered += take;
             row += take;
             if self.n_buffered == BLOCK_ROWS {
@@ -74,17 +113,16 @@ impl Triangle {
 
     /// Adds some rows, the value of column c in row i from `value(c, i)`.
     pub fn push_each(&mut self, rows: Range<usize>, value: impl Fn(usize, usize) -> f64) {
-        let mut row = rows.start;
-        while row < rows.end {
-            let take = (BLOCK_ROWS - self.n_buffered).min(rows.end - row);
+        let (p, f) = (self.n_columns, self.n_responses);
+        for row in rows {
             let at = self.n_buffered;
-            for (c, column) in self.buffer.chunks_exact_mut(BLOCK_ROWS).enumerate() {
-                for (i, out) in column[at..at + take].iter_mut().enumerate() {
-                    *out = value(c, row + i);
-                }
+            for c in 0..p {
+                self.buffer[c * BLOCK_ROWS + at] = value(c, row);
             }
-            self.n_buffered += take;
-            row += take;
+            for (c, to) in self.responses[at * f..(at + 1) * f].iter_mut().enumerate() {
+                *to = value(p + c, row);
+            }
+            self.n_buffered += 1;
             if self.n_buffered == BLOCK_ROWS {
                 self.rotate_in();
             }
@@ -93,9 +131,12 @@ impl Triangle {
 
     /// Adds one row [d y].
     pub fn push_row(&mut self, row: &[f64]) {
-        for (c, &value) in row.iter().enumerate() {
-            self.buffer[c * BLOCK_ROWS + self.n_buffered] = value;
+        let (design, own) = row.split_at(self.n_columns.min(row.len()));
+        let at = self.n_buffered;
+        for (c, &value) in design.iter().enumerate() {
+            self.buffer[c * BLOCK_ROWS + at] = value;
         }
+        self.responses[at * self.n_responses..][..own.len()].copy_from_slice(own);
         self.n_buffered += 1;
         if self.n_buffered == BLOCK_ROWS {
             self.rotate_in();
@@ -122,20 +163,29 @@ impl Triangle {
     }
 
     fn rotate_in(&mut self) {
-        if self.n_buffered > 0 {
-            vectorised(|| self.reflect_buffer());
+        if self.n_buffered == 0 {
+            return;
         }
+        let taus = vectorised(|| self.reflect_columns());
+        if self.n_responses == 1 {
+            vectorised(|| self.reflect_response(&taus));
+        } else if self.n_responses > 1 {
+            self.reflect_responses(&taus);
+        }
+        self.n_buffered = 0;
     }
 
+    /// The columns of D; tau of each reflection.
     #[inline(always)]
-    fn reflect_buffer(&mut self) {
-        let n = self.n_buffered;
-        let width = self.width();
+    fn reflect_columns(&mut self) -> Vec<f64> {
+        let (n, width) = (self.n_buffered, self.width());
+        let mut taus = Vec::with_capacity(self.n_columns);
         for j in 0..self.n_columns {
             let (head, tail) = self.buffer.split_at_mut((j + 1) * BLOCK_ROWS);
             let v = &mut head[j * BLOCK_ROWS..j * BLOCK_ROWS + n];
-            let row = &mut self.factor[j * width..(j + 1) * width];
+            let row = &mut self.factor[j * width..j * width + self.n_columns];
             let (beta, tau) = householder(row[j], v);
+            taus.push(tau);
             if tau == 0.0 {
                 continue;
             }
@@ -147,12 +197,37 @@ impl Triangle {
                 axpy(-s, v, column);
             }
         }
-        for f in 0..self.n_responses {
-            let start = (self.n_columns + f) * BLOCK_ROWS;
-            let y = &self.buffer[start..start + n];
-            self.residual_squares[f] += dot(y, y);
+        taus
+    }
+
+    /// The only response.
+    #[inline(always)]
+    fn reflect_response(&mut self, taus: &[f64]) {
+        let (n, width) = (self.n_buffered, self.width());
+        let y = &mut self.responses[..n];
+        for (j, &tau) in taus.iter().enumerate() {
+            if tau != 0.0 {
+                let v = &self.buffer[j * BLOCK_ROWS..j * BLOCK_ROWS + n];
+                let entry = &mut self.factor[(j + 1) * width - 1];
+                let s = tau * (*entry + dot(v, y));
+                *entry -= s;
+                axpy(-s, v, y);
+            }
         }
-        self.n_buffered = 0;
+        self.residual_squares[0] += dot(y, y);
+    }
+
+    /// Responses side by side.
+    fn reflect_responses(&mut self, taus: &[f64]) {
+        let (n, p, width) = (self.n_buffered, self.n_columns, self.width());
+        let of = |(j, &tau): (usize, &f64)| Reflection {
+            v: &self.buffer[j * BLOCK_ROWS..j * BLOCK_ROWS + n],
+            tau,
+        };
+        let all: Vec<Reflection> = taus.iter().enumerate().map(of).collect();
+        let first = |j: usize| j * width + p..(j + 1) * width;
+        let rows = &mut self.responses[..n * self.n_responses];
+        reflect_into(&all, &mut self.factor, first, rows, &mut self.residual_squares);
     }
 }
 

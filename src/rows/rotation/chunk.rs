@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use super::beside::ResponsesBeside;
 use super::four_units::FourUnits;
 use super::gather::gather;
+use crate::linalg::beside::{self, Reflection};
 use crate::linalg::dense::{axpy, dot, householder, vectorised};
 use crate::linalg::lanes::{LANES, Lane};
 use crate::linalg::triangle::Triangle;
@@ -24,7 +26,11 @@ pub(super) struct Chunk<'a> {
     /// By level, columns of that level first: the order in which they are eliminated.
     order: Vec<Column<'a>>,
     scratch: Vec<f64>,
+    /// tau of the reflections of a unit's columns.
+    taus: Vec<f64>,
     four: FourUnits,
+    /// Responses that stand side by side in memory.
+    beside: Option<ResponsesBeside<'a>>,
     /// Rows met so far of the current unit of each level.
     open: Vec<Triangle>,
     out: RotatedRows,
@@ -51,6 +57,8 @@ impl<'a> Chunk<'a> {
             columns,
             order,
             scratch: Vec::new(),
+            taus: Vec::new(),
+            beside: ResponsesBeside::of(&columns.y),
             four: FourUnits::new(),
             open: like.levels.iter().map(|l| Triangle::new(l.n_columns, n_fits)).collect(),
             out: RotatedRows {
@@ -80,7 +88,8 @@ impl<'a> Chunk<'a> {
     fn rotate_units(&mut self, level: usize, units: Range<usize>) {
         let nesting = self.nesting;
         let innermost = level + 1 == nesting.levels.len();
-        let side_by_side = innermost && self.columns.visits.is_none();
+        let alone = self.columns.visits.is_some() || self.beside.is_some();
+        let side_by_side = innermost && !alone;
         let children = |unit: usize| nesting.levels[level].children(unit);
         let mut unit = units.start;
         while unit < units.end {
@@ -133,7 +142,13 @@ impl<'a> Chunk<'a> {
             return;
         }
         if innermost && children.len() <= TALL_UNIT {
-            self.rotate_short_unit(level, children);
+            match self.beside.take() {
+                Some(mut responses) => {
+                    self.rotate_beside(level, children, &mut responses);
+                    self.beside = Some(responses);
+                }
+                None => self.rotate_short_unit(level, children),
+            }
             return;
         }
         check();
@@ -175,7 +190,7 @@ impl<'a> Chunk<'a> {
         self.gather(rows, 0);
         let LevelRows { q, n_columns, .. } = self.out.levels[level];
         let width = self.order.len();
-        vectorised(|| reflect(&mut self.scratch, n, q.min(n)));
+        vectorised(|| reflect(&mut self.scratch, n, q.min(n), &mut self.taus));
         let kept = &mut self.out.levels[level];
         for i in 0..q {
             // Below the diagonal of T the scratch holds reflectors; a unit with fewer rows than
@@ -191,6 +206,41 @@ impl<'a> Chunk<'a> {
         if n > q {
             let parent = self.open[..level].last_mut().unwrap_or(&mut self.out.remainder);
             parent.push_columns(&self.scratch[q * n..], n, q, n);
+        }
+    }
+
+    /// The same of responses side by side, none of which is copied into a column of its own.
+    fn rotate_beside(&mut self, level: usize, rows: Range<usize>, responses: &mut ResponsesBeside) {
+        let (n, n_fits) = (rows.len(), self.columns.y.len());
+        let n_design = self.order.len() - n_fits;
+        let weights = self.columns.sqrt_weights;
+        gather(self.nesting, &self.order[..n_design], weights, rows.clone(), &mut self.scratch);
+        let own = responses.gather(self.nesting, weights, rows);
+        let LevelRows { q, n_columns, .. } = self.out.levels[level];
+        vectorised(|| reflect(&mut self.scratch, n, q.min(n), &mut self.taus));
+        for (j, &tau) in self.taus.iter().enumerate() {
+            let (first, rest) = own[j * n_fits..].split_at_mut(n_fits);
+            beside::reflect(
+                Reflection { v: &self.scratch[j * n + j + 1..(j + 1) * n], tau },
+                first,
+                rest,
+            );
+        }
+        let kept = &mut self.out.levels[level];
+        grow(&mut kept.design, q * n_columns);
+        for i in 0..q {
+            let value = |c: usize| {
+                if i < n && c >= i { self.scratch[c * n + i] } else { 0.0 }
+            };
+            kept.design.extend((0..n_columns).map(value));
+        }
+        let (first, others) = own.split_at(q.min(n) * n_fits);
+        append(&mut kept.response, first);
+        let filled = kept.response.len() + (q - q.min(n)) * n_fits;
+        lengthen(&mut kept.response, filled);
+        if n > q {
+            let parent = self.open[..level].last_mut().unwrap_or(&mut self.out.remainder);
+            parent.push_beside(&self.scratch[q * n..], n, (q, n), others);
         }
     }
 
@@ -268,14 +318,17 @@ impl<'a> Chunk<'a> {
     }
 }
 
-/// Triangularises the first `q` of the columns (`n` rows each) by reflections of all of them.
+/// Triangularises the first `q` of the columns (`n` rows each) by reflections of all of them, whose
+/// `taus` are left.
 #[inline(always)]
-pub(super) fn reflect(columns: &mut [f64], n: usize, q: usize) {
+pub(super) fn reflect(columns: &mut [f64], n: usize, q: usize, taus: &mut Vec<f64>) {
+    taus.clear();
     for j in 0..q {
         let (head, tail) = columns.split_at_mut((j + 1) * n);
         let (alpha, v) = head[j * n + j..].split_at_mut(1);
         let (beta, tau) = householder(alpha[0], v);
         alpha[0] = beta;
+        taus.push(tau);
         if tau == 0.0 {
             continue;
         }

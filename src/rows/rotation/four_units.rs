@@ -173,7 +173,7 @@ mod tests {
             for lane in 0..LANES {
                 let mut alone: Vec<f64> =
                     (0..width * n).map(|k| value(lane, k / n, k % n)).collect();
-                super::super::chunk::reflect(&mut alone, n, q.min(n));
+                super::super::chunk::reflect(&mut alone, n, q.min(n), &mut Vec::new());
                 for c in 0..width {
                     for i in (0..n).filter(|&i| c >= q || i <= c) {
                         // Adding zero turns -0 into 0.

@@ -1,6 +1,7 @@
 //! The one pass over the rows of a design, by chunks, each unit rotated.
 
 pub mod alike;
+mod beside;
 mod chunk;
 mod four_units;
 mod gather;

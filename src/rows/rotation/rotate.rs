@@ -104,7 +104,7 @@ pub(super) fn chunk_bounds(nesting: &Nesting) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::columns::Column;
+    use crate::rows::columns::{Column, Values};
 
     /// Cross-products of [Z X y] must survive the rotation, for short and tall units alike.
     #[test]
@@ -131,6 +131,47 @@ mod tests {
             let ours: f64 =
                 (0..2 * n_units).map(|r| level.design[r * 4 + 1] * level.response[r]).sum();
             assert!((z_y - ours).abs() < 1e-10);
+        }
+    }
+
+    /// Of units of one row and of several, in any order, weighted.
+    #[test]
+    fn responses_that_stand_side_by_side_have_the_bits_of_each_alone() {
+        let (n, n_units, n_fits) = (90, 17, 6);
+        let codes: Vec<i32> = (0..n).map(|i| ((i * 7 % 23) % n_units) as i32).collect();
+        let value = |k: usize| (k as f64 * 0.61).sin();
+        let t: Vec<f64> = (0..n).map(value).collect();
+        let weights: Vec<f64> = (0..n).map(|i| 1.0 + 0.3 * value(3 * i)).collect();
+        let y: Vec<f64> = (0..n * n_fits).map(|k| value(5 * k)).collect();
+        let nesting = Nesting::new(n, &[&codes], &[n_units]).expect("one factor");
+        let column = |fit: usize| Column {
+            values: Some(Values { data: &y, offset: fit, stride: n_fits }),
+            center: 0.1 * fit as f64,
+            scale: 1.0 + fit as f64,
+        };
+        let rotated = |y: Vec<Column>| {
+            let x = vec![Column::plain(None), Column::plain(Some(&t))];
+            let z = vec![x.clone()];
+            let sqrt_weights = Some(&weights[..]);
+            rotate(&nesting, &RowColumns { z, x, y, sqrt_weights, ..RowColumns::default() })
+        };
+        let bits = |values: &[f64]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let mut all = rotated((0..n_fits).map(column).collect());
+        for fit in 0..n_fits {
+            let mut alone = rotated(vec![column(fit)]);
+            let own: Vec<f64> =
+                all.levels[0].response.iter().skip(fit).step_by(n_fits).copied().collect();
+            assert_eq!(bits(&own), bits(&alone.levels[0].response));
+            assert_eq!(bits(&all.levels[0].design), bits(&alone.levels[0].design));
+            let triangles =
+                [(&mut all.remainder, &mut alone.remainder), (&mut all.total, &mut alone.total)];
+            for (all, alone) in triangles {
+                let rows = all.factor().chunks_exact(2 + n_fits);
+                let own: Vec<f64> = rows.flat_map(|row| [row[0], row[1], row[2 + fit]]).collect();
+                assert_eq!(bits(&own), bits(alone.factor()));
+                let squares = (all.residual_squares[fit], alone.residual_squares[0]);
+                assert_eq!(squares.0.to_bits(), squares.1.to_bits());
+            }
         }
     }
 }
