@@ -2,8 +2,8 @@
 
 use crate::linalg::dense::{cholesky, invert_lower};
 use crate::linalg::eigen::symmetric;
-use crate::linalg::small::{product, transpose};
-use crate::newton::{by_fit, matrix, with_order};
+use crate::linalg::small::{add_product, product};
+use crate::newton::{MOST, by_fit, matrix, with_order};
 
 /// Smallest eigenvalue of the scaled information at which nothing is near to not identified.
 const IDENTIFIED: f64 = 1e-6;
@@ -36,9 +36,10 @@ pub fn bases(n: usize, rank: usize, at: At) -> [Vec<f64>; 3] {
     let (m, square) = (n + 1, rank * rank);
     by_fit(at.total.len(), [m * square, m * m, 1], |k, [gradient, covariance, usable]| {
         let fit = One::of(n, square, &at, k);
-        let mut information = vec![0.0; m * m];
-        fit.information(at.degrees[k], &mut information);
-        let identified = with_order!(m, inverse(&information, covariance));
+        let mut information = [0.0; MOST * MOST];
+        let information = &mut information[..m * m];
+        fit.information(at.degrees[k], information);
+        let identified = with_order!(m, inverse(information, covariance));
         let known = fit.gradient(rank, gradient).is_some();
         usable[0] = f64::from(u8::from(identified && known));
     })
@@ -98,28 +99,46 @@ impl<'a> One<'a> {
     /// -Phi P Phi by each of them, P the derivative of X'V^-1 X; `None` where it is not finite.
     fn gradient(&self, rank: usize, out: &mut [f64]) -> Option<()> {
         let (n, square, s) = (self.n, rank * rank, self.s);
-        let mut l = self.c.to_vec();
-        if !self.c.iter().all(|value| value.is_finite()) || cholesky(&mut l, rank).is_err() {
+        let sizes = (rank, rank, rank);
+        // One piece of memory for all.
+        let mut memory = vec![0.0; 6 * square];
+        let (l, rest) = memory.split_at_mut(square);
+        let (root, rest) = rest.split_at_mut(square);
+        let (turned, rest) = rest.split_at_mut(square);
+        let (last, rest) = rest.split_at_mut(square);
+        let (half, found) = rest.split_at_mut(square);
+        l.copy_from_slice(self.c);
+        if !self.c.iter().all(|value| value.is_finite()) || cholesky(l, rank).is_err() {
             out.fill(f64::NAN);
             return None;
         }
-        let mut root = vec![0.0; square];
-        invert_lower(&l, rank, &mut root);
-        let mut last = product(&transpose(&root, rank, rank), &root, rank, rank, rank);
+        invert_lower(l, rank, root);
+        turn(root, rank, turned);
+        add_product(turned, root, sizes, last);
         for (gamma, part) in self.gamma.iter().zip(self.information.chunks_exact(square.max(1))) {
             last.iter_mut().zip(part).for_each(|(to, x)| *to += gamma * x);
         }
-        let half: Vec<f64> =
-            product(self.maps, self.c, rank, rank, rank).iter().map(|x| x * s).collect();
-        let turned = transpose(&half, rank, rank);
+        add_product(self.maps, self.c, sizes, half);
+        half.iter_mut().for_each(|x| *x *= s);
+        turn(half, rank, turned);
         for (k, out) in out.chunks_exact_mut(square.max(1)).enumerate() {
             // By the entries of G with `sigma^2`, then by `sigma^2`.
             let sign = if k < n { -1.0 } else { 1.0 };
-            let by = if k < n { &self.information[k * square..(k + 1) * square] } else { &last };
-            let found = product(&product(&half, by, rank, rank, rank), &turned, rank, rank, rank);
-            out.iter_mut().zip(&found).for_each(|(to, x)| *to = sign * x / (s * s));
+            let by = if k < n { &self.information[k * square..(k + 1) * square] } else { &*last };
+            found.fill(0.0);
+            add_product(half, by, sizes, found);
+            out.fill(0.0);
+            add_product(found, turned, sizes, out);
+            out.iter_mut().for_each(|x| *x = sign * *x / (s * s));
         }
         out.iter().all(|value| value.is_finite()).then_some(())
+    }
+}
+
+/// out = A'.
+fn turn(a: &[f64], n: usize, out: &mut [f64]) {
+    for (at, to) in out.iter_mut().enumerate() {
+        *to = a[(at % n) * n + at / n];
     }
 }
 

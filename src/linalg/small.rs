@@ -27,12 +27,17 @@ pub fn sandwich(b: &[f64], a: &[f64], m: usize, n: usize, out: &mut [f64], sign:
 #[must_use]
 pub fn product(a: &[f64], b: &[f64], m: usize, n: usize, k: usize) -> Vec<f64> {
     let mut out = vec![0.0; m * k];
+    add_product(a, b, (m, n, k), &mut out);
+    out
+}
+
+/// out <- out + A B for matrices of `m` x `n` and `n` x `k`.
+pub fn add_product(a: &[f64], b: &[f64], (m, n, k): (usize, usize, usize), out: &mut [f64]) {
     for i in 0..m {
         for l in 0..n {
             axpy(a[i * n + l], &b[block(l, k)], &mut out[block(i, k)]);
         }
     }
-    out
 }
 
 /// The transpose of an `m` x `n` matrix.

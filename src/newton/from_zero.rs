@@ -6,7 +6,7 @@
 //! left to it from the beginning; so both are the same fit.
 
 use super::blocks::{Block, each_block};
-use super::ordinary::{Criteria, Fits, Model, Outcome, Settings, Stand, ordinary_steps};
+use super::ordinary::{Criteria, Fits, Model, Settings, Stand, ordinary_steps};
 use super::steps::scoring_step;
 use super::unstructured::{matrix_one, nearest_one};
 use super::with_order;
@@ -29,14 +29,14 @@ pub struct Ends {
     pub most: i64,
 }
 
-/// The whole fit at this position; `None` where anything but ordinary steps is asked for.
+/// Numbers of the whole fit at this position, as [`super::ordinary::Outcomes`] has them; `None` where anything but ordinary steps is asked for.
 #[must_use]
 pub fn whole_fit(
     model: &Model<'_, impl Criteria>,
     fit: usize,
     settings: Settings,
     ends: Ends,
-) -> Option<Outcome> {
+) -> Option<Vec<f64>> {
     let order = |block: &Block| block.order * (block.order + 1) / 2;
     with_order!(model.blocks.iter().map(order).sum::<usize>(), whole(model, fit, settings, ends))
 }
@@ -46,7 +46,7 @@ fn whole<const T: usize>(
     fit: usize,
     settings: Settings,
     ends: Ends,
-) -> Option<Outcome> {
+) -> Option<Vec<f64>> {
     let zero: Vec<Vec<f64>> = model.levels.iter().map(|q| vec![0.0; q * q]).collect();
     let [_, gradient, _, expected] = (model.criteria)(&[fit], &zero);
     let expected: Square<T> = super::matrix(&expected, 0);
@@ -64,9 +64,9 @@ fn whole<const T: usize>(
         stretch: &[1.0],
         left: &[ends.most],
     };
-    let found = ordinary_steps(model, &from, settings).pop()?;
-    let inside = found.stand == Stand::Ended && is_inside(model.blocks, &found.numbers, ends.small);
-    inside.then_some(found)
+    let found = ordinary_steps(model, &from, settings);
+    let ended = found.stands == [Stand::Ended];
+    (ended && is_inside(model.blocks, &found.numbers, ends.small)).then_some(found.numbers)
 }
 
 /// Whether the information may be singular, by its own scale, or is not finite.

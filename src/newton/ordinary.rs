@@ -12,6 +12,7 @@ use super::scored::{Scored, scored};
 use super::steps::{Step, definite_step, newton_step};
 use super::with_order;
 use crate::linalg::eigen::{Square, symmetric};
+use crate::running::memory::buffer;
 use crate::running::threads;
 
 /// Fits of one task: few, so that several threads take part, and many, so that side by side with those
@@ -88,18 +89,19 @@ pub struct Fits<'a> {
     pub left: &'a [i64],
 }
 
-/// What has become of a fit: numbers in a row, and how it stands.
+/// What has become of fits: numbers in a row a fit, and how each stands.
 ///
 /// theta, the last step; value, decrement, smallest scaled eigenvalue and the Hessian's diagonal where
 /// it was last looked at; steps, evaluations, run, stretch; the criterion by entries where it stands.
-pub struct Outcome {
-    /// The numbers, [`width`] of them.
+#[derive(Default)]
+pub struct Outcomes {
+    /// The numbers, [`width`] a fit.
     pub numbers: Vec<f64>,
-    /// How it stands.
-    pub stand: Stand,
+    /// How they stand.
+    pub stands: Vec<Stand>,
 }
 
-/// Numbers of an [`Outcome`] for `t` parameters.
+/// Numbers of a fit in [`Outcomes`] for `t` parameters.
 #[must_use]
 pub fn width(t: usize) -> usize {
     3 * t + 7 + 1 + t + 2 * t * t
@@ -111,7 +113,7 @@ pub fn ordinary_steps(
     model: &Model<'_, impl Criteria>,
     of: &Fits<'_>,
     settings: Settings,
-) -> Vec<Outcome> {
+) -> Outcomes {
     let n = of.fits.len();
     let t = of.theta.len() / n.max(1);
     let at_once = n.div_ceil(TASKS).clamp(FEWEST, MOST);
@@ -120,9 +122,15 @@ pub fn ordinary_steps(
         with_order!(t, some_of(model, of, settings, here))
     };
     if n <= at_once {
-        return if n == 0 { Vec::new() } else { task(0) };
+        return if n == 0 { Outcomes::default() } else { task(0) };
     }
-    threads::map((0..n).step_by(at_once), task).into_iter().flatten().collect()
+    let parts = threads::map((0..n).step_by(at_once), task);
+    let mut out = Outcomes { numbers: buffer(n * width(t)), stands: Vec::with_capacity(n) };
+    for part in parts {
+        out.numbers.extend_from_slice(&part.numbers);
+        out.stands.extend_from_slice(&part.stands);
+    }
+    out
 }
 
 fn some_of<const T: usize>(
@@ -130,7 +138,7 @@ fn some_of<const T: usize>(
     of: &Fits<'_>,
     settings: Settings,
     here: Range<usize>,
-) -> Vec<Outcome> {
+) -> Outcomes {
     let mut all: Vec<Fit<T>> = here.map(|k| Fit::of(of, k)).collect();
     let mut open: Vec<usize> = (0..all.len()).collect();
     if of.known.is_none() {
@@ -160,7 +168,9 @@ fn some_of<const T: usize>(
             }
         }
     }
-    all.iter().map(Fit::outcome).collect()
+    let mut numbers = Vec::with_capacity(all.len() * width(T));
+    all.iter().for_each(|fit| fit.put(&mut numbers));
+    Outcomes { numbers, stands: all.iter().map(|fit| fit.stand).collect() }
 }
 
 impl<F: Criteria> Model<'_, F> {
@@ -365,21 +375,19 @@ impl<const T: usize> Fit<T> {
         true
     }
 
-    fn outcome(&self) -> Outcome {
+    /// Adds its numbers to those of others.
+    fn put(&self, numbers: &mut Vec<f64>) {
         let Self { at, step, looked, .. } = self;
         let smallest = self.definite.map_or(step.smallest, |scaled| symmetric(&scaled).0[0]);
-        let mut numbers = Vec::with_capacity(width(T));
         numbers.extend(at.theta);
         numbers.extend(self.way);
         numbers.extend(looked.1);
         numbers.extend([looked.0, -step.slope, smallest]);
         numbers.extend([self.n_steps, self.n_evaluations, self.run].map(|count| count as f64));
-        numbers.push(self.stretch);
-        numbers.push(at.value);
+        numbers.extend([self.stretch, at.value]);
         numbers.extend(at.gradient);
-        numbers.extend(at.hessian.as_flattened());
-        numbers.extend(at.expected.as_flattened());
-        Outcome { numbers, stand: self.stand }
+        numbers.extend_from_slice(at.hessian.as_flattened());
+        numbers.extend_from_slice(at.expected.as_flattened());
     }
 }
 

@@ -34,7 +34,7 @@ pub type Blocks = Vec<(usize, usize, usize)>;
 /// See [`Designs::whole_fit`].
 pub type EndsArgument = (usize, f64, f64, f64, i64);
 
-/// Numbers of each fit, a row a fit, as `newton::ordinary::Outcome` has them; how each stands.
+/// Numbers of each fit, a row a fit, as `newton::ordinary::Outcomes` has them; how each stands.
 pub type Outcomes<'py> = (Floats<'py>, Vec<u8>);
 
 /// Reductions of one structure, and where each fit stands among them.
@@ -70,9 +70,8 @@ impl<'a, F: Fn(usize) -> (&'a Reduction, usize) + Sync + Send> Designs<'a, F> {
         let model = Model { blocks: &blocks, levels: &levels, criteria };
         let settings = Settings { tolerance, floor, near, flat };
         let found = without_gil(py, || ordinary_steps(&model, &from, settings))?;
-        let numbers = found.iter().flat_map(|one| one.numbers.iter().copied()).collect();
-        let stands = found.iter().map(|one| one.stand as u8).collect();
-        Ok(Some((array(py, numbers, &[found.len(), width(t)])?, stands)))
+        let stands = found.stands.iter().map(|&stand| stand as u8).collect();
+        Ok(Some((array(py, found.numbers, &[fits.len(), width(t)])?, stands)))
     }
 
     /// Numbers of a whole fit; `ends` are levels of the factor with fewest, the share of information
@@ -105,7 +104,7 @@ impl<'a, F: Fn(usize) -> (&'a Reduction, usize) + Sync + Send> Designs<'a, F> {
             whole_fit(&model, fit, settings, ends)
         })?;
         let width = width(blocks.iter().map(|block| block.order * (block.order + 1) / 2).sum());
-        found.map(|one| array(py, one.numbers, &[1, width])).transpose()
+        found.map(|numbers| array(py, numbers, &[1, width])).transpose()
     }
 
     /// Criteria of some fits at G by level.
