@@ -162,7 +162,10 @@ def _fit(
     They are left out of the batch, whose starts and scales are none of theirs.
     """
     reduced = reduce_design(design, response_rows(values, design), engine)
-    problems = without_residual(reduced, [named[column] for column in columns.tolist()])
+    # Columns stand in their order.
+    every = len(columns) == len(named)
+    names = named if every else [named[column] for column in columns.tolist()]
+    problems = without_residual(reduced, names)
     sound = np.ones(len(columns), dtype=np.bool_)
     sound[list(problems)] = False
     parts = [_Part(columns[[k]], None, text) for k, text in sorted(problems.items())]

@@ -44,11 +44,14 @@ class Responses:
         Names of the columns, "0", "1", ... where they have none.
     problems
         By position, why a response cannot be fitted whatever the model.
+    complete
+        Whether it is known that no value is missing.
     """
 
     values: FloatArray
     names: tuple[str, ...]
     problems: dict[int, str]
+    complete: bool = False
 
     def patterns(self) -> list[Pattern]:
         """The responses that can be fitted by where they have a value, in order of appearance.
@@ -59,7 +62,7 @@ class Responses:
         >>> [p.columns.tolist() for p in Responses(values, ("a", "b", "c"), {}).patterns()]
         [[0, 2], [1]]
         """
-        if not self.problems and not np.isnan(self.values.sum()):
+        if self.complete:
             return [Pattern(np.arange(len(self.names)), None)]
         missing = np.zeros(self.values.shape, dtype=np.bool_)
         np.isnan(self.values, out=missing)
@@ -109,8 +112,8 @@ def read_responses(
             "the model uses"
             + ("" if used is None else f", or {used.size} rows, one for each given")
         )
-    names = _names(Y, matrix.shape[1])
-    return Responses(matrix, names, _problems(matrix, names))
+    names, suspect = _names(Y, matrix.shape[1]), _suspect(matrix)
+    return Responses(matrix, names, _problems(matrix, names, suspect), suspect.size == 0)
 
 
 def response_rows(matrix: FloatArray, design: Design) -> FloatArray:
@@ -154,11 +157,15 @@ def _names(Y: Any, n: int) -> tuple[str, ...]:
     return tuple(map(str, range(n) if names is None or len(names) != n else names))
 
 
-def _problems(matrix: FloatArray, names: tuple[str, ...]) -> dict[int, str]:
-    out: dict[int, str] = {}
+def _suspect(matrix: FloatArray) -> IntArray:
+    """Positions of the responses that may have values which are missing or infinite."""
     # A finite sum says that every value is: far cheaper than looking at each.
     with np.errstate(over="ignore", invalid="ignore"):
-        suspect = np.flatnonzero(~np.isfinite(matrix.sum(axis=0)))
+        return np.flatnonzero(~np.isfinite(matrix.sum(axis=0)))
+
+
+def _problems(matrix: FloatArray, names: tuple[str, ...], suspect: IntArray) -> dict[int, str]:
+    out: dict[int, str] = {}
     if suspect.size == 0:
         return out
     step = max(1, _LOOKED_AT // len(matrix))
