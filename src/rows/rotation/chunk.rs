@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::four_units::FourUnits;
-use super::gather::gather;
+use super::gather::{Places, gather};
+use super::staged::{Stage, Staged};
 use crate::linalg::dense::{axpy, dot, householder, vectorised};
 use crate::linalg::lanes::{LANES, Lane};
 use crate::linalg::triangle::Triangle;
@@ -23,6 +24,9 @@ pub(super) struct Chunk<'a> {
     columns: &'a RowColumns<'a>,
     /// By level, columns of that level first: the order in which they are eliminated.
     order: Vec<Column<'a>>,
+    /// What was staged of the rows, and where in it they stand.
+    staged: Option<&'a Staged<'a>>,
+    places: Places,
     scratch: Vec<f64>,
     four: FourUnits,
     /// Rows met so far of the current unit of each level.
@@ -34,11 +38,12 @@ impl<'a> Chunk<'a> {
     pub(super) fn new(
         nesting: &'a Nesting,
         columns: &'a RowColumns<'a>,
+        staged: Option<(&Stage, &'a Staged<'a>)>,
         like: &RotatedRows,
     ) -> Self {
         let n_fits = columns.y.len();
-        let mut order: Vec<Column> = columns.z.iter().rev().flatten().copied().collect();
-        order.extend(columns.x.iter().chain(&columns.y));
+        let order = columns.in_order();
+        let order = staged.map_or(order.clone(), |(stage, rows)| stage.columns(&order, rows));
         let empty = |level: &LevelRows| LevelRows {
             q: level.q,
             n_columns: level.n_columns,
@@ -50,6 +55,8 @@ impl<'a> Chunk<'a> {
             nesting,
             columns,
             order,
+            staged: staged.map(|(_, rows)| rows),
+            places: Places::Own,
             scratch: Vec::new(),
             four: FourUnits::new(),
             open: like.levels.iter().map(|l| Triangle::new(l.n_columns, n_fits)).collect(),
@@ -65,6 +72,9 @@ impl<'a> Chunk<'a> {
     }
 
     pub(super) fn rotate(mut self, items: Range<usize>) -> RotatedRows {
+        if let Some(staged) = self.staged {
+            self.places = staged.places(self.nesting.rows(0, items.clone()));
+        }
         if self.nesting.levels.is_empty() {
             self.pass_up_rows(items, 0);
         } else if self.columns.series.is_some() && self.nesting.levels.len() == 1 {
@@ -102,7 +112,7 @@ impl<'a> Chunk<'a> {
     fn rotate_four(&mut self, level: usize, rows: Range<usize>) {
         let n = rows.len();
         let LevelRows { q, n_columns, .. } = self.out.levels[level];
-        self.four.gather(self.nesting, self.columns, &self.order, rows.start, n);
+        self.four.gather(self.nesting, &self.places, self.columns, &self.order, rows.start, n);
         self.four.reflect(q);
         let (numbers, width) = (&self.four.numbers, self.order.len());
         let kept = &mut self.out.levels[level];
@@ -264,7 +274,8 @@ impl<'a> Chunk<'a> {
     /// Copies rows, of all columns but the first `skip`, into scratch.
     fn gather(&mut self, rows: Range<usize>, skip: usize) {
         let weights = self.columns.sqrt_weights;
-        gather(self.nesting, &self.order[skip..], weights, rows, &mut self.scratch);
+        let columns = &self.order[skip..];
+        gather(self.nesting, &self.places, columns, weights, rows, &mut self.scratch);
     }
 }
 

@@ -5,3 +5,4 @@ mod chunk;
 mod four_units;
 mod gather;
 pub mod rotate;
+pub mod staged;
