@@ -46,12 +46,12 @@ pub fn array<'py>(py: Python<'py>, values: Vec<f64>, shape: &[usize]) -> PyResul
 
 /// Memory for `n` numbers of any values; `None` for none, or where there is none to be had.
 ///
-/// It is made by NumPy, which asks for pages of 2 MB: writing to fresh memory of small pages takes
+/// It is made by `NumPy`, which asks for pages of 2 MB: writing to fresh memory of small pages takes
 /// three times as long.
 pub fn large_buffer(py: Python<'_>, n: usize) -> Option<PyReadwriteArray1<'_, f64>> {
     if n == 0 {
         return None;
     }
     let made = py.import("numpy").and_then(|numpy| numpy.call_method1("empty", (n,)));
-    made.and_then(|array| array.extract().map_err(PyErr::from)).ok()
+    made.and_then(|array| array.extract()).ok()
 }

@@ -1,4 +1,4 @@
-"""Rows in any order, copied block by block before units are read: the bits of rows left where they lie."""
+"""Rows in any order, copied block by block before units are read, or left where they lie."""
 
 import numpy as np
 import pandas as pd
