@@ -19,8 +19,8 @@ const BLOCK: usize = 4096;
 const TASK_ROWS: usize = 1 << 17;
 /// Rows that are looked for among those of a window at once.
 const AT_ONCE: usize = 1024;
-/// Columns of their own in memory from which on rows are staged: of fewer there is little to gather.
-const FEWEST_COLUMNS: usize = 3;
+/// Columns of their own in memory from which on rows are staged: of six it costs what it saves.
+const FEWEST_COLUMNS: usize = 8;
 /// Columns up to which they are: more are responses, whose rows stand together.
 const MOST_COLUMNS: usize = 64;
 /// Numbers from which on they lie beyond the caches.
