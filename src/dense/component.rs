@@ -2,7 +2,7 @@
 
 use super::slots::Slots;
 use super::template::Template;
-use crate::linalg::blocked;
+use crate::linalg::blocked::{self, LARGE};
 use crate::linalg::dense::NotPositiveDefinite;
 use crate::running::memory::{copied, zeros};
 use crate::running::threads;
@@ -47,7 +47,7 @@ impl Component {
                 out[s] += 1.0;
             }
         };
-        if n > 256 {
+        if n > LARGE {
             threads::each(v.chunks_mut(n).enumerate(), column);
         } else {
             v.chunks_mut(n.max(1)).enumerate().for_each(column);

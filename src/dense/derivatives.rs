@@ -19,6 +19,7 @@ use super::levels::{Level, add_to_sets, products, quadratic, weighted_trace};
 use super::template::Template;
 use super::traces::traces;
 use crate::criterion::sums::{Entry, RootWeight, Sums};
+use crate::linalg::blocked::LARGE;
 use crate::running::memory::zeros;
 use crate::running::stop::check;
 use crate::running::threads;
@@ -96,7 +97,7 @@ fn for_each_pair(
         .collect();
     for (position, (k, y)) in all.iter().enumerate() {
         let row = |(j, other): &(usize, &Vec<f64>)| (*j, products(y, other, width, n));
-        let rows: Vec<(usize, Vec<f64>)> = if n > 256 && position > 4 {
+        let rows: Vec<(usize, Vec<f64>)> = if n > LARGE && position > 4 {
             threads::map(&all[..=position], row)
         } else {
             all[..=position].iter().map(row).collect()

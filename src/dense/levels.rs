@@ -5,7 +5,7 @@ use super::directions::Direction;
 use super::slots::Slots;
 use super::template::Template;
 use crate::criterion::sums::{Entry, RootWeight, Sums};
-use crate::linalg::blocked;
+use crate::linalg::blocked::{self, LARGE};
 use crate::linalg::dense::{axpy, block, dot};
 use crate::running::memory::zeros;
 use crate::running::threads;
@@ -64,7 +64,7 @@ impl<'a> Level<'a> {
             }
             y
         };
-        let y = if n > 256 {
+        let y = if n > LARGE {
             threads::map(&directions, moved)
         } else {
             directions.iter().map(moved).collect()

@@ -5,13 +5,12 @@ use super::derivatives::{Second, derivatives};
 use super::template::Template;
 use crate::criterion::solution::Solution;
 use crate::criterion::sums::{Entry, Sums};
+use crate::linalg::blocked::LARGE;
 use crate::linalg::dense::{NotPositiveDefinite, axpy};
 use crate::rows::basis::FixedBasis;
 use crate::rows::relationship::Relationship;
 use crate::running::threads;
 
-/// Rows of a component from which it gets all threads to itself.
-const LARGE: usize = 256;
 /// Rows by component.
 pub struct Reduction {
     /// Number of rows.

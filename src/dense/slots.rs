@@ -1,6 +1,6 @@
 //! Units of a level with the slots of their covariances.
 use super::template::Template;
-use crate::linalg::blocked;
+use crate::linalg::blocked::{self, LARGE};
 use crate::linalg::dense::{axpy, dot};
 use crate::running::memory::{copied, zeros};
 use crate::running::threads;
@@ -101,7 +101,7 @@ impl Slots {
                 }
             }
         };
-        if n > 256 {
+        if n > LARGE {
             threads::each(out.chunks_mut(n * q).enumerate(), unit);
         } else {
             out.chunks_mut((n * q).max(1)).enumerate().for_each(unit);

@@ -1,5 +1,6 @@
 //! Blocks of right-hand sides: what goes into the solver and what comes out of it.
 
+use super::blocks::CHUNK_LEVELS;
 use super::conjugate_gradients::{Stop, Tridiagonal, solve};
 use super::coupling::{couple, small_product};
 use super::system::System;
@@ -8,9 +9,6 @@ use crate::linalg::dense::block;
 use crate::linalg::small::{add, divide_upper, multiply_lower};
 use crate::running::memory::{copied, zeros};
 use crate::running::threads;
-
-/// Levels per task in sums over levels.
-const CHUNK_LEVELS: usize = 1024;
 
 /// K columns: of some the products with data, of others a probe of the trace.
 pub struct Right {

@@ -16,8 +16,8 @@ use crate::running::threads;
 
 /// Columns of a panel.
 const PANEL: usize = 96;
-/// Order of a matrix from which panels are worth threads.
-const LARGE: usize = 256;
+/// Order of a matrix from which its panels, columns or products are worth threads.
+pub const LARGE: usize = 256;
 
 /// Runs a task for each panel of `width` times `rows` numbers.
 fn for_each_panel(

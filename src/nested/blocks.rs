@@ -10,12 +10,10 @@ use crate::rows::basis::FixedBasis;
 use crate::rows::level_rows::LevelRows;
 use crate::rows::nesting::Nesting;
 use crate::running::memory::zeros;
-use crate::running::threads;
+use crate::running::threads::{self, PARALLEL_SIZE};
 
 /// Units per task.
 const CHUNK_UNITS: usize = 4096;
-/// Below this many numbers a thread pool costs more than it saves.
-const PARALLEL_SIZE: usize = 400_000;
 
 /// Blocks of one level.
 #[derive(Clone, Debug)]

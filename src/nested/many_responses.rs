@@ -8,7 +8,7 @@ use crate::rows::basis::{Basis, CollinearRandomEffects};
 use crate::rows::columns::{Column, RowColumns};
 use crate::rows::nesting::Nesting;
 use crate::rows::rotation::alike::rotate_alike;
-use crate::rows::rotation::rotate::rotate;
+use crate::rows::rotation::rotate::rotate_in;
 use crate::running::memory::append;
 use crate::running::threads;
 
@@ -32,13 +32,17 @@ pub struct Plan<'a> {
     pub given: Option<&'a Coordinates>,
 }
 
-/// The reduction of all rows.
+/// The reduction of all rows, with room to stage these in: see [`rotate_in`].
 ///
 /// # Errors
 /// [`CollinearRandomEffects`] where a term's columns are linearly dependent.
-pub fn reduce(plan: Plan, rows: &RowColumns) -> Result<Reduction, CollinearRandomEffects> {
+pub fn reduce(
+    plan: Plan,
+    rows: &RowColumns,
+    room: &mut [f64],
+) -> Result<Reduction, CollinearRandomEffects> {
     if rows.y.len() < 2 * GROUP || rows.series.is_some() || plan.given.is_some() {
-        return whole(plan, rows);
+        return whole(plan, rows, room);
     }
     let group = |y: &[Column]| {
         let own = RowColumns {
@@ -51,7 +55,7 @@ pub fn reduce(plan: Plan, rows: &RowColumns) -> Result<Reduction, CollinearRando
             counts: rows.counts,
             series: None,
         };
-        whole(plan, &own)
+        whole(plan, &own, &mut [])
     };
     let parts = threads::map(rows.y.chunks(GROUP), group);
     let mut parts = parts.into_iter();
@@ -71,9 +75,13 @@ pub fn reduce(plan: Plan, rows: &RowColumns) -> Result<Reduction, CollinearRando
     Ok(out)
 }
 
-fn whole(plan: Plan, rows: &RowColumns) -> Result<Reduction, CollinearRandomEffects> {
+fn whole(
+    plan: Plan,
+    rows: &RowColumns,
+    room: &mut [f64],
+) -> Result<Reduction, CollinearRandomEffects> {
     let Plan { nesting, noise, terms, series, share, given } = plan;
     let few = if share { rotate_alike(nesting, rows) } else { None };
-    let rotated = few.unwrap_or_else(|| rotate(nesting, rows));
+    let rotated = few.unwrap_or_else(|| rotate_in(nesting, rows, room));
     Reduction::new(rotated, nesting, noise, terms, series, share, given)
 }

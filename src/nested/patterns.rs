@@ -6,6 +6,8 @@ use std::ops::Range;
 use super::blocks::Blocks;
 use crate::linalg::dense::block;
 use crate::linalg::triangle::Triangle;
+use crate::rows::SAMPLE;
+use crate::rows::hashes::mixed;
 use crate::running::memory::append;
 use crate::running::threads;
 
@@ -39,7 +41,6 @@ pub(super) fn group_by_root(
     columns: usize,
     n_units: usize,
 ) -> Option<Vec<Vec<usize>>> {
-    const SAMPLE: usize = 256;
     let alike = Alike { leaf, columns, compared: 0..leaf.q };
     // Most often all differ.
     let mut sample: Vec<u64> = (0..n_units.min(SAMPLE)).map(|unit| alike.hash(unit)).collect();
@@ -66,10 +67,7 @@ impl Alike<'_> {
     }
 
     fn hash(&self, unit: usize) -> u64 {
-        self.bits(unit).fold(0, |hash: u64, bits| {
-            let mixed = (hash.rotate_left(23) ^ bits).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            mixed ^ (mixed >> 32)
-        })
+        self.bits(unit).fold(0, mixed)
     }
 
     /// Units that are alike, in the order of their first.

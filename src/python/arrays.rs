@@ -1,7 +1,7 @@
 //! Arrays in and out: contiguity and length are checked here, nowhere else.
 
 use numpy::{Element, IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArray1};
-use numpy::{PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use numpy::{PyReadonlyArrayDyn, PyReadwriteArray1, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -42,4 +42,16 @@ pub type Floats<'py> = Bound<'py, PyArrayDyn<f64>>;
 /// An array of the given shape that takes over `values`.
 pub fn array<'py>(py: Python<'py>, values: Vec<f64>, shape: &[usize]) -> PyResult<Floats<'py>> {
     values.into_pyarray(py).reshape(shape.to_vec())
+}
+
+/// Memory for `n` numbers of any values; `None` for none, or where there is none to be had.
+///
+/// It is made by `NumPy`, which asks for pages of 2 MB: writing to fresh memory of small pages takes
+/// three times as long.
+pub fn large_buffer(py: Python<'_>, n: usize) -> Option<PyReadwriteArray1<'_, f64>> {
+    if n == 0 {
+        return None;
+    }
+    let made = py.import("numpy").and_then(|numpy| numpy.call_method1("empty", (n,)));
+    made.and_then(|array| array.extract()).ok()
 }

@@ -188,6 +188,14 @@ impl<'a> RowColumns<'a> {
         }
     }
 
+    /// All columns in the order in which they are eliminated: by level, the innermost first, those of
+    /// X and the responses.
+    #[must_use]
+    pub fn in_order(&self) -> Vec<Column<'a>> {
+        let random = self.z.iter().rev().flatten();
+        random.chain(&self.x).chain(&self.y).copied().collect()
+    }
+
     /// Square root of the weight of a row.
     #[inline(always)]
     #[must_use]

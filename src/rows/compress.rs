@@ -15,7 +15,7 @@ use crate::linalg::dense::{axpy, vectorised};
 use crate::linalg::triangle::Triangle;
 use crate::running::memory::{append, grow, lengthen};
 use crate::running::stop::check;
-use crate::running::threads;
+use crate::running::threads::{self, PARALLEL_SIZE};
 
 /// Rows per task.
 const CHUNK_ROWS: usize = 8192;
@@ -25,8 +25,6 @@ const FEW: usize = 8;
 const BLOCK: usize = 512;
 /// Partial sums that are formed side by side.
 const LANES: usize = 8;
-/// Below this many numbers a thread pool costs more than it saves.
-const PARALLEL_SIZE: usize = 400_000;
 
 /// Rows that stand for others with the same sums, cell after cell.
 #[derive(Debug, Default)]

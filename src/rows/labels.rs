@@ -1,17 +1,16 @@
 //! Labels of rows as codes: each label is found by its hash, and numbered when it first appears.
 
+use super::hashes::{MIX, mixed};
 use crate::running::memory::filled;
 use crate::running::stop;
 
 /// Rows whose labels are looked up together, and blocks of them between two looks for a signal.
-const BLOCK: usize = 32;
-const BLOCKS_AT_ONCE: usize = 2048;
+const BLOCK: usize = 64;
+const BLOCKS_AT_ONCE: usize = 1024;
 /// Slots that a table begins with.
 const FIRST_SLOTS: usize = 256;
 /// Bytes that a key holds whole.
 const WORD: usize = 8;
-/// Odd, with bits of both kinds everywhere: the fraction of the golden ratio.
-const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Codes of rows, and where each label first appears.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,15 +148,19 @@ fn code_rows(
 ) -> Option<Coded> {
     let (mut codes, mut first_rows) = (filled(-1_i32, n), Vec::<u32>::new());
     let mut table = Table::new();
-    let (mut keys, mut seen) = ([None; BLOCK], [EMPTY; BLOCK]);
+    let (mut keys, mut places, mut seen) = ([None; BLOCK], [0; BLOCK], [EMPTY; BLOCK]);
     for (block, codes) in codes.chunks_mut(BLOCK).enumerate() {
         if block % BLOCKS_AT_ONCE == 0 {
             stop::check();
         }
-        // Slots of labels in random order are far apart: those of a block are fetched together.
+        // Slots of labels in random order are far apart: those of a block are fetched together, by
+        // nothing but loads, of which the processor then has as many under way as it can.
         for i in 0..codes.len() {
             keys[i] = key(block * BLOCK + i);
-            seen[i] = keys[i].map_or(EMPTY, |key| table.slots[table.place(key)]);
+            places[i] = keys[i].map_or(0, |key| table.place(key));
+        }
+        for (slot, &place) in seen.iter_mut().zip(&places[..codes.len()]) {
+            *slot = table.slots[place];
         }
         for (i, code) in codes.iter_mut().enumerate() {
             let Some(key) = keys[i] else { continue };
@@ -255,10 +258,8 @@ fn key_of(text: &[u8]) -> Key {
     }
     // Words from the front, and the last one once more from the end: every byte counts.
     let number = |word: &[u8]| word.try_into().map_or(0, u64::from_le_bytes);
-    let hash = text.chunks_exact(WORD).fold(number(&text[text.len() - WORD..]), |hash, word| {
-        let mixed = (hash.rotate_left(23) ^ number(word)).wrapping_mul(MIX);
-        mixed ^ (mixed >> 32)
-    });
+    let words = text.chunks_exact(WORD).map(number);
+    let hash = words.fold(number(&text[text.len() - WORD..]), mixed);
     Key { word: hash, length }
 }
 

@@ -103,7 +103,7 @@ impl Nesting {
         }
         let row_order = match (levels.last_mut(), outer_rank) {
             (Some(innermost), Some(rank)) => {
-                let (first_row, order) = sort_rows(codes[codes.len() - 1], &rank);
+                let (first_row, order) = sort_rows(codes[codes.len() - 1], &innermost.codes, &rank);
                 innermost.first_child = first_row;
                 order
             }
@@ -257,14 +257,27 @@ fn ascending(codes: &[i32], n_units: usize) -> Option<Vec<usize>> {
     Some(first)
 }
 
-/// Row offsets of the innermost units and the row order (`None` for the identity).
-fn sort_rows(codes: &[i32], rank: &[u32]) -> (Vec<usize>, Option<Vec<u32>>) {
-    let unit = |code: i32| rank[code as usize] as usize;
-    if codes.is_sorted_by_key(|&code| unit(code)) {
-        return (offsets(codes.iter().map(|&code| unit(code)), rank.len()), None);
+/// Row offsets of the innermost units, whose codes stand in `units`, and the row order (`None` for the
+/// identity); `rank` has the place of each code.
+fn sort_rows(codes: &[i32], units: &[u32], rank: &[u32]) -> (Vec<usize>, Option<Vec<u32>>) {
+    if codes.is_sorted_by_key(|&code| rank[code as usize]) {
+        return (offsets(codes.iter().map(|&code| rank[code as usize] as usize), rank.len()), None);
     }
-    let rows = 0..codes.len() as u32;
-    let (first, order) = counting_sort(rows, |row| unit(codes[row as usize]), rank.len());
+    // Counted by code, not by place: rows in any order then meet one table instead of two.
+    let mut next = vec![0_u32; rank.len()];
+    codes.iter().for_each(|&code| next[code as usize] += 1);
+    let (mut first, mut total) = (Vec::with_capacity(rank.len() + 1), 0);
+    for &code in units {
+        first.push(total as usize);
+        total += std::mem::replace(&mut next[code as usize], total);
+    }
+    first.push(total as usize);
+    let mut order = filled(0_u32, codes.len());
+    for (row, &code) in codes.iter().enumerate() {
+        let slot = &mut next[code as usize];
+        order[*slot as usize] = row as u32;
+        *slot += 1;
+    }
     (first, Some(order))
 }
 

@@ -19,6 +19,8 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::stop::{self, Flag, PATIENCE, Stopped};
 use crate::running::memory;
 
+/// Numbers that a pass over rows has to read before a pool saves more than it costs.
+pub const PARALLEL_SIZE: usize = 400_000;
 /// Pieces for each thread into which many tasks are cut.
 const PIECES: usize = 32;
 /// Bytes of addresses that a thread takes: its stack, and an arena of the allocator.

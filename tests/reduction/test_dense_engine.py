@@ -382,6 +382,7 @@ def test_a_model_too_large_says_how_large(frame, monkeypatch):
 PEAK = """
 import numpy as np
 import mlmfast as mlm
+from mlmfast.criterion.criterion import criterion_of
 from mlmfast.reduction.engines.dense import dense_parts
 from mlmfast.reduction.engines.sizes import dense_size
 from mlmfast.reduction.reduce import reduce_design

@@ -5,14 +5,14 @@ use faer::{Accum, MatMut, MatRef, Par};
 
 use super::state::Elimination;
 use crate::linalg::dense::{axpy, block};
+use crate::rows::MANY_ROWS;
 use crate::running::memory;
 
 /// Numbers in the differentials of all entries from which products over several units cost less than
 /// a visit to them all for each.
 const LARGE: usize = 1 << 11;
-/// The same of few rows, and from how many on they are not few.
+/// The same of few rows.
 const HUGE: usize = 1 << 18;
-const MANY_ROWS: usize = 1024;
 /// Units that wait for one another.
 const BATCH: usize = 64;
 

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use self::ordinary::{Blocks, Designs, EndsArgument, Outcomes, Start};
 use self::summary::{Numbers, RowsArgument, numbers};
 use super::arguments::{ColumnArgument, TermsArgument, check_fits, rows, terms};
-use super::arrays::{Floats, array, c_slice, vector};
+use super::arrays::{Floats, array, c_slice, large_buffer, vector};
 use super::engine::Engine;
 use super::gateway::{CollinearRandomEffects, without_gil};
 use super::rows::Nesting;
@@ -22,6 +22,7 @@ use crate::nested::reduction::{self, Coordinates};
 use crate::nested::series::chain::ChainParameters;
 use crate::rows::basis::FixedBasis;
 use crate::rows::columns::{Column, RowColumns, Values};
+use crate::rows::rotation::staged;
 use crate::rows::series_columns::{Combination, SeriesColumns};
 
 /// Step by row, classes of ends and of steps, (row, previous, share) of each combination, whether
@@ -235,7 +236,12 @@ impl NestedReduction {
             share,
             given: given.as_ref(),
         };
-        let reduced = without_gil(py, || reduce(plan, &rows))?;
+        let mut room = large_buffer(py, staged::room(nesting, &rows));
+        let room = match &mut room {
+            Some(room) => room.as_slice_mut()?,
+            None => &mut [],
+        };
+        let reduced = without_gil(py, || reduce(plan, &rows, room))?;
         let mut reduced = reduced
             .map_err(|error| CollinearRandomEffects::new_err((error.level, error.column)))?;
         if let Some(series) = reduced.levels.last_mut().and_then(|l| l.series.as_mut()) {

@@ -16,10 +16,8 @@ use crate::rows::columns::{self, STATISTICS_ROWS, Values, statistics};
 use crate::rows::compress;
 use crate::rows::labels::{self, Coded, Texts};
 use crate::rows::nesting;
-use crate::running::threads;
+use crate::running::threads::{self, PARALLEL_SIZE};
 
-/// Below this many values a thread pool costs more than it saves.
-const PARALLEL_VALUES: usize = 400_000;
 /// Statistics of no values: sum, sum of squares, smallest, largest.
 const NOTHING: [f64; 4] = [0.0, 0.0, f64::INFINITY, f64::NEG_INFINITY];
 
@@ -42,7 +40,7 @@ pub fn column_statistics<'py>(
     };
     let parts: Vec<Vec<[f64; 4]>> = without_gil(py, || {
         let n_chunks = n_rows.div_ceil(STATISTICS_ROWS);
-        if n_rows * columns.len() > PARALLEL_VALUES {
+        if n_rows * columns.len() > PARALLEL_SIZE {
             threads::map(0..n_chunks, |i| chunk(i * STATISTICS_ROWS))
         } else {
             (0..n_chunks).map(|i| chunk(i * STATISTICS_ROWS)).collect()

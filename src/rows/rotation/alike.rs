@@ -7,19 +7,19 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::gather::gather;
-use super::rotate::{CHUNKS_PER_CHECK, PARALLEL_SIZE, chunk_bounds};
+use super::gather::{Places, gather};
+use super::rotate::{CHUNKS_PER_CHECK, chunk_bounds};
 use crate::linalg::dense::block;
 use crate::linalg::triangle::Triangle;
+use crate::rows::SAMPLE;
 use crate::rows::columns::{Column, RowColumns};
+use crate::rows::hashes::mixed;
 use crate::rows::level_rows::{Alike, LevelRows, RotatedRows};
 use crate::rows::nesting::Nesting;
 use crate::running::memory::{append, grow, lengthen};
 use crate::running::stop::check;
-use crate::running::threads;
+use crate::running::threads::{self, PARALLEL_SIZE};
 
-/// Subjects that are looked at before all are; of fewer nothing is gained.
-const SAMPLE: usize = 256;
 /// Rows that are held at once: their columns stay in the cache.
 const PIECE_ROWS: usize = 256;
 /// Deviations that wait to be rotated together.
@@ -282,7 +282,8 @@ impl<'a> Subjects<'a> {
         let Some((visits, _)) = self.columns.visits else { return };
         let rows = nesting.rows(0, units.clone());
         let (n, start) = (rows.len(), rows.start);
-        gather(nesting, &self.order, self.columns.sqrt_weights, rows.clone(), &mut self.scratch);
+        let weights = self.columns.sqrt_weights;
+        gather(nesting, &Places::Own, &self.order, weights, rows.clone(), &mut self.scratch);
         let seen: Vec<i32> = rows.map(|position| visits[nesting.row_at(position)]).collect();
         let (x, y) = self.scratch.split_at(n * p);
         let mut hashes: Vec<u64> = seen.iter().map(|&visit| visit as u64).collect();
@@ -306,9 +307,4 @@ impl<'a> Subjects<'a> {
             self.found.add((hash, &at, p), value, 1, &means);
         }
     }
-}
-
-fn mixed(hash: u64, bits: u64) -> u64 {
-    let mixed = (hash.rotate_left(23) ^ bits).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    mixed ^ (mixed >> 32)
 }

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::beside::ResponsesBeside;
 use super::four_units::FourUnits;
-use super::gather::gather;
+use super::gather::{Places, gather};
+use super::staged::{Stage, Staged};
 use crate::linalg::beside::{self, Reflection};
 use crate::linalg::dense::{axpy, dot, householder, vectorised};
 use crate::linalg::lanes::{LANES, Lane};
@@ -25,6 +26,9 @@ pub(super) struct Chunk<'a> {
     columns: &'a RowColumns<'a>,
     /// By level, columns of that level first: the order in which they are eliminated.
     order: Vec<Column<'a>>,
+    /// What was staged of the rows, and where in it they stand.
+    staged: Option<&'a Staged<'a>>,
+    places: Places,
     scratch: Vec<f64>,
     /// tau of the reflections of a unit's columns.
     taus: Vec<f64>,
@@ -40,11 +44,12 @@ impl<'a> Chunk<'a> {
     pub(super) fn new(
         nesting: &'a Nesting,
         columns: &'a RowColumns<'a>,
+        staged: Option<(&Stage, &'a Staged<'a>)>,
         like: &RotatedRows,
     ) -> Self {
         let n_fits = columns.y.len();
-        let mut order: Vec<Column> = columns.z.iter().rev().flatten().copied().collect();
-        order.extend(columns.x.iter().chain(&columns.y));
+        let order = columns.in_order();
+        let order = staged.map_or(order.clone(), |(stage, rows)| stage.columns(&order, rows));
         let empty = |level: &LevelRows| LevelRows {
             q: level.q,
             n_columns: level.n_columns,
@@ -56,6 +61,8 @@ impl<'a> Chunk<'a> {
             nesting,
             columns,
             order,
+            staged: staged.map(|(_, rows)| rows),
+            places: Places::Own,
             scratch: Vec::new(),
             taus: Vec::new(),
             beside: ResponsesBeside::of(&columns.y),
@@ -73,6 +80,9 @@ impl<'a> Chunk<'a> {
     }
 
     pub(super) fn rotate(mut self, items: Range<usize>) -> RotatedRows {
+        if let Some(staged) = self.staged {
+            self.places = staged.places(self.nesting.rows(0, items.clone()));
+        }
         if self.nesting.levels.is_empty() {
             self.pass_up_rows(items, 0);
         } else if self.columns.series.is_some() && self.nesting.levels.len() == 1 {
@@ -111,7 +121,7 @@ impl<'a> Chunk<'a> {
     fn rotate_four(&mut self, level: usize, rows: Range<usize>) {
         let n = rows.len();
         let LevelRows { q, n_columns, .. } = self.out.levels[level];
-        self.four.gather(self.nesting, self.columns, &self.order, rows.start, n);
+        self.four.gather(self.nesting, &self.places, self.columns, &self.order, rows.start, n);
         self.four.reflect(q);
         let (numbers, width) = (&self.four.numbers, self.order.len());
         let kept = &mut self.out.levels[level];
@@ -214,7 +224,8 @@ impl<'a> Chunk<'a> {
         let (n, n_fits) = (rows.len(), self.columns.y.len());
         let n_design = self.order.len() - n_fits;
         let weights = self.columns.sqrt_weights;
-        gather(self.nesting, &self.order[..n_design], weights, rows.clone(), &mut self.scratch);
+        let design = &self.order[..n_design];
+        gather(self.nesting, &self.places, design, weights, rows.clone(), &mut self.scratch);
         let own = responses.gather(self.nesting, weights, rows);
         let LevelRows { q, n_columns, .. } = self.out.levels[level];
         vectorised(|| reflect(&mut self.scratch, n, q.min(n), &mut self.taus));
@@ -314,7 +325,8 @@ impl<'a> Chunk<'a> {
     /// Copies rows, of all columns but the first `skip`, into scratch.
     fn gather(&mut self, rows: Range<usize>, skip: usize) {
         let weights = self.columns.sqrt_weights;
-        gather(self.nesting, &self.order[skip..], weights, rows, &mut self.scratch);
+        let columns = &self.order[skip..];
+        gather(self.nesting, &self.places, columns, weights, rows, &mut self.scratch);
     }
 }
 

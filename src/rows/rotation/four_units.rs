@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::gather::Places;
 use crate::linalg::dense::{Kernel, SMALLEST_SQUARE, vectorised};
 use crate::linalg::lanes::{Four, LANES, Lane, sum_of};
 use crate::rows::columns::{Column, RowColumns};
@@ -39,6 +40,7 @@ impl FourUnits {
     pub(super) fn gather(
         &mut self,
         nesting: &Nesting,
+        places: &Places,
         columns: &RowColumns,
         order: &[Column],
         first: usize,
@@ -47,7 +49,7 @@ impl FourUnits {
         self.n = n;
         self.numbers.clear();
         self.numbers.resize(n * order.len(), Four::splat(0.0));
-        let sorted = nesting.row_order.as_deref();
+        let sorted = places.of(nesting, first..first + LANES * n);
         for (column, out) in order.iter().zip(self.numbers.chunks_exact_mut(n)) {
             let Column { values, center, scale } = *column;
             let Some(values) = values else {
@@ -55,16 +57,16 @@ impl FourUnits {
                 continue;
             };
             for lane in 0..LANES {
-                let from = first + lane * n;
                 match sorted {
                     None => {
+                        let from = first + lane * n;
                         let data = &values.data[values.offset + from * values.stride..];
                         for (o, v) in out.iter_mut().zip(data.iter().step_by(values.stride)) {
                             o.set(lane, (v - center) * scale);
                         }
                     }
                     Some(sorted) => {
-                        for (o, &row) in out.iter_mut().zip(&sorted[from..from + n]) {
+                        for (o, &row) in out.iter_mut().zip(&sorted[lane * n..(lane + 1) * n]) {
                             o.set(lane, (values.row(row as usize) - center) * scale);
                         }
                     }

@@ -6,3 +6,4 @@ mod chunk;
 mod four_units;
 mod gather;
 pub mod rotate;
+pub mod staged;

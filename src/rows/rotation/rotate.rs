@@ -3,22 +3,20 @@
 use std::ops::Range;
 
 use super::chunk::Chunk;
+use super::staged::{Stage, Staged};
 use crate::linalg::triangle::Triangle;
+use crate::rows::MANY_ROWS;
 use crate::rows::columns::RowColumns;
 use crate::rows::level_rows::{LevelRows, RotatedRows};
 use crate::rows::nesting::{Nesting, chunks};
 use crate::rows::series_columns::SeriesColumns;
 use crate::running::memory::grow;
-use crate::running::threads;
+use crate::running::threads::{self, PARALLEL_SIZE};
 
 /// Rows per task.
 const CHUNK_ROWS: usize = 8192;
-/// Below this many numbers a thread pool costs more than it saves.
-pub(super) const PARALLEL_SIZE: usize = 400_000;
 /// Chunks between two looks at the interrupt flag.
 pub(super) const CHUNKS_PER_CHECK: usize = 128;
-/// Rows from which on it pays to leave out visits that were not seen.
-const MANY_ROWS: usize = 1024;
 
 /// Rotates all rows.
 ///
@@ -26,6 +24,12 @@ const MANY_ROWS: usize = 1024;
 /// factors, which is how chunks are joined here.
 #[must_use]
 pub fn rotate(nesting: &Nesting, columns: &RowColumns) -> RotatedRows {
+    rotate_in(nesting, columns, &mut [])
+}
+
+/// [`rotate`], to the same bits, with room to stage rows in: see [`super::staged::room`].
+#[must_use]
+pub fn rotate_in(nesting: &Nesting, columns: &RowColumns, room: &mut [f64]) -> RotatedRows {
     let (p, n_fits) = (columns.x.len(), columns.y.len());
     let mut width = p;
     let levels = columns
@@ -70,16 +74,48 @@ pub fn rotate(nesting: &Nesting, columns: &RowColumns) -> RotatedRows {
         }
     }
     let chunks = chunk_bounds(nesting);
+    let stage = if room.is_empty() { None } else { Stage::new(nesting, &columns.in_order()) };
+    let capacity = stage.as_ref().map_or(usize::MAX, |stage| stage.capacity(room.len()));
     let parallel = nesting.n_rows * (width + n_fits) > PARALLEL_SIZE;
-    for group in chunks.chunks(CHUNKS_PER_CHECK) {
-        let task = |chunk: &Range<usize>| Chunk::new(nesting, columns, &all).rotate(chunk.clone());
-        let parts: Vec<RotatedRows> =
-            if parallel { threads::map(group, task) } else { group.iter().map(task).collect() };
-        for part in parts {
-            all.append(part);
+    for window in windows(nesting, &chunks, capacity) {
+        let rows = rows_of(nesting, window);
+        let stage = stage.as_ref().filter(|_| rows.len() <= capacity);
+        let staged: Option<Staged> = stage.map(|stage| stage.fill(rows, room));
+        let staged = stage.zip(staged.as_ref());
+        for group in window.chunks(CHUNKS_PER_CHECK) {
+            let task = |chunk: &Range<usize>| {
+                Chunk::new(nesting, columns, staged, &all).rotate(chunk.clone())
+            };
+            let parts: Vec<RotatedRows> =
+                if parallel { threads::map(group, task) } else { group.iter().map(task).collect() };
+            for part in parts {
+                all.append(part);
+            }
         }
     }
     all
+}
+
+/// Runs of chunks of at most `capacity` rows each, or of one chunk that has more.
+fn windows<'c>(
+    nesting: &Nesting,
+    chunks: &'c [Range<usize>],
+    capacity: usize,
+) -> impl Iterator<Item = &'c [Range<usize>]> {
+    let mut left = chunks;
+    std::iter::from_fn(move || {
+        let fits = |&n: &usize| rows_of(nesting, &left[..n]).len() <= capacity;
+        let n = (1..=left.len()).take_while(fits).last().unwrap_or(1.min(left.len()));
+        let (window, rest) = left.split_at(n);
+        left = rest;
+        (n > 0).then_some(window)
+    })
+}
+
+/// Positions of the rows of neighbouring chunks.
+fn rows_of(nesting: &Nesting, chunks: &[Range<usize>]) -> Range<usize> {
+    let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else { return 0..0 };
+    nesting.rows(0, first.start..last.end)
 }
 
 /// Units that each innermost unit stands for, in the order of units.
@@ -172,6 +208,47 @@ mod tests {
                 let squares = (all.residual_squares[fit], alone.residual_squares[0]);
                 assert_eq!(squares.0.to_bits(), squares.1.to_bits());
             }
+        }
+    }
+
+    /// Units inside units, a tall one among them, weights, and columns that stand twice or strided.
+    #[test]
+    fn staged_rows_have_the_bits_of_those_read_where_they_lie() {
+        let n = 30_000;
+        let outer: Vec<i32> = (0..n).map(|i| (i * 7919 % 97).min(60)).collect();
+        let inner: Vec<i32> = (0..n).map(|i| outer[i as usize] * 9 + i % 9).collect();
+        let of = |k: usize| -> Vec<f64> {
+            (0..n).map(|i| (f64::from(i) * 0.37 + k as f64).sin()).collect()
+        };
+        let (a, b, y, two) = (of(1), of(2), of(3), [of(4), of(5)].concat());
+        let weights: Vec<f64> = (0..n).map(|i| 1.0 + f64::from(i % 5)).collect();
+        let strided = Column {
+            values: Some(Values { data: &two, offset: 1, stride: 2 }),
+            center: 0.1,
+            scale: 3.0,
+        };
+        let columns = RowColumns {
+            z: vec![vec![Column::plain(None)], vec![Column::plain(None), Column::plain(Some(&a))]],
+            x: vec![Column::plain(None), Column::plain(Some(&a)), Column::plain(Some(&b)), strided],
+            y: vec![Column::plain(Some(&y))],
+            sqrt_weights: Some(&weights),
+            ..RowColumns::default()
+        };
+        let nesting = Nesting::new(n as usize, &[&outer, &inner], &[61, 549]).expect("nested");
+        assert!(nesting.row_order.is_some());
+        let bits = |mut rows: RotatedRows| -> Vec<u64> {
+            let mut all = rows.total.factor().to_vec();
+            all.extend(rows.remainder.factor());
+            all.extend(&rows.total.residual_squares);
+            rows.levels.iter().for_each(|l| all.extend(l.design.iter().chain(&l.response)));
+            all.iter().map(|value| value.to_bits()).collect()
+        };
+        let lying = bits(rotate(&nesting, &columns));
+        // Room for all rows, for some chunks but not for the largest, and for none.
+        for rows in [n as usize, 9_000, 100] {
+            let mut room = vec![f64::NAN; 5 * rows];
+            assert_eq!(bits(rotate_in(&nesting, &columns, &mut room)), lying);
+            assert_eq!(room[0].is_nan(), rows == 100);
         }
     }
 }
