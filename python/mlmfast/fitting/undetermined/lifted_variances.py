@@ -40,8 +40,8 @@ def with_lifted_variances(criterion: Criterion, theta: FloatArray) -> Iterator[F
         small = variances < _VANISHED * variances.max(initial=0.0)
         if small.any():
             # Those that ran to 0, or those that ran far above them.
-            moved = [next(_lifted(structure, own, which), None) for which in (small, ~small)]
-            apart.append((arm.theta, [found for found in moved if found is not None]))
+            nearest = (next(_lifted(structure, own, away), None) for away in (small, ~small))
+            apart.append((arm.theta, [found for found in nearest if found is not None]))
     for chosen in islice(product(*(moved for _, moved in apart)), _MOST_TRIED if apart else 0):
         out = theta.copy()
         for (s, _), moved in zip(apart, chosen, strict=True):
