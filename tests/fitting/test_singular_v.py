@@ -159,6 +159,15 @@ def test_a_way_without_end_is_reported_from_where_it_can_be_computed():
     assert "NOT CONVERGED" in str(fit.summary())
 
 
+def test_visits_that_no_subject_has_together_are_said_so():
+    """It said that 0 subject(s) have all of these."""
+    frame = trial(0, 6, 5)
+    frame = frame[np.where(frame["subject"] % 2 == 0, frame["visit"] < 4, frame["visit"] > 0)]
+    with pytest.warns(ConvergenceWarning, match=r"singular \(no subject has all of these\)"):
+        fit = mlm.lmm("y ~ factor(visit) + x", frame, residual="toeph(visit | subject)")
+    assert not fit.converged
+
+
 def test_visits_that_never_meet_beside_effects_that_the_residual_holds_already():
     """Their covariance had a standard error of 3e15."""
     frame = trial(5, 16)
