@@ -1,5 +1,6 @@
 """Residual covariances that become singular: the infimum is reached, or it is said to be none."""
 
+import re
 import warnings
 
 import numpy as np
@@ -214,6 +215,24 @@ def test_a_specific_variance_of_0_is_named_and_stands_still():
     table = fit.cov_theta()
     assert table["Var(2)"].isna().all()
     assert np.all(np.diag(table.drop(index="Var(2)", columns="Var(2)")) > 0)
+
+
+@pytest.mark.parametrize(("seed", "name"), [(11, "Var(2)"), (15, "Var(2)"), (43, "Var(1)")])
+def test_a_specific_variance_of_0_that_is_hardly_told_beside_its_loading(seed, name):
+    """Its own standard error was 8.9, that of its loading 4.0: those of it held are 0.1."""
+    rng = np.random.default_rng(seed)
+    s, v = np.repeat(np.arange(60), 3), np.tile(np.arange(3), 60)
+    y = 0.3 * rng.normal(size=60)[s] + rng.normal(size=180)
+    model = mlm.LMM("y ~ 1", {"y": y, "s": s, "v": v}, residual="fa(1)(v | s)")
+    with pytest.warns(SingularFitWarning, match=rf"{re.escape(name)} of residual=.* is 0, an end"):
+        fit = model.fit()
+    with pytest.warns(SingularFitWarning, match=re.escape(name)):
+        held = model.fit(hold={name: 0.0})
+    assert fit.llf == pytest.approx(held.llf, abs=1e-8)
+    found, expected = (f.covtest().frame["se"].drop(name) for f in (fit, held))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert np.isnan(fit.covtest().frame["se"][name])
+    np.testing.assert_allclose(fit.df, held.df, rtol=1e-4)
 
 
 def test_a_correlation_of_1_leaves_the_structure_without_its_coordinate():

@@ -207,6 +207,22 @@ def test_questions_that_are_none():
         pooled.needed("a")
 
 
+def test_standard_errors_of_0_in_every_analysis_leave_no_test():
+    """They left 0 degrees of freedom, and a t ratio beside a p value that was no number."""
+    pooled = mlm.pool(
+        [{"a": (1.0 + 0.1 * i, 0.0), "b": (2.0 + 0.1 * i, 0.5)} for i in range(3)], df=40
+    )
+    frame = pooled.frame.set_index("term")
+    assert frame.loc["a", "SE"] == pytest.approx(np.sqrt(4 / 3 * 0.01))
+    assert frame.loc["a", ["df", "lower", "upper", "t_ratio", "p_value"]].isna().all()
+    assert frame.loc["b"].notna().all()
+    assert pooled.notes[1].startswith("a: the standard error is 0 in every analysis")
+    # Where none differ either, the estimate is known.
+    known = mlm.pool([{"a": (1.0, 0.0), "b": (2.0, 0.5)}] * 3, df=40)
+    assert len(known.notes) == 1
+    assert known.frame["upper"][0] == 1.0
+
+
 def test_a_joint_test_does_not_go_by_the_units():
     estimates, covariances = draws()
     units = np.array([1e-9, 1.0, 1e9])

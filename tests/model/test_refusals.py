@@ -320,7 +320,7 @@ BAD_RESIDUALS = {
     "visit and subject exchanged": (
         "us(subject | visit)",
         ModelError,
-        r"has 210 parameters; found 4 subject",
+        r"has 210 parameters; found 4 subject.*after the bar stands .* apart, here 'visit'\)",
     ),
     "unknown visit": ("us(nowhere | subject)", DataError, r"nowhere"),
     "unknown subject": ("us(visit | nowhere)", DataError, r"nowhere"),

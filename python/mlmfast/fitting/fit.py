@@ -6,20 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from mlmfast.arrays import BoolArray, FloatArray, IntArray
+from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.factor_analytic.factor_analytic import FactorAnalytic
-from mlmfast.criterion.barrier import Barrier, residual_parts
 from mlmfast.criterion.criterion import Criterion, criterion_of
-from mlmfast.criterion.held import HeldCriterion
 from mlmfast.criterion.scoring import LIFT, Scoring
 from mlmfast.criterion.some_fits import SomeFits
-from mlmfast.fitting.boundary import TRY_ZERO, replace_rows, set_zeros, settle
+from mlmfast.fitting.boundary import TRY_ZERO, Settled, replace_rows, set_zeros, settle
 from mlmfast.fitting.confounding import confounded_terms
 from mlmfast.fitting.core_steps import Ends, core_steps, whole_fit
 from mlmfast.fitting.covariance_fit import CovarianceFit
+from mlmfast.fitting.iterations import Iterations, iterations, max_step
 from mlmfast.fitting.iterative import fit_iteratively
 from mlmfast.fitting.minima.guarded import OpenEnds
-from mlmfast.fitting.minima.near_singular import becomes_singular, leaves_barrier
 from mlmfast.fitting.minima.several import is_better, search
 from mlmfast.fitting.minima.singular_ends import NO_ENDS, bring_to_singular_ends
 from mlmfast.fitting.starts.em import improved_by_em
@@ -30,8 +28,7 @@ from mlmfast.fitting.starts.stretches import residual_stretches
 from mlmfast.fitting.unbounded import fit_unbounded
 from mlmfast.fitting.undetermined.search import SUSPECT, with_flat_effects
 from mlmfast.fitting.undetermined.values import without_flat_values
-from mlmfast.newton.criterion import Progress
-from mlmfast.newton.iteration import CriterionFunction, Leaves, NewtonResult, newton_raphson
+from mlmfast.newton.iteration import NewtonResult, newton_raphson
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.reduction.engines.iterative import conjugate_gradients
 from mlmfast.reduction.reduced_model import ReducedModel
@@ -39,14 +36,8 @@ from mlmfast.running.memory import check_memory
 
 #: Rows up to which a fit is tried as one of ordinary steps alone.
 _FEW_ROWS = 5_000
-#: Trials along a step in the search for other minima.
-_FEW_HALVINGS = 6
-#: Newton steps that an iteration from another start may take at least.
-_STEPS_ELSEWHERE = 100
 #: Scaled Hessian eigenvalue below which a direction may be one of those the data do not tell.
 _FLOOR_BESIDE_FLAT = 1e-8
-#: Newton decrement that is small enough to tell ends from each other.
-_LOOSE = 1e-4
 #: Matrices of second derivatives that exist side by side, those of the core included.
 _MATRICES = 20
 
@@ -104,96 +95,93 @@ def _fit_covariance(
     options: NewtonOptions,
     start: FloatArray | None = None,
 ) -> CovarianceFit:
-    n_fits = len(model.y_scaling)
-    fits = np.arange(n_fits)
     if criterion.n_theta == 0:
-        nothing = np.zeros((n_fits, 0), dtype=np.bool_)
         newton = _no_parameters(criterion)
+        nothing = np.zeros((len(newton.theta), 0), dtype=np.bool_)
         return CovarianceFit(criterion, newton.theta, nothing, newton, newton.n_evaluations)
     if model.iterative is not None:
-        with conjugate_gradients():
-            theta = moment_start(model, criterion) if start is None else start
-            newton = fit_iteratively(criterion, theta, options)
-            found = set_zeros(criterion, newton, fits)
-        newton = found.newton
-        return CovarianceFit(criterion, found.theta, found.singular, newton, newton.n_evaluations)
+        return _fit_iteratively(model, criterion, options, start)
     if start is None and _is_plain(model, criterion):
-        at_zero = criterion.at_zero if n_fits == 1 else criterion.at_zero_of(fits)
+        fits = np.arange(len(model.y_scaling))
+        at_zero = criterion.at_zero if len(fits) == 1 else criterion.at_zero_of(fits)
         return fit_independent(criterion, at_zero, options)
     if criterion.flat is not None:
         # Along what the data do not tell derivatives are rounding, and so would steps be.
         options = replace(options, floor=max(options.floor, _FLOOR_BESIDE_FLAT))
+    return _searched(model, criterion, options, start)
+
+
+def _fit_iteratively(
+    model: ReducedModel, criterion: Criterion, options: NewtonOptions, start: FloatArray | None
+) -> CovarianceFit:
+    with conjugate_gradients():
+        theta = moment_start(model, criterion) if start is None else start
+        newton = fit_iteratively(criterion, theta, options)
+        found = set_zeros(criterion, newton, np.arange(len(model.y_scaling)))
+    newton = found.newton
+    return CovarianceFit(criterion, found.theta, found.singular, newton, newton.n_evaluations)
+
+
+def _searched(
+    model: ReducedModel, criterion: Criterion, options: NewtonOptions, given: FloatArray | None
+) -> CovarianceFit:
+    """The fit where there may be several minima, and singular ends."""
+    fits = np.arange(len(model.y_scaling))
     structured = model.design.residual is not None
-    # Scoring in the entries of R would leave its structure.
-    scoring = None if structured else Scoring(criterion)
-    given = start is not None
+    start, confounded = given, list[int]()
     if start is None:
         start = improved_by_em(model, criterion, first_start(model, criterion, fits))
-    confounded = [] if given else confounded_terms(model, criterion, start)
-    held = _held(criterion, confounded)
-    parts = residual_parts(criterion) if structured else ()
-    leaves = becomes_singular(parts) if parts else None
-
-    def few(theta: FloatArray, chosen: IntArray, steps: int | None) -> NewtonResult:
-        theta = np.where(held, 0.0, theta)
-        some = SomeFits(criterion, chosen)
-        if steps is None:
-            whole = replace(options, max_iter=max(options.max_iter, _STEPS_ELSEWHERE))
-            return _iterate(some, theta, whole, scoring, held, leaves)
-        few = replace(options, max_iter=steps, max_halvings=_FEW_HALVINGS)
-        # Scoring steps held within a structure cost more than they save here.
-        return _iterate(some, theta, few, None, held)
-
-    def guarded(theta: FloatArray, chosen: IntArray, steps: int, weight: float) -> NewtonResult:
-        barrier = Barrier(SomeFits(criterion, chosen), residual_parts(criterion), weight)
-        few = replace(options, tolerance=_LOOSE, max_iter=steps, max_halvings=_FEW_HALVINGS)
-        return _iterate(barrier, np.where(held, 0.0, theta), few, None, held)
-
-    def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
-        some = SomeFits(criterion, chosen)
-        return _iterate(some, np.where(held, 0.0, theta), options, scoring, held, leaves)
-
-    def without_scoring(
-        criterion: CriterionFunction, theta: FloatArray, options: NewtonOptions
-    ) -> NewtonResult:
-        return _iterate(criterion, theta, options, None, held, leaves_barrier(criterion))
-
-    newton = iterate(start, fits)
-    if not given and scoring is not None and model.has_confounded_effects:
-        large = iterate(large_start(criterion, n_fits), fits)
-        replace_rows(newton, fits, large, is_better(newton, large))
-    found = settle(criterion, newton, iterate, fits)
+        confounded = confounded_terms(model, criterion, start)
+    steps = iterations(criterion, options, structured, confounded)
+    found = _from_start(model, steps, start, is_given=given is not None)
     lower: dict[int, OpenEnds] = {}
-    n_elsewhere = np.zeros(n_fits, dtype=np.intp)
-    if not given:
+    n_elsewhere = np.zeros(len(fits), dtype=np.intp)
+    if given is None:
         # A limit on the steps from the first start says nothing of other starts: these have limits
         # of their own, and none are tried where the first has reached its.
         within = found.newton.converged | (found.newton.n_iterations < options.max_iter)
-        lower, n_elsewhere = search(model, criterion, found, start, held, within, few, guarded)
+        lower, n_elsewhere = search(
+            model, criterion, found, start, steps.held, within, steps.few, steps.guarded
+        )
     ends = NO_ENDS
     if structured:
         ends = bring_to_singular_ends(
-            model, criterion, found, options, lower, n_elsewhere, without_scoring
+            model, criterion, found, options, lower, n_elsewhere, steps.without_scoring
         )
     found.singular[:, confounded] = True
-    for stretch in residual_stretches(criterion):
-        if isinstance(stretch.structure, FactorAnalytic):
-            own = found.theta[:, stretch.theta]
-            found.theta[:, stretch.theta] = stretch.structure.off_zero(own)
-    newton = found.newton
-    n_evaluations = newton.n_evaluations + int(not given and not structured)
+    _leave_zero(criterion, found)
     return CovarianceFit(
         replace(criterion, through_v=ends.through_v),
         found.theta,
         found.singular,
-        newton,
-        n_evaluations,
+        found.newton,
+        found.newton.n_evaluations + int(given is None and not structured),
         tuple(confounded),
         ends.singular,
         ends.without_bound,
         n_elsewhere,
         ends.unbounded_elsewhere,
     )
+
+
+def _from_start(
+    model: ReducedModel, steps: Iterations, start: FloatArray, is_given: bool
+) -> Settled:
+    """Where the iteration from the first start ends, or from a larger one where that is lower."""
+    fits = np.arange(len(model.y_scaling))
+    newton = steps.whole(start, fits)
+    if not is_given and steps.scoring is not None and model.has_confounded_effects:
+        large = steps.whole(large_start(steps.criterion, len(fits)), fits)
+        replace_rows(newton, fits, large, is_better(newton, large))
+    return settle(steps.criterion, newton, steps.whole, fits)
+
+
+def _leave_zero(criterion: Criterion, found: Settled) -> None:
+    """Move roots of specific variances that are exactly 0 off there."""
+    for stretch in residual_stretches(criterion):
+        if isinstance(stretch.structure, FactorAnalytic):
+            own = found.theta[:, stretch.theta]
+            found.theta[:, stretch.theta] = stretch.structure.off_zero(own)
 
 
 def _is_plain(model: ReducedModel, criterion: Criterion) -> bool:
@@ -220,63 +208,11 @@ def fit_independent(
     def iterate(theta: FloatArray, chosen: IntArray) -> NewtonResult:
         some = SomeFits(criterion, chosen)
         ahead = core_steps(criterion, chosen, options)
-        return newton_raphson(some, theta, options, _max_step, Scoring(criterion), None, ahead)
+        return newton_raphson(some, theta, options, max_step, Scoring(criterion), None, ahead)
 
     found = settle(criterion, iterate(theta, fits), iterate, fits)
     newton = found.newton
     return CovarianceFit(criterion, found.theta, found.singular, newton, newton.n_evaluations + 1)
-
-
-def _held(criterion: Criterion, blocks: list[int]) -> BoolArray:
-    """The parameters of some blocks, shape (n_theta,)."""
-    held = np.zeros(criterion.n_theta, dtype=np.bool_)
-    for block in blocks:
-        held[criterion.theta_slices[block]] = True
-    return held
-
-
-def _iterate(
-    criterion: CriterionFunction,
-    theta: FloatArray,
-    options: NewtonOptions,
-    scoring: Scoring | None,
-    held: BoolArray,
-    leaves: Leaves | None = None,
-) -> NewtonResult:
-    """Newton's iteration over the parameters that are not held."""
-    if not held.any():
-        ahead = None
-        if scoring is not None and leaves is None and isinstance(criterion, SomeFits):
-            ahead = core_steps(criterion.criterion, criterion.chosen, options)
-        return newton_raphson(criterion, theta, options, _max_step, scoring, leaves, ahead)
-    part = HeldCriterion(criterion, theta, np.flatnonzero(~held))
-    held_too = None if leaves is None else _of_whole(leaves, held)
-    found = newton_raphson(part, theta[:, ~held], options, _max_step, None, held_too)
-    return replace(
-        found,
-        theta=part.whole(found.theta, np.arange(len(theta))),
-        curvature=_whole(found.curvature, held),
-    )
-
-
-def _of_whole(leaves: Leaves, held: BoolArray) -> Leaves:
-    """The same question about the parameters that are not held; those that are do not matter."""
-
-    def leave(before: FloatArray, after: FloatArray, progress: Progress) -> BoolArray:
-        return leaves(_whole(before, held), _whole(after, held), progress)
-
-    return leave
-
-
-def _whole(curvature: FloatArray, held: BoolArray) -> FloatArray:
-    out = np.zeros((len(curvature), len(held)))
-    out[:, ~held] = curvature
-    return out
-
-
-def _max_step(theta: FloatArray) -> FloatArray:
-    # theta is in units where a random effect and the residual weigh the same in a unit's mean.
-    return np.asarray(1.0 + 2.0 * np.sqrt((theta * theta).sum(axis=1)))
 
 
 def _no_parameters(criterion: Criterion) -> NewtonResult:

@@ -60,7 +60,11 @@ def still_parameters(about: Information) -> CovarianceParameters | None:
         own = slice(ends[b], ends[b + 1])
         structure = structure_of(about.criterion.terms[b])
         theta = about.theta[:, about.criterion.theta_slices[b]]
-        still = _still(structure, theta, slopes[own], information[own, own])
+        if may_stand_still(structure, theta):
+            precision = _unshared(about, own)
+        else:
+            precision = np.abs(np.diag(information[own, own]))
+        still = _still(structure, theta, slopes[own], information[own, own], precision)
         if still.any():
             blocks[b] = _fixed(blocks[b], still)
     if all(new is old for new, old in zip(blocks, parameters.blocks, strict=True)):
@@ -68,13 +72,27 @@ def still_parameters(about: Information) -> CovarianceParameters | None:
     return replace(parameters, blocks=tuple(blocks))
 
 
+def _unshared(about: Information, own: slice) -> FloatArray:
+    """What is told of parameters where all others are estimated too, (r,).
+
+    Of a specific variance beside the loading of its level that may be little.
+    """
+    size = np.abs(np.diag(about.observed)[own])
+    variance = np.diag(about.covariance("observed"))[own]
+    return np.asarray(np.minimum(size, 1.0 / np.maximum(variance, 1e-300)))
+
+
 def _still(
-    structure: CovarianceStructure, theta: FloatArray, slope: FloatArray, information: FloatArray
+    structure: CovarianceStructure,
+    theta: FloatArray,
+    slope: FloatArray,
+    information: FloatArray,
+    precision: FloatArray,
 ) -> BoolArray:
     """Which natural parameters of a structure are at the end of their range, (r,)."""
     none = np.zeros(len(slope), dtype=np.bool_)
     size = np.abs(np.diag(information))
-    steep = slope**2 > _SLOPE * size
+    steep = slope**2 > _SLOPE * precision
     if len(slope) != structure.n_theta or not steep.any():
         return none
     jacobian = structure.natural_jacobian(theta)[0]

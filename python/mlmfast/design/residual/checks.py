@@ -106,9 +106,11 @@ def check_supported(
         elif n_subjects == 1 and not _from_one_series(structure):
             needed = "needs several subjects to estimate its parameters from"
         if needed:
+            few = structure.mixes and n_subjects < structure.size
+            order = f" ({_order_of(formula)})" if few else ""
             raise ModelError(
                 f"residual={formula.text!r} {needed}; found {found}. Use a structure with fewer "
-                "parameters, such as ar1 or cs"
+                f"parameters, such as ar1 or cs{order}"
             )
 
 
@@ -119,14 +121,17 @@ def _from_one_series(structure: CovarianceStructure) -> bool:
     return structure.from_one_series
 
 
+def _order_of(formula: ResidualFormula) -> str:
+    """What stands where in the formula, for who exchanged it."""
+    if formula.arm is not None:
+        keyword = formula.calls[0].keyword
+        return f"after the slash stand the subjects, as in {keyword}(visit | arm / id)"
+    return f"after the bar stands what tells subjects apart, here {':'.join(formula.subject)!r}"
+
+
 def met_twice(formula: ResidualFormula, subject: str, visit: str) -> DataError:
     """The error for a subject with several rows at one visit."""
     subjects = ":".join(formula.subject)
-    order = (
-        f"after the slash stand the subjects, as in {formula.calls[0].keyword}(visit | arm / id)"
-        if formula.arm is not None
-        else f"after the bar stands what tells subjects apart, here {subjects!r}"
-    )
     keyword, columns = formula.calls[0].keyword, ", ".join(formula.coordinates)
     with_own = STRUCTURES.get(f"{keyword}_nugget")
     advice = "remove or average the rows"
@@ -138,7 +143,7 @@ def met_twice(formula: ResidualFormula, subject: str, visit: str) -> DataError:
         )
     return DataError(
         f"subject {subject!r} has several rows at {columns} = {visit!r}; "
-        f"residual={formula.text!r} needs at most one ({order}); {advice}"
+        f"residual={formula.text!r} needs at most one ({_order_of(formula)}); {advice}"
     )
 
 

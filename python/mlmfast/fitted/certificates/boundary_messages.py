@@ -276,8 +276,8 @@ def name_without_bound(
         found = [(_named_visits(record, arm, visits), n) for arm, visits, n in held]
     return [
         f"the likelihood of {residual.text} has no maximum: it grows without bound as the "
-        f"residual covariance{whose} becomes singular ({n} subject(s) have all of "
-        "these), so the structure has more parameters than the data can hold"
+        f"residual covariance{whose} becomes singular ({_who_has(n)} all of these), so the "
+        "structure has more parameters than the data can hold"
         for whose, n in found
     ]
 
@@ -293,7 +293,7 @@ def name_unbounded_elsewhere(
     if len(matrices) != len(record.arms):
         return []
     found = list(_becoming_singular(residual, record, matrices))
-    ends = [f"{whose} becomes singular ({n} subject(s) have all of these)" for whose, n in found]
+    ends = [f"{whose} becomes singular ({_who_has(n)} all of these)" for whose, n in found]
     return [
         f"a local maximum: the likelihood of {residual.text} grows without bound somewhere else, "
         f"as the residual covariance{end}; the structure has more parameters than the data can hold"
@@ -317,6 +317,10 @@ def _becoming_singular(
         visits = np.flatnonzero(weights > 0.01 * weights.max())
         n = _subjects_with(residual, record.arms.index(arm) * len(variances) + visits)
         yield _named_visits(record, record.arms.index(arm), visits), n
+
+
+def _who_has(n: int) -> str:
+    return f"{n} subject(s) have" if n else "no subject has"
 
 
 def _named_visits(record: ResidualRecord, arm: int, visits: IntArray) -> str:

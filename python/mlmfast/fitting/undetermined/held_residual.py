@@ -80,15 +80,26 @@ def at_independence(criterion: Criterion, theta: FloatArray, fit: int) -> FloatA
 
 
 def _told_by_one(criterion: Criterion, theta: FloatArray) -> list[_Arm]:
-    """Arms of the residual of whose parameters all directions but one are flat."""
+    """Arms of the residual of whose parameters all directions but one are flat.
+
+    Not those of which the variance of one visit is told by itself, of the others nothing.
+    """
     flat = criterion.flat
     assert flat is not None, "the caller looked"
     out = []
     for arm in _arms(criterion):
         null = _null(arm, flat, theta)
-        if 0 < null.shape[1] == len(null) - 1:
+        if 0 < null.shape[1] == len(null) - 1 and not _is_of_one_visit(arm, null):
             out.append(arm)
     return out
+
+
+def _is_of_one_visit(arm: _Arm, null: FloatArray) -> bool:
+    """Whether some variances of an arm move along ``null`` (r, k), and another stands still."""
+    variances = np.array([is_variance(name) for name in arm.structure.parameter_names])
+    moves = np.abs(null[variances]).max(axis=1)
+    still = moves <= _NEAR * moves.max()
+    return bool(still.any() and not still.all())
 
 
 def _null(arm: _Arm, flat: FlatCovariances, theta: FloatArray) -> FloatArray:

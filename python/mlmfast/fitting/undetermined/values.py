@@ -48,7 +48,7 @@ def without_flat_values(model: ReducedModel, found: CovarianceFit) -> Covariance
         # Without a residual covariance `with_flat_effects` has looked at all there is.
         return found
     theta, singular = found.theta.copy(), found.singular.copy()
-    known = found.criterion if found.criterion.flat is not None else None
+    known = first = found.criterion if found.criterion.flat is not None else None
     # A response that is constant, or missing, has no values to move.
     for row in np.flatnonzero(np.asarray(found.criterion.reduction.y_scale) > 0.0).tolist():
         if found.criterion.reml and row not in found.without_bound:
@@ -69,12 +69,17 @@ def without_flat_values(model: ReducedModel, found: CovarianceFit) -> Covariance
         if _is_same(moved, theta[row], criterion, row):
             criterion = held_there(criterion, found.theta[row])
             theta[row] = moved
-        if known is None or known is found.criterion:
+        if known is first:
             # What is told is the same for every response.
             known = criterion
-    return (
-        found if known is None else replace(found, criterion=known, theta=theta, singular=singular)
-    )
+    if known is None:
+        return found
+    through = found.criterion.through_v
+    if through is not None:
+        # Fits that are evaluated through V are told the same.
+        through = replace(through, criterion=replace(through.criterion, flat=known.flat))
+    known = replace(known, through_v=through)
+    return replace(found, criterion=known, theta=theta, singular=singular)
 
 
 def _lifted(
@@ -84,20 +89,28 @@ def _lifted(
 
     The row of ``theta`` becomes another of the same likelihood.
     """
-    criterion = found.criterion
-    moved = with_lifted_variances(criterion, theta[row])
-    if moved is None:
-        return found
-    fits = np.array([row])
-    value = criterion.value(moved[None], fits)[0]
-    if not abs(value - found.newton.value[row]) < _SAME_AT_END:
+    criterion, fits = found.criterion, np.array([row])
+    for moved in with_lifted_variances(criterion, theta[row]):
+        value = criterion.value(moved[None], fits)[0]
+        if abs(value - found.newton.value[row]) < _SAME_AT_END:
+            break
+    else:
         return found
     told = with_flat_residual(model, criterion, 0.0, moved[None], row)
     if told.flat is None:
         return found
     theta[row] = found.theta[row] = moved
     left = tuple(k for k in found.singular_residual if k != row)
-    return replace(found, singular_residual=left)
+    return replace(found, singular_residual=left, criterion=_by_itself(criterion, row))
+
+
+def _by_itself(criterion: Criterion, row: int) -> Criterion:
+    """The criterion that evaluates a fit as any other, not through V."""
+    through = criterion.through_v
+    if through is None or row not in through.places:
+        return criterion
+    places = {fit: place for fit, place in through.places.items() if fit != row}
+    return replace(criterion, through_v=replace(through, places=places) if places else None)
 
 
 def _told_of(model: ReducedModel, found: CovarianceFit, row: int) -> Criterion:

@@ -235,10 +235,18 @@ def by_rubin(labels: pd.DataFrame, pooled: Pooled, level: float) -> PooledEstima
     se, df = np.sqrt(np.maximum(np.diag(pooled.total), 0.0)), pooled.df()
     frame = _table(labels, pooled.estimate, se, df, quantile(df, level))
     frame["riv"], frame["fmi"] = pooled.relative_increase, pooled.missing_information()
-    notes = (
+    notes = [
         f"{pooled.m} imputations, Rubin's rules; degrees of freedom: Barnard-Rubin; confidence "
-        f"level {level:g}",
-    )
+        f"level {level:g}"
+    ]
+    without = np.isnan(df)
+    if without.any():
+        frame.loc[without, ["lower", "upper", "t_ratio", "p_value"]] = np.nan
+        names = ", ".join(labels[without].astype(str).agg(" ".join, axis=1))
+        notes.append(
+            f"{names}: the standard error is 0 in every analysis, which leaves no degrees of "
+            "freedom, no interval and no test"
+        )
     return PooledEstimates(frame, notes, list(labels.columns), pooled, level)
 
 

@@ -78,13 +78,14 @@ class Pooled:
         """Barnard and Rubin's degrees of freedom; Rubin's (1987) where complete data had infinite.
 
         1 / (1 / v_old + 1 / v_obs) with v_old = (m - 1) / lambda^2 and v_obs = (v + 1) v (1 -
-        lambda) / (v + 3).
+        lambda) / (v + 3). NaN where that is 0: no analysis has a standard error of its own, and
+        of v degrees of freedom none is observed.
         """
         share, v = self.share_missing, self.df_complete
         with np.errstate(divide="ignore", invalid="ignore"):
             old = (self.m - 1) / share**2
             seen = np.where(np.isinf(v), np.inf, (v + 1) / (v + 3) * v * (1 - share))
-            return np.asarray(1.0 / (1.0 / old + 1.0 / seen))
+            return np.asarray(np.where(seen > 0, 1.0 / (1.0 / old + 1.0 / seen), np.nan))
 
     def missing_information(self) -> FloatArray:
         """Fraction of missing information, (r + 2 / (df + 3)) / (r + 1)."""
