@@ -223,7 +223,7 @@ def from_one_start() -> None:
     import mlmfast.fitting.fit
 
     def no_search(model, criterion, found, *_):
-        return {}, np.zeros(len(found.theta), dtype=np.intp)
+        return {}, np.zeros(len(found.theta), dtype=np.intp), ()
 
     mlmfast.fitting.fit.search = no_search
 

@@ -18,6 +18,7 @@ from mlmfast.fitting.confounding import confounded_terms
 from mlmfast.fitting.core_steps import Ends, core_steps, whole_fit
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.iterative import fit_iteratively
+from mlmfast.fitting.minima.counted import leaves_to_few
 from mlmfast.fitting.minima.guarded import OpenEnds
 from mlmfast.fitting.minima.near_singular import becomes_singular, leaves_barrier
 from mlmfast.fitting.minima.several import is_better, search
@@ -132,7 +133,7 @@ def _fit_covariance(
     confounded = [] if given else confounded_terms(model, criterion, start)
     held = _held(criterion, confounded)
     parts = residual_parts(criterion) if structured else ()
-    leaves = becomes_singular(parts) if parts else None
+    leaves = leaves_to_few(model, criterion, becomes_singular(parts)) if parts else None
 
     def few(theta: FloatArray, chosen: IntArray, steps: int | None) -> NewtonResult:
         theta = np.where(held, 0.0, theta)
@@ -164,12 +165,14 @@ def _fit_covariance(
         replace_rows(newton, fits, large, is_better(newton, large))
     found = settle(criterion, newton, iterate, fits)
     lower: dict[int, OpenEnds] = {}
-    n_elsewhere = np.zeros(n_fits, dtype=np.intp)
+    n_elsewhere, unsearched = np.zeros(n_fits, dtype=np.intp), tuple[int, ...]()
     if not given:
         # A limit on the steps from the first start says nothing of other starts: these have limits
         # of their own, and none are tried where the first has reached its.
         within = found.newton.converged | (found.newton.n_iterations < options.max_iter)
-        lower, n_elsewhere = search(model, criterion, found, start, held, within, few, guarded)
+        lower, n_elsewhere, unsearched = search(
+            model, criterion, found, start, held, within, few, guarded
+        )
     ends = NO_ENDS
     if structured:
         ends = bring_to_singular_ends(
@@ -193,6 +196,7 @@ def _fit_covariance(
         ends.without_bound,
         n_elsewhere,
         ends.unbounded_elsewhere,
+        unsearched=unsearched,
     )
 
 

@@ -168,7 +168,10 @@ class Toeplitz(ByLag, ScaledCorrelation):
         codes = self.steps[1]
         if n == 0:
             return Chart(np.ones(weight.shape), np.zeros((*weight.shape, 0)), np.zeros((a, 0, 0)))
-        by_lag = np.stack([np.bincount(codes, own, n + 1)[1:] for own in weight])
+        by_lag = np.zeros((a, n + 1))
+        for row, own in enumerate(weight):
+            np.add.at(by_lag[row], codes, own)
+        by_lag = np.ascontiguousarray(by_lag[:, 1:])
         r, first, second = _core.autocorrelations_chart(np.ascontiguousarray(partial), by_lag)
         pull = (first.mT @ by_lag[:, :, None])[..., 0]
         second *= slope[:, :, None] * slope[:, None, :]
