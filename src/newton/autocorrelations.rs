@@ -3,7 +3,7 @@
 //! The Levinson-Durbin recursion: before lag h + 1 the best prediction has the coefficients w of
 //! the last h steps and the error e, and
 //!
-//! r_(h+1) = sum_j w_j r_(h+1-j) + u e,  w_j <- w_j - u w_(h+1-j),  w_(h+1) = u,  e <- e (1 - u^2)
+//! `r_(h+1) = sum_j w_j r_(h+1-j) + u e,  w_j <- w_j - u w_(h+1-j),  w_(h+1) = u,  e <- e (1 - u^2)`
 //!
 //! with u the next partial autocorrelation. Second derivatives of a weighted sum of r come by
 //! walking the recursion back (adjoints), first derivatives of the walk with it: 2 n^3 operations,
@@ -14,7 +14,7 @@
 
 use super::by_fit;
 
-/// Autocorrelations r_1, ... of `n_fits` rows of n partial ones.
+/// Autocorrelations `r_1`, ... of `n_fits` rows of n partial ones.
 #[must_use]
 pub fn autocorrelations(n: usize, n_fits: usize, partial: &[f64]) -> Vec<f64> {
     let [out] = by_fit(n_fits, [n], |k, [r]| {
