@@ -220,12 +220,9 @@ def print_misses(own: list[Outcome], seed: int) -> None:
 
 def from_one_start() -> None:
     """Leave out the search from other starts, of fits in this process."""
-    import mlmfast.fitting.fit
+    import mlmfast.fitting.minima.several as several
 
-    def no_search(model, criterion, found, *_):
-        return {}, np.zeros(len(found.theta), dtype=np.intp)
-
-    mlmfast.fitting.fit.search = no_search
+    several.fits_to_search = lambda *_: np.zeros(0, dtype=np.intp)
 
 
 def outcomes_of(word: str, needs: str, arguments: argparse.Namespace) -> list[Outcome]:

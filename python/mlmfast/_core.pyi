@@ -22,6 +22,8 @@ __all__ = [
     "NotConverged",
     "NotNested",
     "__version__",
+    "autocorrelations_chart",
+    "autocorrelations_of",
     "code_numbers",
     "code_runs",
     "code_texts",
@@ -139,6 +141,10 @@ def led_derivatives(
     hessian: FloatArray,
     expected: FloatArray,
 ) -> tuple[FloatArray, FloatArray, FloatArray]: ...
+def autocorrelations_chart(
+    partial: FloatArray, weight: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]: ...
+def autocorrelations_of(partial: FloatArray) -> FloatArray: ...
 def unstructured_chart(
     k: int, theta: FloatArray, weight: FloatArray
 ) -> tuple[FloatArray, FloatArray]: ...

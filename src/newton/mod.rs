@@ -4,6 +4,7 @@
 //! Orders are known to the compiler; each fit's numbers are its own, so they are the same alone and
 //! in a batch.
 
+pub mod autocorrelations;
 pub mod blocks;
 pub mod from_zero;
 pub mod ordinary;

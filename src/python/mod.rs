@@ -49,6 +49,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(newton::newton_steps, module)?)?;
     module.add_function(wrap_pyfunction!(newton::scoring_steps, module)?)?;
     module.add_function(wrap_pyfunction!(newton::led_derivatives, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::autocorrelations_chart, module)?)?;
+    module.add_function(wrap_pyfunction!(newton::autocorrelations_of, module)?)?;
     module.add_function(wrap_pyfunction!(newton::unstructured_chart, module)?)?;
     module.add_function(wrap_pyfunction!(newton::unstructured_move, module)?)?;
     module.add_function(wrap_pyfunction!(newton::unstructured_matrices, module)?)?;

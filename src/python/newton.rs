@@ -8,7 +8,7 @@ use super::arrays::{Floats, array, c_slice};
 use super::gateway::without_gil;
 use crate::criterion::bases::{At, bases};
 use crate::newton::steps::{self, Derivatives};
-use crate::newton::{MOST, unstructured};
+use crate::newton::{MOST, autocorrelations, unstructured};
 
 type Argument<'py> = PyReadonlyArrayDyn<'py, f64>;
 
@@ -162,6 +162,29 @@ pub fn unstructured_theta<'py>(py: Python<'py>, matrices: Argument<'py>) -> PyRe
     let data = c_slice("matrices", &matrices, &[n, k, k])?;
     let theta = without_gil(py, || unstructured::theta_of(k, n, data))?;
     array(py, theta, &[n, k * (k + 1) / 2])
+}
+
+/// Autocorrelations `(a, n)` of partial ones.
+#[pyfunction]
+pub fn autocorrelations_of<'py>(py: Python<'py>, partial: Argument<'py>) -> PyResult<Floats<'py>> {
+    let (a, n) = sizes("partial", &partial, usize::MAX)?;
+    let own = c_slice("partial", &partial, &[a, n])?;
+    array(py, without_gil(py, || autocorrelations::autocorrelations(n, a, own))?, &[a, n])
+}
+
+/// Autocorrelations `(a, n)` of partial ones, their first derivatives `(a, n, n)` and the second ones
+/// of their sums with weights `(a, n)`, of shape `(a, n, n)`.
+#[pyfunction]
+pub fn autocorrelations_chart<'py>(
+    py: Python<'py>,
+    partial: Argument<'py>,
+    weight: Argument<'py>,
+) -> PyResult<(Floats<'py>, Floats<'py>, Floats<'py>)> {
+    let (a, n) = sizes("partial", &partial, usize::MAX)?;
+    let own = c_slice("partial", &partial, &[a, n])?;
+    let weight = c_slice("weight", &weight, &[a, n])?;
+    let [r, first, second] = without_gil(py, || autocorrelations::chart(n, a, own, weight))?;
+    Ok((array(py, r, &[a, n])?, array(py, first, &[a, n, n])?, array(py, second, &[a, n, n])?))
 }
 
 /// What [`bases`] gives of likelihood derivatives (`Engine.likelihood_derivatives`), of the entries of

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 from mlmfast.covariance import STRUCTURES, structures
 from mlmfast.covariance.spatial.linear_decay import SpatialLinear
 from mlmfast.covariance.spatial.linear_logarithm import SpatialLinearLogarithm
+from mlmfast.covariance.structures.toeplitz import HeterogeneousToeplitz, Toeplitz
 from mlmfast.errors import DataError, ModelError
 
 N_FITS = 4
@@ -380,3 +381,18 @@ def test_table_lists_every_structure():
     assert table.loc["ar1h", "SAS"] == "ARH(1)"
     assert table.loc["car1", "nlme"] == "corExp, corCAR1"
     assert (table[["name", "formula", "parameters", "use", "needs"]] != "").all(axis=None)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+@pytest.mark.parametrize("size", [2, 9, 30])
+def test_curvature_of_many_lags_is_the_weighted_sum_of_all_second_derivatives(size, closed):
+    # The chart walks the recursion of the lags back; the Hessians of all entries come forward.
+    rng = np.random.default_rng(size)
+    for structure in (Toeplitz(size), HeterogeneousToeplitz(size), Toeplitz(size, order=2)):
+        own = structure.closed() if closed else structure
+        theta = np.abs(rng.normal(size=(2, own.n_theta))) / size
+        weight = rng.normal(size=(2, len(own.entries)))
+        whole = np.einsum("ae,aeij->aij", weight, own.entry_hessians(theta))
+        jacobian, curvature = own.chart(theta, weight)
+        assert_allclose(curvature, whole, rtol=1e-11, atol=1e-11)
+        assert_allclose(jacobian, own.jacobian(theta), rtol=1e-12, atol=1e-13)

@@ -11,6 +11,7 @@ import mlmfast as mlm
 from mlmfast.criterion.barrier import Barrier, residual_parts
 from mlmfast.criterion.criterion import criterion_of
 from mlmfast.criterion.some_fits import SomeFits
+from mlmfast.fitting.minima import where_to_search
 from mlmfast.fitting.minima.guarded import distinct_ends
 from mlmfast.fitting.starts.moments import residual_start
 from mlmfast.newton.iteration import NewtonResult
@@ -288,6 +289,33 @@ def test_a_limit_on_the_steps_does_not_take_the_search_away():
     few = mlm.lmm(formula, frame, **arguments, options={"max_iter": 20})
     assert few.certificate.n_elsewhere == whole.certificate.n_elsewhere > 0
     assert few.deviance == whole.deviance
+
+
+def test_a_search_that_would_take_too_long_is_left_out_and_that_is_said(monkeypatch):
+    formula, arguments, _ = SMALL_DESIGNS[next(iter(SMALL_DESIGNS))]
+    frame = pd.read_csv(DATA / f"{next(iter(SMALL_DESIGNS))}.csv")
+    searched = mlm.lmm(formula, frame, **arguments)
+    assert searched.certificate.n_elsewhere > 0
+    assert not searched.certificate.unsearched
+    monkeypatch.setattr(where_to_search, "_MOST_OPERATIONS", 0.0)
+    fit = mlm.lmm(formula, frame, **arguments)
+    assert fit.certificate.unsearched
+    assert fit.certificate.n_elsewhere < searched.certificate.n_elsewhere
+    assert "a lower minimum was not looked for" in str(fit.summary())
+    assert mlm.load(fit.to_json()).certificate == fit.certificate
+
+
+def test_a_search_is_left_out_by_what_the_design_costs():
+    """Residual structures over a hundred visits beside random effects, and not over ten."""
+    rng = np.random.default_rng(3)
+    dear = []
+    for n_visits in (10, 90):
+        n = 8 * n_visits
+        frame = pd.DataFrame({"y": rng.normal(size=n), "t": np.tile(np.arange(n_visits), 8)})
+        frame["g"] = np.repeat(np.arange(8), n_visits)
+        reduced = mlm.LMM("y ~ 1 + (1 | g)", frame, residual="toeph(t | g)")._reduced(None)
+        dear.append(where_to_search.is_too_dear(reduced, criterion_of(reduced, "ML")))
+    assert dear == [False, True]
 
 
 def test_a_barrier_has_the_bits_of_a_row_whatever_the_others_are():

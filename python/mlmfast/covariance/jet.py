@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -102,13 +103,10 @@ class Jet:
         ----------
         value, gradient, hessian : shapes (n_fits, m), (n_fits, m, n), (n_fits, m, n, n)
         """
-        a, m, n = gradient.shape
-        p = self.first.shape[-1]
-        # Products of two first derivatives, by the pairs of hessian.
-        outer = self.first[:, :, None, :, None] * self.first[:, None, :, None, :]
-        second = gradient @ self.second.reshape(a, n, p * p)
-        second += hessian.reshape(a, m, n * n) @ outer.reshape(a, n * n, p * p)
-        return Jet(value, gradient @ self.first, second.reshape(a, m, p, p))
+        bent = self.first.mT[:, None] @ (hessian @ self.first[:, None])
+        a, n, p = self.first.shape
+        linear = (gradient @ self.second.reshape(a, n, p * p)).reshape(bent.shape)
+        return Jet(value, gradient @ self.first, linear + bent)
 
     def exp(self) -> Jet:
         """The exponential of each function."""
@@ -131,6 +129,27 @@ class Jet:
         x, k = self.value, exponents
         slope = k * x ** np.maximum(k - 1, 0)
         return self.through(x**k, slope, k * (k - 1) * x ** np.maximum(k - 2, 0))
+
+
+class Chart(NamedTuple):
+    """n functions of p parameters, with second derivatives of one weighted sum of them.
+
+    Attributes
+    ----------
+    value : shape (n_fits, n)
+    first : shape (n_fits, n, p)
+    bend : shape (n_fits, p, p)
+    """
+
+    value: FloatArray
+    first: FloatArray
+    bend: FloatArray
+
+    @classmethod
+    def of(cls, functions: Jet, weight: FloatArray) -> Chart:
+        """That of a Jet, weights (n_fits, n)."""
+        bend = np.einsum("ae,aeij->aij", weight, functions.second)
+        return cls(functions.value, functions.first, np.asarray(bend))
 
 
 def concatenate(parts: Sequence[Jet]) -> Jet:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
-from mlmfast.covariance.jet import Jet, concatenate
+from mlmfast.covariance.jet import Chart, Jet, concatenate
 from mlmfast.covariance.other_parameters import OtherParameters
 from mlmfast.running.cached import cached_property
 
@@ -78,6 +78,10 @@ class Angular(CovarianceStructure):
         """The correlation at each of `entries`, from angles."""
         return self.correlations(self.closed_parameters(angles))
 
+    def closed_chart(self, angles: FloatArray, weight: FloatArray) -> Chart:
+        """`closed_correlations` with derivatives; see `Chart`."""
+        return Chart.of(self.closed_correlations(Jet.variables(angles)), weight)
+
     def angles(self, r: FloatArray) -> FloatArray:
         """Angles of r; not finite where r is outside the closed parameter space."""
         u = self.to_bounded(r)
@@ -129,16 +133,13 @@ class ScaledAngles(OtherParameters):
         return self._with_derivatives(theta).first
 
     def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
-        second = self._with_derivatives(theta).second
-        return np.asarray(np.einsum("ae,aeij->aij", weight, second))
+        return self._chart(theta, weight)[1]
 
     def entry_hessians(self, theta: FloatArray) -> FloatArray:
         return self._with_derivatives(theta).second
 
     def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-        found = self._with_derivatives(theta)
-        jacobian = found.first.copy()
-        curvature = np.einsum("ae,aeij->aij", weight, found.second)
+        jacobian, curvature = self._chart(theta, weight)
         if self._is_bounded:
             slope = (weight[:, None, :] @ jacobian)[:, 0]
             for fit, k in np.argwhere(theta[:, : self.n_scales] <= _ZERO):
@@ -146,7 +147,7 @@ class ScaledAngles(OtherParameters):
                     jacobian[fit, :, k] = 0.0
                     curvature[fit, k, :] = curvature[fit, :, k] = 0.0
                     curvature[fit, k, k] = slope[fit, k]
-        return jacobian, np.asarray(curvature)
+        return jacobian, curvature
 
     def move(self, theta: FloatArray, step: FloatArray) -> FloatArray:
         n = self.n_scales
@@ -262,6 +263,25 @@ class ScaledAngles(OtherParameters):
         second[..., :n, n:] = product.first[..., :, None] * c.first[..., None, :]
         second[..., n:, :n] = second[..., :n, n:].mT
         return Jet(product.value * c.value, first, second)
+
+    def _chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """`_with_derivatives`: the first ones, and the second ones of weight'entries."""
+        n, (rows, columns) = self.n_scales, self._levels
+        sd = theta[:, :n]
+        by_row, by_column, product = sd[:, rows], sd[:, columns], sd[:, rows] * sd[:, columns]
+        c = self.structure.closed_chart(theta[:, n:], weight * product)
+        left, right = np.eye(n)[rows], np.eye(n)[columns]
+        scaled = by_column[..., None] * left + by_row[..., None] * right
+        jacobian = np.concatenate(
+            [scaled * c.value[..., None], product[..., None] * c.first], axis=2
+        )
+        corner = left.T @ ((weight * c.value)[..., None] * right)
+        side = scaled.mT @ (weight[..., None] * c.first)
+        curvature = np.empty((len(theta), self.n_theta, self.n_theta))
+        curvature[:, :n, :n] = corner + corner.mT
+        curvature[:, :n, n:], curvature[:, n:, :n] = side, side.mT
+        curvature[:, n:, n:] = c.bend
+        return jacobian, curvature
 
     def _natural(self, theta: Jet) -> Jet:
         sd, angles = theta[: self.n_scales], theta[self.n_scales :]

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance.base import CovarianceStructure, symmetric
-from mlmfast.covariance.jet import Jet, NaturalByJet, concatenate
+from mlmfast.covariance.jet import Chart, Jet, NaturalByJet, concatenate
 from mlmfast.covariance.scaled_angles import Angular, ScaledAngles
 from mlmfast.running.cached import cached_property
 
@@ -40,6 +40,10 @@ class ScaledCorrelation(NaturalByJet, Angular):
     def unconstrained(self, r: FloatArray) -> FloatArray:
         """Eta of r; not finite where r is outside the parameter space."""
 
+    def correlation_chart(self, eta: FloatArray, weight: FloatArray) -> Chart:
+        """The correlation at each of `entries`, from eta; see `Chart`."""
+        return Chart.of(self.correlations(self.correlation_parameters(Jet.variables(eta))), weight)
+
     first_theta: ClassVar[Literal["logarithm", "root"] | None] = "logarithm"
 
     def closed(self) -> CovarianceStructure:
@@ -59,27 +63,22 @@ class ScaledCorrelation(NaturalByJet, Angular):
         return symmetric(scale * correlation.value, self.size, self.rows, self.rows - self.lags)
 
     def jacobian(self, theta: FloatArray) -> FloatArray:
-        return self._jacobian(*self._parts(self._variables(theta)))
+        return self.chart(theta, np.zeros((len(theta), len(self.entries))))[0]
 
     def curvature(self, theta: FloatArray, weight: FloatArray) -> FloatArray:
-        return self._curvature(*self._parts(self._variables(theta)), weight)
+        return self.chart(theta, weight)[1]
 
     def chart(self, theta: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-        parts = self._parts(self._variables(theta))
-        return self._jacobian(*parts), self._curvature(*parts, weight)
-
-    def _jacobian(self, scale: FloatArray, c: Jet) -> FloatArray:
-        by_scale = (scale * c.value)[:, :, None] * self.exponents
-        return np.concatenate([by_scale, scale[:, :, None] * c.first], axis=2)
-
-    def _curvature(self, scale: FloatArray, c: Jet, weight: FloatArray) -> FloatArray:
+        scale = np.exp(theta[:, : self.n_scales] @ self.exponents.T)
         weighted = weight * scale
+        c = self.correlation_chart(theta[:, self.n_scales :], weighted)
+        by_scale = (scale * c.value)[:, :, None] * self.exponents
         left = self.exponents.T * weighted[:, None, :]
         corner = (left * c.value[:, None, :]) @ self.exponents
         side = left @ c.first
-        inner = np.einsum("ae,aeij->aij", weighted, c.second)
         above = np.concatenate([corner, side], axis=2)
-        return np.concatenate([above, np.concatenate([side.mT, inner], axis=2)], axis=1)
+        curvature = np.concatenate([above, np.concatenate([side.mT, c.bend], axis=2)], axis=1)
+        return np.concatenate([by_scale, scale[:, :, None] * c.first], axis=2), curvature
 
     def entry_derivatives(self, theta: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         scale, c = self._parts(self._variables(theta))

@@ -57,7 +57,10 @@ class Barrier:
 
     def __call__(self, theta: FloatArray, fits: IntArray) -> Derivatives:
         """The sum, with derivatives by local coordinates."""
-        at = self.criterion(theta, fits)
+        return self.added(theta, self.criterion(theta, fits))
+
+    def added(self, theta: FloatArray, at: Derivatives) -> Derivatives:
+        """The sum where the criterion is ``at``."""
         value, gradient, hessian = at.value.copy(), at.gradient.copy(), at.hessian.copy()
         for part in self.parts:
             s = part.theta

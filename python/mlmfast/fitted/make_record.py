@@ -75,6 +75,7 @@ def make_record(
         engine=reduced.engine_name,
         n_elsewhere=0 if elsewhere is None else int(elsewhere[0]),
         negative=name_negative(groups, terms),
+        unsearched=0 in covariance.unsearched,
     )
     return FitRecord(
         formula=None if frame is None else frame.formula.text,

@@ -43,6 +43,8 @@ class CovarianceFit:
     #: Fits at a minimum of their own whose -2 log-likelihood falls without bound somewhere else,
     #: with theta (1, n_theta) on the way there.
     unbounded_elsewhere: Mapping[int, FloatArray] = field(default_factory=dict)
+    #: Fits that may have other minima, which were not looked for: it would have taken too long.
+    unsearched: tuple[int, ...] = ()
 
     #: Fits without bounds that ended where V is nearly singular, and no minimum is.
     at_singular_v: tuple[int, ...] = ()

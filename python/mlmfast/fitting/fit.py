@@ -132,15 +132,15 @@ def _searched(
     if start is None:
         start = improved_by_em(model, criterion, first_start(model, criterion, fits))
         confounded = confounded_terms(model, criterion, start)
-    steps = iterations(criterion, options, structured, confounded)
+    steps = iterations(model, criterion, options, confounded)
     found = _from_start(model, steps, start, is_given=given is not None)
     lower: dict[int, OpenEnds] = {}
-    n_elsewhere = np.zeros(len(fits), dtype=np.intp)
+    n_elsewhere, unsearched = np.zeros(len(fits), dtype=np.intp), tuple[int, ...]()
     if given is None:
         # A limit on the steps from the first start says nothing of other starts: these have limits
         # of their own, and none are tried where the first has reached its.
         within = found.newton.converged | (found.newton.n_iterations < options.max_iter)
-        lower, n_elsewhere = search(
+        lower, n_elsewhere, unsearched = search(
             model, criterion, found, start, steps.held, within, steps.few, steps.guarded
         )
     ends = NO_ENDS
@@ -161,6 +161,7 @@ def _searched(
         ends.without_bound,
         n_elsewhere,
         ends.unbounded_elsewhere,
+        unsearched=unsearched,
     )
 
 

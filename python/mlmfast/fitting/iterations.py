@@ -8,16 +8,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.criterion.barrier import Barrier, ResidualPart, residual_parts
+from mlmfast.criterion.barrier import Barrier, residual_parts
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.held import HeldCriterion
 from mlmfast.criterion.scoring import Scoring
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.fitting.core_steps import core_steps
+from mlmfast.fitting.minima.counted import leaves_to_few
 from mlmfast.fitting.minima.near_singular import becomes_singular, leaves_barrier
 from mlmfast.newton.criterion import Progress
 from mlmfast.newton.iteration import CriterionFunction, Leaves, NewtonResult, newton_raphson
 from mlmfast.newton.options import NewtonOptions
+from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Trials along a step in the search for other minima.
 _FEW_HALVINGS = 6
@@ -37,30 +39,26 @@ class Iterations:
     scoring
         Steps of scoring, where they stay within the covariances.
     held : shape (n_theta,), parameters that are held at 0.
-    parts
-        Of the residual covariance, which may become singular.
+    leaves
+        Which iterations are left on their way to a singular residual covariance.
     """
 
     criterion: Criterion
     options: NewtonOptions
     scoring: Scoring | None
     held: BoolArray
-    parts: tuple[ResidualPart, ...]
-
-    @property
-    def _leaves(self) -> Leaves | None:
-        return becomes_singular(self.parts) if self.parts else None
+    leaves: Leaves | None
 
     def whole(self, theta: FloatArray, chosen: IntArray) -> NewtonResult:
         """Of the fits listed, to its end."""
-        return self._of_some(theta, chosen, self.options, self.scoring, self._leaves)
+        return self._of_some(theta, chosen, self.options, self.scoring, self.leaves)
 
     def few(self, theta: FloatArray, chosen: IntArray, steps: int | None) -> NewtonResult:
         """From another start, ``steps`` of them; to its end where that is None."""
         if steps is None:
             most = max(self.options.max_iter, _STEPS_ELSEWHERE)
             options = replace(self.options, max_iter=most)
-            return self._of_some(theta, chosen, options, self.scoring, self._leaves)
+            return self._of_some(theta, chosen, options, self.scoring, self.leaves)
         options = replace(self.options, max_iter=steps, max_halvings=_FEW_HALVINGS)
         # Scoring steps held within a structure cost more than they save here.
         return self._of_some(theta, chosen, options, None, None)
@@ -94,13 +92,15 @@ class Iterations:
 
 
 def iterations(
-    criterion: Criterion, options: NewtonOptions, structured: bool, confounded: Sequence[int]
+    model: ReducedModel, criterion: Criterion, options: NewtonOptions, confounded: Sequence[int]
 ) -> Iterations:
-    """Those of a criterion, whose residual is ``structured``, with ``confounded`` terms held."""
+    """Those of a model's criterion, with ``confounded`` terms held."""
+    structured = model.design.residual is not None
     # Scoring in the entries of R would leave its structure.
     scoring = None if structured else Scoring(criterion)
     parts = residual_parts(criterion) if structured else ()
-    return Iterations(criterion, options, scoring, _held(criterion, confounded), parts)
+    leaves = leaves_to_few(model, criterion, becomes_singular(parts)) if parts else None
+    return Iterations(criterion, options, scoring, _held(criterion, confounded), leaves)
 
 
 def _held(criterion: Criterion, blocks: Sequence[int]) -> BoolArray:

@@ -27,6 +27,8 @@ from mlmfast.newton.tails import Tails
 
 #: Steps after which rows are asked whether they leave.
 _BEFORE_LEAVING = 3
+#: Longest last step in a coordinate, over 1 and the largest coordinate.
+_LAST = 0.1
 #: Ratio of decrements two steps apart from which on an iteration is slow.
 _SLOW = 0.1
 
@@ -72,7 +74,12 @@ def newton_raphson(
         done = (move.decrement <= options.tolerance) & at_minimum
         if done.any():
             # The last step costs no evaluation and squares the error that is left.
-            theta[active[done]] = criterion.move(theta[active[done]], move.step[done])
+            start, last = theta[active[done]], move.step[done]
+            if ahead is None:
+                # What is not told to this is no error that is left, but a flat direction.
+                most = _LAST * (1.0 + np.abs(start).max(axis=1, keepdims=True))
+                last = np.clip(last, -most, most)
+            theta[active[done]] = criterion.move(start, last)
             record.converged[active[done]] = True
             go = ~done
             active, state, move = active[go], state.rows(go), Step(*(part[go] for part in move))

@@ -150,6 +150,8 @@ def convergence(fit: Fitted) -> tuple[str, str]:
         text += (
             f"; lowest minimum of several starts ({count(found.n_elsewhere, 'evaluation')} more)"
         )
+    if found.unsearched:
+        text += "; a lower minimum was not looked for (other starts would take too long)"
     return label, text
 
 

@@ -300,6 +300,7 @@ def _certificate(data: Mapping[str, Any]) -> Certificate:
         engine=typed(data["engine"], str),
         n_elsewhere=typed(data.get("n_elsewhere", 0), int),
         negative=texts(data.get("negative", [])),
+        unsearched=typed(data.get("unsearched", False), bool),
     )
 
 

@@ -7,10 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
+import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, symmetric
 from mlmfast.covariance.by_lag import ByLag, banded_entries
-from mlmfast.covariance.jet import Jet, concatenate
+from mlmfast.covariance.jet import Chart, Jet, concatenate
 from mlmfast.covariance.opened import Opened
 from mlmfast.covariance.scaled_correlation import Heterogeneous, ScaledCorrelation, shrink_factor
 from mlmfast.errors import ModelError
@@ -146,6 +147,39 @@ class Toeplitz(ByLag, ScaledCorrelation):
     def correlations(self, r: Jet) -> Jet:
         return concatenate([r.ones(), r])[self.steps[1]]
 
+    def correlation_chart(self, eta: FloatArray, weight: FloatArray) -> Chart:
+        if self.has_gaps:
+            return super().correlation_chart(eta, weight)
+        partial = np.tanh(eta)
+        slope = 1.0 - partial * partial
+        return self._chart_through(partial, slope, -2.0 * partial * slope, weight)
+
+    def closed_chart(self, angles: FloatArray, weight: FloatArray) -> Chart:
+        if self.has_gaps:
+            return super().closed_chart(angles, weight)
+        partial = np.sin(angles)
+        return self._chart_through(partial, np.cos(angles), -partial, weight)
+
+    def _chart_through(
+        self, partial: FloatArray, slope: FloatArray, bend: FloatArray, weight: FloatArray
+    ) -> Chart:
+        """Correlations by parameters of partial autocorrelations, with the derivatives of these."""
+        a, n = partial.shape
+        codes = self.steps[1]
+        if n == 0:
+            return Chart(np.ones(weight.shape), np.zeros((*weight.shape, 0)), np.zeros((a, 0, 0)))
+        by_lag = np.zeros((a, n + 1))
+        for row, own in enumerate(weight):
+            np.add.at(by_lag[row], codes, own)
+        by_lag = np.ascontiguousarray(by_lag[:, 1:])
+        r, first, second = _core.autocorrelations_chart(np.ascontiguousarray(partial), by_lag)
+        pull = (first.mT @ by_lag[:, :, None])[..., 0]
+        second *= slope[:, :, None] * slope[:, None, :]
+        np.einsum("aii->ai", second)[:] += pull * bend
+        value = np.concatenate([np.ones((a, 1)), r], axis=1)
+        by = np.concatenate([np.zeros((a, 1, n)), first * slope[:, None, :]], axis=1)
+        return Chart(value[:, codes], by[:, codes], second)
+
     def unconstrained(self, r: FloatArray) -> FloatArray:
         if not self.has_gaps:
             return np.arctanh(_partial_autocorrelations(r))
@@ -209,26 +243,12 @@ def _autocorrelations(partial: Jet) -> Jet:
     if partial.value.shape[1] < 2:
         return partial
     if partial.first.shape[-1] == 0:
-        return Jet.constant(_levinson(partial.value))
+        return Jet.constant(_core.autocorrelations_of(np.ascontiguousarray(partial.value)))
     return partial.compose(*_levinson_with_derivatives(partial.value))
 
 
-def _levinson(partial: FloatArray) -> FloatArray:
-    """Autocorrelations r_1, ... of partial autocorrelations, both (a, n)."""
-    r = weights = partial[:, :1]
-    error = 1.0 - partial[:, :1] * partial[:, :1]
-    for h in range(1, partial.shape[1]):
-        last = partial[:, h : h + 1]
-        # r_h+1 = sum_j w_j r_h+1-j + last * (variance of the one-step prediction)
-        following = (weights * r[:, ::-1]).sum(axis=1, keepdims=True) + last * error
-        r = np.concatenate([r, following], axis=1)
-        weights = np.concatenate([weights - weights[:, ::-1] * last, last], axis=1)
-        error = error - error * last * last
-    return r
-
-
 def _levinson_with_derivatives(partial: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """`_levinson` with first and second derivatives, (a, n, n) and (a, n, n, n).
+    """The same with first and second derivatives, (a, n, n) and (a, n, n, n).
 
     What is known before the lag h + 1 depends on the first h partial autocorrelations alone, and
     each step is linear in the next one, or quadratic (the variance of the prediction).

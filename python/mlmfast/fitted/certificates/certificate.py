@@ -30,6 +30,9 @@ class Certificate:
     negative
         Variances below 0, in words, which ``bounded=False`` allows; V = Z G Z' + R is positive
         definite all the same.
+    unsearched
+        Whether there may be lower minima that were not looked for: evaluations cost so much that
+        other starts would have taken too long.
 
     Examples
     --------
@@ -45,6 +48,7 @@ class Certificate:
     engine: str
     n_elsewhere: int = 0
     negative: tuple[str, ...] = ()
+    unsearched: bool = False
 
     @property
     def is_minimum(self) -> bool:

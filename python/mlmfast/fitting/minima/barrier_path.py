@@ -16,7 +16,8 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.covariance.structures.unstructured import Unstructured
-from mlmfast.criterion.barrier import Barrier, barrier
+from mlmfast.criterion.barrier import Barrier, ResidualPart, barrier
+from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.newton.criterion import Progress
 from mlmfast.newton.step import Derivatives, newton_step
 
@@ -26,6 +27,10 @@ _FLOOR = 1e-9
 _STILL = 1e-3
 #: Weight from which on curvature is exact.
 _EXACT = 1e-2
+#: Weights that may fit a point, and the decrement over the weight with which one does.
+_FITTING, _FITS = np.logspace(-0.5, -5.0, 19), 0.5
+#: Decrement without a barrier that is small, and the smallest eigenvalue for it.
+_SMALL, _FLOOR_OF_FIT = 0.1, 1e-5
 #: Share of the way foreseen from which on a coordinate is one that goes to infinity.
 _GOES_ON = 0.7
 
@@ -35,18 +40,24 @@ class RecordedBarrier(Barrier):
     """A barrier of one row that remembers where it was evaluated last: there iterations end.
 
     A ``patient`` one goes on where steps hardly lead down. ``tolerance`` is the decrement at which
-    its iteration ends, where it is at a minimum.
+    its iteration ends, where it is at a minimum. ``known`` is the criterion at a point (1, n_theta)
+    where it has been looked at.
     """
 
     patient: bool = False
     tolerance: float = 0.0
+    known: tuple[FloatArray, Derivatives] | None = None
     last: list[tuple[FloatArray, Derivatives]] = field(default_factory=list, compare=False)
     #: Values after steps.
     values: list[float] = field(default_factory=list, compare=False)
 
     def __call__(self, theta: FloatArray, fits: IntArray) -> Derivatives:
         """See `Barrier`."""
-        at = super().__call__(theta, fits)
+        known = self.known
+        if known is not None and (theta == known[0]).all():
+            at = self.added(theta, known[1])
+        else:
+            at = super().__call__(theta, fits)
         self.last[:] = [(theta.copy(), at)]
         return at
 
@@ -77,6 +88,28 @@ class RecordedBarrier(Barrier):
         # What is held stands at 0.
         step = np.where(theta == 0.0, 0.0, step)
         return Tangent(self, theta, step) if np.isfinite(step).all() else None
+
+
+def fitting_weight(
+    criterion: SomeFits, parts: tuple[ResidualPart, ...], theta: FloatArray, at: Derivatives
+) -> float:
+    """The weight of the barrier whose minimum is nearest to theta (1, n_theta).
+
+    That with the least decrement for its size, which Newton's method for barriers goes by; infinite
+    where theta is not near the way. Where the criterion falls with the eigenvalue, that is a
+    times exp(t), its decrement by t is its slope by the logarithm of the eigenvalue, and so is the
+    weight.
+    """
+    best, fits = np.inf, _FITS
+    for mu in _FITTING.tolist():
+        step = newton_step(Barrier(criterion, parts, mu).added(theta, at), _FLOOR_OF_FIT)
+        ratio = float(step.decrement[0]) / mu
+        if step.min_eigenvalue[0] > 0.0 and 0.0 <= ratio < fits:
+            best, fits = mu, ratio
+    if best == np.inf:
+        decrement = float(newton_step(at, _FLOOR_OF_FIT).decrement[0])
+        best = decrement if 0.0 <= decrement < _SMALL else np.inf
+    return best
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlmfast.arrays import FloatArray, IntArray
+from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.structures.unstructured import Unstructured
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.fitting.boundary import Settled
 from mlmfast.fitting.starts.stretches import residual_stretches
+from mlmfast.newton.criterion import Progress
+from mlmfast.newton.iteration import Leaves
 from mlmfast.reduction.reduced_model import ReducedModel
 
 #: Smallest eigenvalue of correlations that are nearly singular, and rank of what is not rounding.
-_NEAR, _RANK = 1e-4, 1e-8
+_NEAR, _RANK = 1e-3, 1e-8
 #: Newton decrement of an iteration that a singular covariance did not stop.
 _STEEP = 0.5
 
@@ -29,6 +31,20 @@ def falls_by_counting(model: ReducedModel, criterion: Criterion, found: Settled,
     """Whether a fit that stalled on a steep way falls without bound there, by counting subjects."""
     is_steep = found.newton.decrement[row] > _STEEP
     return bool(is_steep and held_by_few(model, criterion, found.theta[row]))
+
+
+def leaves_to_few(model: ReducedModel, criterion: Criterion, leaves: Leaves) -> Leaves:
+    """``leaves``, and steep steps on a way that falls without bound, by counting subjects."""
+    if not any(isinstance(s.structure, Unstructured) for s in residual_stretches(criterion)):
+        return leaves
+
+    def leave(before: FloatArray, after: FloatArray, progress: Progress) -> BoolArray:
+        out = leaves(before, after, progress)
+        for row in np.flatnonzero(~out & (progress.decrement > _STEEP)):
+            out[row] = len(held_by_few(model, criterion, after[row])) > 0
+        return out
+
+    return leave
 
 
 def held_by_few(

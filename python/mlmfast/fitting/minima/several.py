@@ -20,7 +20,12 @@ from mlmfast.criterion.criterion import Criterion
 from mlmfast.fitting.boundary import Settled, settle
 from mlmfast.fitting.minima.guarded import Guarded, OpenEnds, guarded_ends
 from mlmfast.fitting.minima.iterated_rows import rows_of, stacked
-from mlmfast.fitting.minima.where_to_search import FEW_ROWS, MANY_ROWS, fits_to_search
+from mlmfast.fitting.minima.where_to_search import (
+    FEW_ROWS,
+    MANY_ROWS,
+    fits_to_search,
+    is_too_dear,
+)
 from mlmfast.fitting.starts.kinds import other_starts
 from mlmfast.fitting.starts.levels import round_minimum
 from mlmfast.fitting.starts.moments import FIRST_SHARE
@@ -83,7 +88,7 @@ def search(
     within: BoolArray,
     few: Few,
     guarded: Guarded,
-) -> tuple[dict[int, OpenEnds], IntArray]:
+) -> tuple[dict[int, OpenEnds], IntArray, tuple[int, ...]]:
     """Look for lower minima where there may be some; keep them in ``found``.
 
     Parameters
@@ -96,9 +101,12 @@ def search(
 
     Returns
     -------
-    By fit, where iterations to a singular residual covariance are to go on; evaluations (n_fits,).
+    By fit, where iterations to a singular residual covariance are to go on; evaluations (n_fits,);
+    fits whose search was left out, since it would take too long.
     """
-    rows = fits_to_search(model, criterion, found, within)
+    rows, left_out = fits_to_search(model, criterion, found, within), ()
+    if rows.size and is_too_dear(model, criterion):
+        rows, left_out = rows[:0], tuple(rows.tolist())
     before_all = found.newton.n_evaluations.copy()
     open_ends: dict[int, OpenEnds] = {}
     parts = residual_parts(criterion)
@@ -111,7 +119,7 @@ def search(
         _look_in_turns(model, criterion, found, rows, moments, held, few)
     spent = found.newton.n_evaluations - before_all
     found.newton.n_evaluations[:] = before_all
-    return open_ends, spent
+    return open_ends, spent, left_out
 
 
 def _kinds(

@@ -15,9 +15,9 @@ from typing import TypeAlias
 import numpy as np
 
 from mlmfast.arrays import FloatArray
-from mlmfast.criterion.barrier import ResidualPart, barrier
+from mlmfast.criterion.barrier import Barrier, ResidualPart, barrier
 from mlmfast.criterion.some_fits import SomeFits
-from mlmfast.fitting.minima.barrier_path import RecordedBarrier, Tangent
+from mlmfast.fitting.minima.barrier_path import RecordedBarrier, Tangent, fitting_weight
 from mlmfast.fitting.minima.near_singular import (
     GUARDED,
     LOST,
@@ -28,7 +28,7 @@ from mlmfast.fitting.minima.near_singular import (
     lifted,
     smallest_eigenvalue,
 )
-from mlmfast.newton.iteration import CriterionFunction, NewtonResult
+from mlmfast.newton.iteration import CriterionFunction, Derivatives, NewtonResult
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.newton.step import newton_step
 
@@ -36,6 +36,10 @@ from mlmfast.newton.step import newton_step
 _ENOUGH = 1
 #: Ratios of weights that are told apart, and from which on one between is worth while.
 _APART, _TOO_FAR = 0.2, 0.05
+#: Rise of -2 log-likelihood along a tangent that has left the way.
+_FAR_UP = 1.0
+#: The weight from below which the tangent leads to the last one, where values are exact.
+_AT_ONCE = 3e-2
 #: The least weight to begin with.
 _LEAST = 1e-5
 #: Newton decrement, over the weight, of a minimum on the way.
@@ -43,18 +47,22 @@ _ROUGHLY = 1e-2
 #: Fall of -2 log-likelihood beyond an earlier stage that only a likelihood without bound has.
 _WITHOUT_BOUND = 1.0
 _TOLERANCE, _MAX_ITER, _MAX_HALVINGS = 5e-9, 30, 6
-#: Newton decrement of a point on the way of the barrier's minima, and smallest eigenvalue for it.
-_ON_THE_WAY, _FLOOR = 0.1, 1e-5
+#: Smallest scaled eigenvalue of a Hessian where a tangent has led too far.
+_BENT = -0.01
 #: Smallest eigenvalue of R below which rounding moves -2 log-likelihood by more than 1e-4.
 _INEXACT = 1e-11
 #: Newton decrement that is little, and smallest eigenvalue of R where values are exact enough.
 _LITTLE, _EXACT = 1e-2, 1e-10
-#: Where the end is foreseen, what takes longer is rounding; and without an inverse of R.
-_MAX_ITER_FORESEEN, _MAX_HALVINGS_FORESEEN, _MAX_ITER_EXACT = 8, 3, 12
+#: Where the end is foreseen, what takes longer is rounding; without an inverse of R; and where the
+#: curvature at the beginning is rounding.
+_MAX_ITER_FORESEEN, _MAX_HALVINGS_FORESEEN, _MAX_ITER_EXACT, _MAX_ITER_BENT = 8, 3, 12, 5
+
 #: Fall of -2 log-likelihood for which an iteration that is not proven is worth while.
 _FALLS = 1e-5
 #: How much smaller weights than the last are tried, by its tangent.
 _FURTHER = (1e-3, 1e-2, 1e-1)
+#: A point (1, n_theta) and the criterion there.
+_Known: TypeAlias = tuple[FloatArray, Derivatives]
 #: Newton's iteration from theta (1, n_theta) for one criterion.
 Minimise: TypeAlias = Callable[[CriterionFunction, FloatArray, NewtonOptions], NewtonResult]
 
@@ -128,29 +136,20 @@ def falls_without_bound(
 
 def _follow_from(way: _Way, theta: FloatArray) -> SingularEnd:
     """See `follow`; by the weight of the barrier that fits ``theta`` best, or from the largest."""
-    weight = _fitting_weight(way.criterion, theta)
+    known = theta, way.criterion(theta, np.zeros(1, dtype=np.intp))
+    weight = fitting_weight(way.criterion, way.parts, *known)
     spent = 1
     if weight < np.inf:
         weight = max(weight, _LEAST)
         smaller = [mu for mu in WEIGHTS if mu < _APART * weight]
-        end = way.follow(theta, (weight, *smaller))
+        if way.least == 0.0 and weight < _AT_ONCE:
+            smaller = smaller[-1:]
+        end = way.follow(theta, (weight, *smaller), known)
         spent += end.n_evaluations
         if end.newton is not None:
             return replace(end, n_evaluations=spent)
     end = way.follow(lifted(way.parts, theta), WEIGHTS)
     return replace(end, n_evaluations=end.n_evaluations + spent)
-
-
-def _fitting_weight(criterion: SomeFits, theta: FloatArray) -> float:
-    """The weight of the barrier whose minimum is nearest to theta, on the way to an infimum.
-
-    Infinite where theta is not on such a way. Where the criterion falls with the eigenvalue, that
-    is a times exp(t), its decrement by t is its slope by the logarithm of the eigenvalue, and so is
-    the weight; where t is the root of the eigenvalue it is twice that.
-    """
-    at = criterion(theta, np.zeros(1, dtype=np.intp))
-    decrement = float(newton_step(at, _FLOOR).decrement[0])
-    return decrement if 0.0 <= decrement < _ON_THE_WAY else np.inf
 
 
 @dataclass(frozen=True)
@@ -196,13 +195,27 @@ class _Way:
     minimise: Minimise
     least: float
 
-    def follow(self, theta: FloatArray, weights: Sequence[float]) -> SingularEnd:
-        """Minima with falling weights, from theta (1, n_theta) on, as far as they are proven."""
+    def follow(
+        self, theta: FloatArray, weights: Sequence[float], known: _Known | None = None
+    ) -> SingularEnd:
+        """Minima with falling weights, from theta (1, n_theta) on, as far as they are proven.
+
+        ``known`` is the criterion at theta.
+        """
         left, stages, spent = list(weights), list[_Stage](), 0
         beyond: _Stage | None = None
+        is_bent = False
         while left:
             mu = left.pop(0)
-            stage = self._stage(theta, stages, mu, is_last=not left)
+            if stages:
+                theta, known = self._foreseen_from(stages[-1], mu)
+                spent += int(stages[-1].tangent is not None)
+                is_bent = known is not None and self._is_bent(mu, known)
+                if is_bent and mu < _TOO_FAR * stages[-1].mu:
+                    left = [float(np.sqrt(stages[-1].mu * mu)), mu, *left]
+                    continue
+            few = self._settings(mu, bool(stages), is_bent, is_last=not left)
+            stage = self._minimum(theta, mu, few, known=known)
             spent += int(stage.newton.n_evaluations[0])
             if not stage.newton.converged[0]:
                 stopped = self._stopped(stage, stages, spent)
@@ -237,21 +250,36 @@ class _Way:
         near = lost or _is_unproven_end(self.parts, stage.newton)
         return SingularEnd(None, False, lost, spent, stage.newton if near else None)
 
-    def _stage(self, theta: FloatArray, stages: list[_Stage], mu: float, is_last: bool) -> _Stage:
-        """The minimum with a weight, from the one before it or from theta."""
+    def _foreseen_from(self, last: _Stage, mu: float) -> tuple[FloatArray, _Known | None]:
+        """Where the minimum with a smaller weight is foreseen, and the criterion there."""
+        if last.tangent is None:
+            return last.newton.theta, None
+        theta = last.tangent.at(mu)
+        at = self.criterion(theta, np.zeros(1, dtype=np.intp))
+        if mu >= GUARDED and not at.value[0] < last.value + _FAR_UP:
+            # A way that bends is left by its tangent, and large weights do not lead far.
+            return last.newton.theta, None
+        return theta, (theta, at)
+
+    def _is_bent(self, mu: float, known: _Known) -> bool:
+        """Whether a point is one from which no step leads to the minimum with a weight."""
+        at = Barrier(self.criterion, self.parts, mu).added(*known)
+        return not newton_step(at, self.options.floor).min_eigenvalue[0] > _BENT
+
+    def _settings(self, mu: float, goes_on: bool, is_bent: bool, is_last: bool) -> NewtonOptions:
+        """Settings of an iteration with a weight, from where it is foreseen if ``goes_on``."""
         few = replace(
             self.options,
             tolerance=_TOLERANCE if is_last else max(_TOLERANCE, _ROUGHLY * mu),
-            max_iter=_MAX_ITER // 2 if stages else _MAX_ITER,
+            max_iter=_MAX_ITER // 2 if goes_on else _MAX_ITER,
             max_halvings=_MAX_HALVINGS,
         )
-        if not stages:
-            return self._minimum(theta, mu, few)
-        tangent = stages[-1].tangent
-        at = stages[-1].newton.theta if tangent is None else tangent.at(mu)
-        if mu < GUARDED and not (mu == WEIGHTS[-1] and self.least == 0.0):
-            few = self._foreseen(few)
-        return self._minimum(at, mu, few)
+        if is_bent and mu < GUARDED:
+            # So near to a minimum what bends is rounding.
+            return replace(few, max_iter=_MAX_ITER_BENT, max_halvings=_MAX_HALVINGS_FORESEEN)
+        if goes_on and mu < GUARDED and not (mu == WEIGHTS[-1] and self.least == 0.0):
+            return self._foreseen(few)
+        return few
 
     def _foreseen(self, options: NewtonOptions) -> NewtonOptions:
         """Settings of an iteration that begins near its end: what takes longer is rounding."""
@@ -260,11 +288,18 @@ class _Way:
         return replace(options, max_iter=_MAX_ITER_FORESEEN, max_halvings=_MAX_HALVINGS_FORESEEN)
 
     def _minimum(
-        self, theta: FloatArray, mu: float, options: NewtonOptions, is_patient: bool = False
+        self,
+        theta: FloatArray,
+        mu: float,
+        options: NewtonOptions,
+        is_patient: bool = False,
+        known: _Known | None = None,
     ) -> _Stage:
         tolerance = options.tolerance
-        barrier = RecordedBarrier(self.criterion, self.parts, mu, is_patient, tolerance)
+        barrier = RecordedBarrier(self.criterion, self.parts, mu, is_patient, tolerance, known)
         newton = self.minimise(barrier, theta, options)
+        # What was known has been counted.
+        newton.n_evaluations[:] -= int(known is not None)
         size = float(smallest_eigenvalue(self.parts, newton.theta)[0])
         value = _without_barrier(newton, self.parts, mu)
         return _Stage(mu, newton, value, size, barrier.tangent())
@@ -293,7 +328,9 @@ class _Way:
 
     def _is_blocked(self, stages: list[_Stage]) -> bool:
         """Whether the smallest eigenvalue of R no longer falls with the weight."""
-        return len(stages) > 1 and stages[-1].size > SHRINKS * stages[-2].size
+        size = stages[-1].size
+        # Smaller ones are rounding.
+        return len(stages) > 1 and size > LOST and size > SHRINKS * stages[-2].size
 
     def _end(self, stages: list[_Stage], beyond: _Stage | None, spent: int) -> SingularEnd:
         """What the minima with falling weights lead to."""
@@ -327,18 +364,25 @@ class _Way:
     def _further(self, last: _Stage, beyond: _Stage | None) -> tuple[FloatArray, float, int]:
         """The lowest point further along the way, its value, and evaluations.
 
-        What is left falls with the weight, or with its square root.
+        What is left falls with the weight, or with its square root. From a minimum with the barrier
+        to the infimum -2 log-likelihood falls by the weight times the rank that is lost: what lies
+        lower is rounding.
         """
         theta, value, mu = last.newton.theta, last.value, last.mu
+        least = value - mu * sum(part.structure.size for part in self.parts)
         tangent, shares = last.tangent, list(_FURTHER)
-        if beyond is not None and beyond.value < value and not self._is_inexact(beyond.size):
+        if (
+            beyond is not None
+            and least < beyond.value < value
+            and not self._is_inexact(beyond.size)
+        ):
             theta, value, mu = beyond.newton.theta, beyond.value, beyond.mu
             tangent = None if tangent is None else tangent.from_beyond(theta, mu)
             if self.least == 0.0 and tangent is not None:
                 # Rounding takes the proof away, not the values.
                 few = replace(self.options, max_iter=_MAX_ITER, max_halvings=_MAX_HALVINGS)
                 end = self._minimum(tangent.at(WEIGHTS[-1]), WEIGHTS[-1], few, is_patient=True)
-                if end.value < value:
+                if least < end.value < value:
                     theta, value = end.newton.theta, end.value
                 return theta, value, int(end.newton.n_evaluations[0])
         elif self.least == 0.0:
@@ -349,7 +393,7 @@ class _Way:
             if self._is_inexact(float(smallest_eigenvalue(self.parts, trial)[0])):
                 continue
             found = self.criterion.criterion.value(trial, self.criterion.chosen)
-            if found[0] < value:
+            if least < found[0] < value:
                 return trial, float(found[0]), spent + 1
         return theta, value, len(shares)
 

@@ -21,6 +21,8 @@ FEW_ROWS, MANY_ROWS = 300, 2_000
 _ALONE, _BESIDE_EFFECTS = 15, 40
 #: Smallest eigenvalue of a Hessian that is not flat.
 _FLAT = 1e-4
+#: Operations that a search may take, some minutes, and evaluations that it takes as a rule.
+_MOST_OPERATIONS, _EVALUATIONS = 1e12, 300
 
 
 def fits_to_search(
@@ -37,6 +39,22 @@ def fits_to_search(
         for row in rows
     ]
     return rows[~np.array(proven, dtype=np.bool_)]
+
+
+def is_too_dear(model: ReducedModel, criterion: Criterion) -> bool:
+    """Whether a search would take more operations than are worth it, by an estimate.
+
+    Second derivatives by pairs of entries, unit by unit, and their way to those by theta. The
+    estimate knows the design alone: the same on every machine, alone and in a batch.
+    """
+    n_units, pairs = 0, 0
+    for term in criterion.terms:
+        n_entries = 0 if term.by_theta else len(term.structure.entries)
+        pairs += n_entries**2
+    if model.design.residual is not None:
+        n_units = model.design.residual.n_units
+    n_units = max([n_units, *(factor.n_levels for factor in model.design.factors)])
+    return _EVALUATIONS * pairs * (n_units + 2.0 * criterion.n_theta) > _MOST_OPERATIONS
 
 
 def _may_have_others(model: ReducedModel, criterion: Criterion, found: Settled) -> BoolArray:
