@@ -1123,3 +1123,22 @@ def test_an_intercept_beside_compound_symmetry_of_six_visits_leaves_their_sum():
     right = quiet("y ~ time", _six_visits(0), residual="cs(visit | id)")
     assert_same_inference(found, right)
     assert "the data determine Var((Intercept)) | id + CS only" in said
+
+
+@pytest.mark.parametrize(("told", "untold"), [(0, 1), (1, 0)])
+def test_a_known_matrix_that_fixed_effects_take_up_is_named(told, untold):
+    """None of the parameters is a variance; it ended in NumPy's error."""
+    data = DATA.assign(x=np.random.default_rng(1).normal(size=24))
+    matrices = [np.eye(4), np.ones((4, 4))]
+    found, said = fitted(
+        "y ~ factor(g) + x", data, residual="lin(t | g)", lin=[matrices[told], matrices[untold]]
+    )
+    right = quiet("y ~ factor(g) + x", data, residual="cs(t | g)")
+    assert f"the data do not determine LIN({untold + 1})" in said
+    assert found.llf == pytest.approx(right.llf, abs=1e-7)
+    tests, s2 = found.covtest().frame, right.scale
+    assert tests["estimate"].iloc[told] == pytest.approx(s2, rel=1e-6)
+    assert tests["se"].iloc[told] == pytest.approx(s2 * np.sqrt(2 / 17), rel=1e-5)
+    assert np.isnan(tests["se"].iloc[untold])
+    assert found.bse["x"] == pytest.approx(right.bse["x"], rel=1e-6)
+    assert np.isnan(found.bse["factor(g)1"])

@@ -82,12 +82,15 @@ def at_independence(criterion: Criterion, theta: FloatArray, fit: int) -> FloatA
 def _told_by_one(criterion: Criterion, theta: FloatArray) -> list[_Arm]:
     """Arms of the residual of whose parameters all directions but one are flat.
 
-    Not those of which the variance of one visit is told by itself, of the others nothing.
+    Not those of which the variance of one visit is told by itself, of the others nothing, nor sums
+    of known matrices, of whose factors none is a variance.
     """
     flat = criterion.flat
     assert flat is not None, "the caller looked"
     out = []
     for arm in _arms(criterion):
+        if not any(is_variance(name) for name in arm.structure.parameter_names):
+            continue
         null = _null(arm, flat, theta)
         if 0 < null.shape[1] == len(null) - 1 and not _is_of_one_visit(arm, null):
             out.append(arm)
