@@ -159,6 +159,18 @@ def test_a_way_without_end_is_reported_from_where_it_can_be_computed():
     assert "NOT CONVERGED" in str(fit.summary())
 
 
+def test_the_variance_of_one_visit_is_told_as_a_sum_of_parameters_too():
+    """Both visits were held at one variance, which is no more than a guess of the other's mean."""
+    frame = trial(3, 40, 2)
+    frame["arm"] = np.where(frame["subject"] % 2 == 0, "a", "b")
+    frame = frame[(frame["visit"] == 0) | (frame["subject"] < 2)]
+    with pytest.warns(SingularFitWarning, match=r"Var\(1\) and FA\(1,1\) cannot be told apart"):
+        fit = mlm.lmm("y ~ factor(visit) * arm", frame, residual="fa(1)(visit | subject)")
+    s2 = frame[frame["visit"] == 0].groupby("arm")["y"].var().mean()
+    assert fit.bse["armb"] == pytest.approx(np.sqrt(s2 / 10), rel=1e-6)
+    assert fit.bse.filter(like="factor").isna().all()
+
+
 def test_visits_that_no_subject_has_together_are_said_so():
     """It said that 0 subject(s) have all of these."""
     frame = trial(0, 6, 5)

@@ -92,16 +92,22 @@ def _told_by_one(criterion: Criterion, theta: FloatArray) -> list[_Arm]:
         if not any(is_variance(name) for name in arm.structure.parameter_names):
             continue
         null = _null(arm, flat, theta)
-        if 0 < null.shape[1] == len(null) - 1 and not _is_of_one_visit(arm, null):
+        if 0 < null.shape[1] == len(null) - 1 and not _is_of_one_visit(arm, null, theta):
             out.append(arm)
     return out
 
 
-def _is_of_one_visit(arm: _Arm, null: FloatArray) -> bool:
-    """Whether some variances of an arm move along ``null`` (r, k), and another stands still."""
-    variances = np.array([is_variance(name) for name in arm.structure.parameter_names])
-    moves = np.abs(null[variances]).max(axis=1)
-    still = moves <= _NEAR * moves.max()
+def _is_of_one_visit(arm: _Arm, null: FloatArray, theta: FloatArray) -> bool:
+    """Whether variances of some visits move along ``null`` (r, k), and another stands still."""
+    if arm.by_parameter:
+        own = null[[is_variance(name) for name in arm.structure.parameter_names]]
+        most = np.abs(own).max()
+    else:
+        # Variances of visits may be sums of parameters, of a loading and a specific one.
+        rows, columns = np.array(arm.structure.entries, dtype=np.intp).T
+        moved = entries_by_natural(arm.structure, theta[None, arm.theta])[0] @ null
+        own, most = moved[rows == columns], np.abs(moved).max()
+    still = np.abs(own).max(axis=1) <= _NEAR * most
     return bool(still.any() and not still.all())
 
 
