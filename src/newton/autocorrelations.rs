@@ -13,6 +13,7 @@
 //! Griewank and Walther (2008), Evaluating Derivatives, section 5.3 (second-order adjoints).
 
 use super::by_fit;
+use crate::running::memory::require;
 
 /// Autocorrelations `r_1`, ... of `n_fits` rows of n partial ones.
 #[must_use]
@@ -37,6 +38,8 @@ pub fn autocorrelations(n: usize, n_fits: usize, partial: &[f64]) -> Vec<f64> {
 /// They, their first derivatives `(n, n)` and second derivatives of their sum with weights.
 #[must_use]
 pub fn chart(n: usize, n_fits: usize, partial: &[f64], weight: &[f64]) -> [Vec<f64>; 3] {
+    // What the walk forward leaves for the walk back: the derivatives of all coefficients.
+    require::<f64>(n_fits.saturating_mul(n.saturating_mul(n).saturating_mul(n) / 3));
     by_fit(n_fits, [n, n * n, n * n], |k, [r, first, second]| {
         let own = k * n..(k + 1) * n;
         let (u, sums) = (&partial[own.clone()], &weight[own]);

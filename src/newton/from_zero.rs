@@ -29,7 +29,8 @@ pub struct Ends {
     pub most: i64,
 }
 
-/// Numbers of the whole fit at this position, as [`super::ordinary::Outcomes`] has them; `None` where anything but ordinary steps is asked for.
+/// Numbers of the whole fit at this position, as [`super::ordinary::Outcomes`] has them; `None`
+/// where anything but ordinary steps is asked for.
 #[must_use]
 pub fn whole_fit(
     model: &Model<'_, impl Criteria>,

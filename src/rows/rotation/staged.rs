@@ -15,8 +15,9 @@ use crate::running::threads;
 
 /// Positions of a block.
 const BLOCK: usize = 4096;
-/// Rows of a task.
+/// Rows of a task at least, and tasks at most: each counts the rows of every block.
 const TASK_ROWS: usize = 1 << 17;
+const TASKS: usize = 256;
 /// Rows that are looked for among those of a window at once.
 const AT_ONCE: usize = 1024;
 /// Columns of their own in memory from which on rows are staged: of six it costs what it saves.
@@ -103,8 +104,9 @@ impl<'a> Stage<'a> {
         let room = &mut room[..positions.len() * width];
         let n_blocks = positions.len().div_ceil(BLOCK);
         let all = self.places.len();
+        let task_rows = TASK_ROWS.max(all.div_ceil(TASKS));
         let tasks: Vec<Range<usize>> =
-            (0..all).step_by(TASK_ROWS).map(|first| first..(first + TASK_ROWS).min(all)).collect();
+            (0..all).step_by(task_rows).map(|first| first..(first + task_rows).min(all)).collect();
         let sizes = threads::map(&tasks, |rows: &Range<usize>| {
             let mut sizes = vec![0_usize; n_blocks];
             for place in self.places_among(rows.clone(), &positions) {

@@ -56,7 +56,6 @@ _LITTLE, _EXACT = 1e-2, 1e-10
 #: Where the end is foreseen, what takes longer is rounding; without an inverse of R; and where the
 #: curvature at the beginning is rounding.
 _MAX_ITER_FORESEEN, _MAX_HALVINGS_FORESEEN, _MAX_ITER_EXACT, _MAX_ITER_BENT = 8, 3, 12, 5
-
 #: Fall of -2 log-likelihood for which an iteration that is not proven is worth while.
 _FALLS = 1e-5
 #: How much smaller weights than the last are tried, by its tangent.
