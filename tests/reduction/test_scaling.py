@@ -5,8 +5,11 @@ import math
 import numpy as np
 import pytest
 
+import mlmfast as mlm
 import mlmfast._core as core
+from mlmfast.data import statistics
 from mlmfast.data.statistics import column_statistics, in_memory, mean_and_spread
+from mlmfast.handed_out import read_only
 from mlmfast.reduction.scaling import _center_and_scale, scale_columns
 
 
@@ -30,3 +33,30 @@ def test_one_column_has_the_bits_of_many(centred):
     for one, center, scale in zip(scale_columns(own, centred), centers, scales, strict=True):
         assert one.scale == scale
         assert one.center == center or (math.isnan(one.center) and math.isnan(center))
+
+
+@pytest.mark.parametrize("lock", [False, True])
+def test_columns_of_a_matrix_are_read_where_they_lie(lock):
+    matrix = np.arange(12.0).reshape(4, 3)
+    columns = [matrix[:, 1], matrix[1:, 2], matrix[::2, 0]]
+    for column in map(read_only, columns) if lock else columns:
+        memory, offset, stride = in_memory(column)
+        assert np.shares_memory(memory, matrix)
+        assert memory[offset::stride][: len(column)].tolist() == column.tolist()
+    backwards = matrix[::-1, 0]
+    assert in_memory(backwards)[0].tolist() == backwards.tolist()
+
+
+def _refuse(columns):
+    raise AssertionError(f"{len(columns)} columns are looked at once more")
+
+
+def test_columns_of_arrays_are_looked_at_once(monkeypatch):
+    rng = np.random.default_rng(1)
+    X = np.column_stack([np.ones(60), rng.normal(size=(60, 2))])
+    groups = np.repeat(np.arange(12), 5)
+    y = rng.normal(size=60) + 3.0 * (rng.normal(size=(12, 3))[groups] * X).sum(axis=1)
+    model = mlm.LMM.from_arrays(y, X, groups=groups, Z=X)
+    monkeypatch.setattr(statistics, "column_statistics", _refuse)
+    assert all(c is None or np.shares_memory(c, X) for c in model._design.x)
+    assert np.isfinite(model.fit().llf)

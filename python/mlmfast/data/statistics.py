@@ -38,17 +38,28 @@ def in_memory(column: FloatArray) -> Memory:
     """
     if column.flags.c_contiguous:
         return column, 0, 1
-    base = column.base
-    if (
-        isinstance(base, np.ndarray)
-        and base.dtype == column.dtype
-        and base.flags.c_contiguous
-        and column.strides[0] > 0
-        and column.strides[0] % column.itemsize == 0
-    ):
-        start = column.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-        return base.reshape(-1), start // column.itemsize, column.strides[0] // column.itemsize
-    return np.ascontiguousarray(column), 0, 1
+    whole = _whole(column)
+    stride = column.strides[0]
+    if whole is None or stride <= 0 or stride % column.itemsize:
+        return np.ascontiguousarray(column), 0, 1
+    start = column.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    return whole.reshape(-1), start // column.itemsize, stride // column.itemsize
+
+
+def _whole(column: FloatArray) -> FloatArray | None:
+    """The contiguous array of the same numbers that a column is a part of."""
+    base: object = column.base
+    while base is not None:
+        if isinstance(base, memoryview):
+            # What cannot be written to is a view of a buffer.
+            base = base.obj
+        elif not isinstance(base, np.ndarray) or base.dtype != column.dtype:
+            return None
+        elif base.flags.c_contiguous:
+            return base
+        else:
+            base = base.base
+    return None
 
 
 def column_statistics(columns: Sequence[FloatArray]) -> list[Statistics]:

@@ -9,12 +9,14 @@ import numpy as np
 
 from mlmfast.arrays import FloatArray, unmasked
 from mlmfast.covariance import STRUCTURES
+from mlmfast.data.factor import code_integers, level_labels
 from mlmfast.data.finite import check_finite, check_weights
-from mlmfast.data.statistics import column_statistics
+from mlmfast.data.statistics import KnownStatistics
 from mlmfast.design.checks import check_identified
 from mlmfast.design.design import Design
 from mlmfast.design.factors.grouping import GroupingFactor, RandomEffects
 from mlmfast.errors import DataError
+from mlmfast.handed_out import read_only
 
 _ONE_FACTOR = "group"
 
@@ -29,16 +31,18 @@ def design_from_arrays(
     DataError
         Where an array is not numeric, not finite, or of the wrong shape.
     """
-    response = _array("y", y, 1)
+    known = KnownStatistics()
+    response = _vector("y", y, known)
     n = len(response)
     rows = index_of(y, X)
     X, Z = in_order(rows, X, "X"), in_order(rows, by_name(Z), "Z")
     groups = in_order(rows, groups, "groups")
     weights, offset = in_order(rows, weights, "weights"), in_order(rows, offset, "offset")
-    matrix = _array("X", X, 2, n)
-    if isinstance(names, str) or (names is not None and len(names) != matrix.shape[1]):
-        raise DataError(f"names must be a list of {matrix.shape[1]} names, one a column of X")
-    x_names = _column_names(X, matrix.shape[1]) if names is None else tuple(map(str, names))
+    columns = _columns("X", X, n, known)
+    p = len(columns)
+    if isinstance(names, str) or (names is not None and len(names) != p):
+        raise DataError(f"names must be a list of {p} names, one a column of X")
+    x_names = _column_names(X, p) if names is None else tuple(map(str, names))
     if len(set(x_names)) < len(x_names):
         raise DataError("names of the columns of X must differ from each other")
     if groups is None and Z is not None:
@@ -53,12 +57,13 @@ def design_from_arrays(
     factors = tuple(factor_of(name, labels, n) for name, labels in by_factor.items())
     design = Design(
         y=response,
-        x=columns_of(matrix),
+        x=columns,
         x_names=x_names,
         factors=factors if cov is None else _related(factors, cov),
-        random=tuple(_effects(k, name, Z, n) for k, name in enumerate(by_factor)),
-        weights=None if weights is None else check_weights(_array("weights", weights, 1, n)),
-        offset=None if offset is None else _array("offset", offset, 1, n),
+        random=tuple(_effects(k, name, Z, n, known) for k, name in enumerate(by_factor)),
+        weights=None if weights is None else check_weights(_vector("weights", weights, known, n)),
+        offset=None if offset is None else _vector("offset", offset, known, n),
+        statistics=known,
     )
     check_identified(design)
     return design
@@ -91,7 +96,24 @@ def in_order(rows: Any, values: Any, role: str) -> Any:
     return in_order_of(rows, values, role)
 
 
+def _vector(name: str, values: Any, known: KnownStatistics, n: int | None = None) -> FloatArray:
+    array = _array(name, values, 1, n)
+    _check_finite(name, array, [array], known)
+    return array
+
+
+def _columns(
+    name: str, values: Any, n: int, known: KnownStatistics
+) -> tuple[FloatArray | None, ...]:
+    """Columns of a matrix, None for one of ones, looked at once: ``known`` is what was seen."""
+    matrix = _array(name, values, 2, n)
+    columns = columns_of(matrix)
+    _check_finite(name, matrix, [column for column in columns if column is not None], known)
+    return columns
+
+
 def _array(name: str, values: Any, ndim: int, n: int | None = None) -> FloatArray:
+    """An array of numbers as a design holds it, read-only; whether they are finite is not asked."""
     if np.iscomplexobj(values):
         raise DataError(f"{name} is complex; real numbers are needed")
     try:
@@ -107,12 +129,17 @@ def _array(name: str, values: Any, ndim: int, n: int | None = None) -> FloatArra
         raise DataError(f"{name} has {array.shape[0]} rows but y has {n}")
     if not (array.flags.c_contiguous or array.flags.f_contiguous):
         array = np.ascontiguousarray(array)
-    columns = [array] if array.ndim == 1 else [array[:, j] for j in range(array.shape[1])]
-    if not all(s.is_finite for s in column_statistics(columns)):
-        if np.isnan(array).any():
-            raise DataError(f"{name} has missing values; leave those rows out of every array")
-        check_finite(name, array.ravel())
-    return array
+    return read_only(array)
+
+
+def _check_finite(
+    name: str, array: FloatArray, columns: Sequence[FloatArray], known: KnownStatistics
+) -> None:
+    if all(column.is_finite for column in known.of(columns)):
+        return
+    if np.isnan(array).any():
+        raise DataError(f"{name} has missing values; leave those rows out of every array")
+    check_finite(name, array.ravel())
 
 
 def _column_names(X: Any, p: int) -> tuple[str, ...]:
@@ -153,9 +180,8 @@ def factor_of(name: str, labels: Any, n: int) -> GroupingFactor:
         raise DataError(f"groups {name!r} has shape {np.shape(values)}; one label a row is needed")
     if isinstance(values, np.ndarray) and values.dtype.kind in "iu" and not np.ma.isMA(values):
         # What a frame would make of them, which need not be imported for it.
-        levels, codes = np.unique(values, return_inverse=True)
-        labels_of = tuple(map(str, levels.tolist()))
-        return GroupingFactor(name, codes.astype(np.int32), labels_of, (name,))
+        levels, codes = code_integers(values)
+        return GroupingFactor(name, codes, level_labels(levels), (name,))
     from mlmfast.data.frame import Frame
 
     factor = Frame.from_native({name: values}).factor(name)
@@ -164,14 +190,13 @@ def factor_of(name: str, labels: Any, n: int) -> GroupingFactor:
     return GroupingFactor(name, factor.codes, factor.levels, (name,))
 
 
-def _effects(position: int, factor: str, Z: Any, n: int) -> RandomEffects:
+def _effects(position: int, factor: str, Z: Any, n: int, known: KnownStatistics) -> RandomEffects:
     given = Z.get(factor) if isinstance(Z, Mapping) else Z
     if given is None:
         columns: tuple[FloatArray | None, ...] = (None,)
         names: Sequence[str] = ("(Intercept)",)
     else:
-        matrix = _array("Z", np.atleast_2d(given).T if np.ndim(given) == 1 else given, 2, n)
-        columns = columns_of(matrix)
+        columns = _columns("Z", np.atleast_2d(given).T if np.ndim(given) == 1 else given, n, known)
         labels = getattr(given, "columns", None)
         names = (
             tuple(map(str, labels))
