@@ -451,3 +451,10 @@ def test_what_is_no_precision_is_refused(name):
     labels, matrix, kind, message = WRONG[name]
     with pytest.raises(kind, match=message):
         mlm.precision(labels, matrix)
+
+
+def test_a_saved_fit_names_a_pedigree_and_does_not_hold_it():
+    data, _ = animals()
+    pedigree = own_pedigree()
+    fit = lmm("y ~ x + (1 | animal)", data, cov={"animal": pedigree})
+    assert fit.manifest["call"]["cov"] == {"animal": repr(pedigree)}
