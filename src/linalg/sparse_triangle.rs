@@ -108,10 +108,10 @@ mod tests {
         // S (1, 2, 3)' = (2, 3, 18)', S'(1, 2, 3)' = (4, 11, 12)'.
         let mut x = [2.0, 3.0, 18.0];
         triangle().solve(&mut x, 1);
-        assert_eq!(x, [1.0, 2.0, 3.0]);
+        assert_eq!(x.map(f64::to_bits), [1.0, 2.0, 3.0].map(f64::to_bits));
         let mut x = [4.0, 11.0, 12.0];
         triangle().solve_transposed(&mut x, 1, 3);
-        assert_eq!(x, [1.0, 2.0, 3.0]);
+        assert_eq!(x.map(f64::to_bits), [1.0, 2.0, 3.0].map(f64::to_bits));
     }
 
     #[test]
