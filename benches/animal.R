@@ -1,27 +1,27 @@
 # One R package fitting one animal model; animal.py starts this as
 #   Rscript benches/animal.R PACKAGE records.csv pedigree.csv OUT.json
-# The data and the relationships that a package takes are in memory when the clock starts.
+# The data are in memory when the clock starts, and the relationship matrix that sommer takes.
 
 arguments <- commandArgs(trailingOnly = TRUE)
 package <- arguments[1]
 suppressPackageStartupMessages(library(package, character.only = TRUE))
 data <- read.csv(arguments[2], stringsAsFactors = TRUE)
 animals <- read.csv(arguments[3], na.strings = "", colClasses = "character")
-data$animal <- factor(data$animal, levels = animals$animal)
+data$animal <- factor(data$animal, levels = animals$id)
 data$herd <- factor(data$herd)
 
 relationships <- function() {
   library(pedigreemm)
   as.matrix(getA(pedigree(
-    sire = animals$sire, dam = animals$dam, label = as.character(animals$animal)
+    sire = animals$sire, dam = animals$dam, label = as.character(animals$id)
   )))
 }
 fits <- list(
   pedigreemm = function() {
-    parents <- pedigree(
-      sire = animals$sire, dam = animals$dam, label = as.character(animals$animal)
-    )
     function() {
+      parents <- pedigree(
+        sire = animals$sire, dam = animals$dam, label = as.character(animals$id)
+      )
       fit <- pedigreemm(y ~ x + (1 | animal) + (1 | herd), data, pedigree = list(animal = parents))
       c(logLik(fit))
     }
@@ -39,7 +39,8 @@ fits <- list(
   }
 )
 prepared <- fits[[package]]()
-seconds <- system.time(llf <- suppressWarnings(prepared()), gcFirst = FALSE)[["elapsed"]]
+times <- system.time(llf <- suppressWarnings(prepared()), gcFirst = FALSE)
 writeLines(sprintf(
-  '{"seconds": %.6g, "llf": %.10f, "version": "%s"}', seconds, llf, packageVersion(package)
+  '{"seconds": %.6g, "used": %.6g, "llf": %.10f, "version": "%s"}',
+  times[["elapsed"]], times[["user.self"]] + times[["sys.self"]], llf, packageVersion(package)
 ), arguments[4])

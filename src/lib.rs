@@ -7,7 +7,7 @@
 //! criterion, gradient and Hessian from the reduction. Each serves a kind of model: [`nested`]
 //! factors, [`crossed`] ones, [`iterative`] for more of these than a factorisation can hold, and
 //! [`dense`] for everything else. What is below them knows none of them. [`newton`] has the small
-//! matrices of the iteration.
+//! matrices of the iteration, [`pedigree`] the relationships of animals by their parents.
 
 pub mod criterion;
 pub mod crossed;
@@ -17,6 +17,7 @@ pub mod iterative;
 pub mod linalg;
 pub mod nested;
 pub mod newton;
+pub mod pedigree;
 #[cfg(feature = "python")]
 mod python;
 pub mod rows;

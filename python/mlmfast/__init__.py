@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from mlmfast.power_analysis.detectable_effect import detectable_effect
     from mlmfast.power_analysis.power import power
     from mlmfast.power_analysis.sample_size import sample_size
+    from mlmfast.relationships.pedigree import Pedigree, pedigree
+    from mlmfast.relationships.precision import Precision, precision
     from mlmfast.result import LMMResult, load
     from mlmfast.simulation.make import design
     from mlmfast.simulation.study_design import StudyDesign
@@ -79,6 +81,8 @@ __all__ = [
     "ModelError",
     "NewtonOptions",
     "NonEstimableWarning",
+    "Pedigree",
+    "Precision",
     "Reduction",
     "RelationshipWarning",
     "SingularFitWarning",
@@ -102,9 +106,11 @@ __all__ = [
     "load_sleepstudy",
     "load_study",
     "mvn",
+    "pedigree",
     "permutation_test",
     "pool",
     "power",
+    "precision",
     "reduce",
     "sample_size",
     "structures",
@@ -120,6 +126,8 @@ _LATER = {
     "LMMResult": "mlmfast.result",
     "NewtonOptions": "mlmfast.newton.options",
     "Reduction": "mlmfast.low_level.reduction",
+    "Pedigree": "mlmfast.relationships.pedigree",
+    "Precision": "mlmfast.relationships.precision",
     "lmm": "mlmfast.by_size",
     "load": "mlmfast.result",
     "load_reduction": "mlmfast.mergeable.reduction",
@@ -140,9 +148,11 @@ _LATER = {
     "from_sas": "mlmfast.translation.sas.translated",
     "joint_tests": "mlmfast.inference.emmeans",
     "detectable_effect": "mlmfast.power_analysis.detectable_effect",
+    "pedigree": "mlmfast.relationships.pedigree",
     "permutation_test": "mlmfast.inference.permutation.permutation_test",
     "pool": "mlmfast.imputation.pooling.pool",
     "power": "mlmfast.power_analysis.power",
+    "precision": "mlmfast.relationships.precision",
     "sample_size": "mlmfast.power_analysis.sample_size",
     "validate": "mlmfast.validation.run",
     "warning_codes": "mlmfast.catalogue.codes",

@@ -24,6 +24,7 @@ __all__ = [
     "__version__",
     "autocorrelations_chart",
     "autocorrelations_of",
+    "birth_order",
     "code_numbers",
     "code_runs",
     "code_texts",
@@ -32,19 +33,23 @@ __all__ = [
     "compress_rows",
     "count_codes",
     "draw_streams",
+    "inbreeding",
     "innovations",
     "led_derivatives",
     "memory_left",
     "merge_rows",
     "newton_steps",
+    "precision_variances",
     "require_room",
     "run_chain",
     "scoring_steps",
+    "solve_triangle",
     "squares_about",
     "stacked_statistics",
     "symmetric_eigen",
     "test_bases",
     "translate_codes",
+    "triangle_covariances",
     "unstructured_chart",
     "unstructured_matrices",
     "unstructured_move",
@@ -173,6 +178,17 @@ def walk_series(
     a: FloatArray, b: FloatArray, starts: CodeArray, values: FloatArray, whiten: bool
 ) -> FloatArray: ...
 def innovations(z: FloatArray, y: FloatArray, g: FloatArray) -> FloatArray: ...
+def birth_order(parents: CodeArray) -> tuple[CodeArray, CodeArray]: ...
+def inbreeding(parents: CodeArray) -> tuple[FloatArray, FloatArray]: ...
+def solve_triangle(
+    triangle: tuple[NDArray[np.int64], CodeArray, FloatArray], right: FloatArray, transposed: bool
+) -> FloatArray: ...
+def triangle_covariances(
+    triangle: tuple[NDArray[np.int64], CodeArray, FloatArray], rows: CodeArray
+) -> FloatArray: ...
+def precision_variances(
+    precision: tuple[NDArray[np.int64], CodeArray, FloatArray],
+) -> tuple[FloatArray, float] | None: ...
 
 class NotNested(ValueError): ...
 class CollinearRandomEffects(ValueError): ...

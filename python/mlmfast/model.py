@@ -67,9 +67,10 @@ class LMM(PreparedModel):
     weights, offset
         Column name or array. Var(e) = sigma^2 / weight; the offset is added to X beta.
     cov
-        Known relationship matrices by grouping factor, ``{"animal": A}``: the covariance of the
-        effects is A (x) G. A labelled data frame; a pair (labels, matrix), dense or sparse; or an
-        array in the order of the factor's levels. Levels without rows are predicted too (`ranef`).
+        Known relationships by grouping factor, ``{"animal": A}``: the covariance of the effects is
+        A (x) G. A labelled data frame; a pair (labels, matrix), dense or sparse; an array in the
+        order of the factor's levels; a pedigree (`mlmfast.pedigree`); or the inverse of A
+        (`mlmfast.precision`). Levels without rows are predicted too (`ranef`).
     contrasts
         Contrast of each factor, treatment contrasts otherwise: R's (``{"f": "contr.sum"}``; a
         number counts levels from 1) or patsy's (``"Treatment(reference=2)"``, ``"Sum(omit='a')"``,
@@ -154,7 +155,7 @@ class LMM(PreparedModel):
         Z : shape (n, q), or a dict by factor; a random intercept where left out
         names : p names of the columns of X
         weights, offset : shape (n,)
-        cov : known relationship matrices by name of a factor ("group" where ``groups`` has none)
+        cov : known relationships by name of a factor ("group" where ``groups`` has none)
 
         Examples
         --------

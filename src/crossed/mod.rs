@@ -34,7 +34,7 @@ pub use self::evaluation::Factorisation;
 pub use self::factor::structure::{Schur, Structure, dense_operations};
 pub use self::fixed::FixedMoments;
 pub use self::incidence::Incidence;
-pub use self::prior::Prior;
+pub use self::prior::{Prior, precision_variances};
 pub use self::reduction::Reduction;
 pub use self::rest::{Crossing, Rest, RestLevel};
 pub use self::rows::reduce::Unusable;

@@ -14,8 +14,8 @@
 use std::sync::Arc;
 
 use super::factor::panels::Panels;
-use super::factor::structure::Structure;
-use super::rest::{Rest, RestLevel};
+use super::factor::structure::{Schur, Structure};
+use super::rest::{Crossing, Rest, RestLevel};
 use crate::linalg::dense::{NotPositiveDefinite, axpy, block};
 use crate::linalg::many::fill;
 use crate::rows::relationship::Relationship;
@@ -155,6 +155,27 @@ impl Prior {
         }
         out
     }
+}
+
+/// Diagonal of the inverse of a sparse precision, and its log-determinant.
+///
+/// # Errors
+/// [`NotPositiveDefinite`] where it is not.
+pub fn precision_variances(
+    precision: Relationship,
+) -> Result<(Vec<f64>, f64), NotPositiveDefinite> {
+    let (n, precisions) = (precision.len(), [Some(precision)]);
+    // One row of the first unit: a factor that no row has is none.
+    let codes = vec![&[0_i32][..]];
+    let crossing =
+        Crossing { n_rows: 1, codes, n_units: vec![n], precisions: &precisions, fixed: None };
+    let rest = Rest::new(&crossing, &[1]);
+    let sparse = Structure::sparse(&crossing, &rest, Schur::Cheaper);
+    let structure = Arc::new(sparse.unwrap_or_else(|| Structure::dense(&rest)));
+    let prior = Prior::new(&rest, &structure, &precisions)?;
+    Ok(prior.map_or_else(Default::default, |mut prior| {
+        (std::mem::take(&mut prior.variances[0]), prior.logdet)
+    }))
 }
 
 fn places(frame: &Panels, level: &RestLevel, precision: &Relationship) -> Vec<Place> {

@@ -9,4 +9,5 @@ pub mod many;
 #[cfg(test)]
 mod properties;
 pub mod small;
+pub mod sparse_triangle;
 pub mod triangle;

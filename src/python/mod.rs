@@ -15,6 +15,7 @@ mod gather;
 mod iterative;
 mod nested;
 mod newton;
+mod pedigree;
 mod rows;
 mod series;
 
@@ -65,6 +66,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(series::run_chain, module)?)?;
     module.add_function(wrap_pyfunction!(series::walk_series, module)?)?;
     module.add_function(wrap_pyfunction!(series::innovations, module)?)?;
+    module.add_function(wrap_pyfunction!(pedigree::birth_order, module)?)?;
+    module.add_function(wrap_pyfunction!(pedigree::inbreeding, module)?)?;
+    module.add_function(wrap_pyfunction!(pedigree::solve_triangle, module)?)?;
+    module.add_function(wrap_pyfunction!(pedigree::triangle_covariances, module)?)?;
+    module.add_function(wrap_pyfunction!(pedigree::precision_variances, module)?)?;
     module.add("NotNested", module.py().get_type::<NotNested>())?;
     module.add("CollinearRandomEffects", module.py().get_type::<CollinearRandomEffects>())?;
     module.add("NotConverged", module.py().get_type::<NotConverged>())?;

@@ -88,6 +88,7 @@ FLOORS = [
     "reduction.scaling",
     "design",
     "formula",
+    "relationships",
     "sources",
     "data",
     "covariance",

@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 
 # From the ground up; a folder knows the folders before it. Engines stand side by side.
 ENGINES = ("nested", "crossed", "dense", "iterative")
-GROUND = ("running", "draws", "linalg", "newton", "rows", "criterion")
+GROUND = ("running", "draws", "pedigree", "linalg", "newton", "rows", "criterion")
 FLOOR = {name: i for i, name in enumerate(GROUND)} | dict.fromkeys(ENGINES, len(GROUND))
 FLOOR["python"] = len(GROUND) + 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ from mlmfast.cli.progress import Progress
 from mlmfast.data.files import read_table
 from mlmfast.errors import DataError
 from mlmfast.model import LMM
+from mlmfast.relationships.pedigree import Pedigree, pedigree
 from mlmfast.result import LMMResult
 from mlmfast.words import name_or_number
 
@@ -51,6 +53,9 @@ def add_model_arguments(
     parser.add_argument("--cov", metavar="FACTOR=FILE", nargs="+", action="extend", default=[],
                         help="relationship matrix of a factor's levels: a table, labels in its "
                              "first column and in its header")  # fmt: skip
+    parser.add_argument("--pedigree", metavar="FACTOR=FILE", nargs="+", action="extend", default=[],
+                        help="parents of a factor's levels: a table with columns id, sire and dam; "
+                             "unknown ones are missing, 0 or .")  # fmt: skip
     parser.add_argument("--nobound", action="store_true",
                         help="variances of random effects may be negative, as by PROC MIXED's "
                              "NOBOUND (bounded=False)")  # fmt: skip
@@ -109,13 +114,25 @@ def fit_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return options
 
 
-def _relationships(arguments: argparse.Namespace) -> dict[str, pd.DataFrame] | None:
-    """Relationship matrices from ``FACTOR=FILE``."""
-    out = {}
-    for item in arguments.cov:
+def _relationships(arguments: argparse.Namespace) -> dict[str, pd.DataFrame | Pedigree] | None:
+    """Relationship matrices and pedigrees from ``FACTOR=FILE``."""
+    out: dict[str, pd.DataFrame | Pedigree] = {}
+    for factor, table in _tables(arguments, "cov", "kinship.csv"):
+        out[factor] = table.set_index(table.columns[0])
+    for factor, table in _tables(arguments, "pedigree", "parents.csv"):
+        if factor in out:
+            raise DataError(f"--cov and --pedigree both name {factor!r}; one of them is needed")
+        out[factor] = pedigree(table)
+    return out or None
+
+
+def _tables(
+    arguments: argparse.Namespace, option: str, example: str
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    for item in getattr(arguments, option):
         factor, separator, path = item.partition("=")
         if not (factor and separator and path):
-            raise DataError(f"--cov takes FACTOR=FILE, such as animal=kinship.csv; found {item!r}")
-        table = read_table(path, separator=arguments.sep, decimal=arguments.decimal)
-        out[factor] = table.set_index(table.columns[0])
-    return out or None
+            raise DataError(
+                f"--{option} takes FACTOR=FILE, such as animal={example}; found {item!r}"
+            )
+        yield factor, read_table(path, separator=arguments.sep, decimal=arguments.decimal)

@@ -121,7 +121,7 @@ class LargeCluster:
             related = self.design.factors[self.design.random[t].factor].relationship
             root = sparse.csr_array(sparse.eye_array(len(levels)))
             if related is not None:
-                root = related.root[levels][:, levels]
+                root = related.root_over(levels)
             parts.append(sparse.kron(root, own))
         if not parts:
             return sparse.csr_array((0, 0))
@@ -330,7 +330,7 @@ class LargeCluster:
         n_levels = weights.shape[1] // len(g)
         between = sparse.csr_array(sparse.eye_array(n_levels))
         if related is not None:
-            between = related.matrix[:n_levels, :n_levels]
+            between = related.among_rows()
         z = effect_columns(self.design, t, self.rows, n_levels)
         return sparse.csr_array(weights @ sparse.csr_array(sparse.kron(between, g)) @ z.T)
 

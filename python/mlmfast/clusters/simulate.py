@@ -152,9 +152,10 @@ def _random_part(
     total = np.zeros(design.n_obs)
     for term, root in zip(design.random, roots, strict=True):
         factor = design.factors[term.factor]
-        effects = generator.standard_normal((factor.n_levels, len(root))) @ root.T
+        n = factor.n_levels if factor.relationship is None else factor.relationship.n_draws
+        effects = generator.standard_normal((n, len(root))) @ root.T
         if factor.relationship is not None:
-            effects = np.asarray(factor.relationship.root @ effects)
+            effects = factor.relationship.drawn(effects)
         for j, column in enumerate(term.columns):
             by_row = np.ascontiguousarray(effects[:, j])[factor.codes]
             total += by_row if column is None else by_row * column

@@ -86,7 +86,7 @@ def _relationships(design: Design) -> Iterator[tuple[str, str]]:
         known = factor.relationship
         if known is not None:
             labels = "\n".join((*factor.labels, *known.extra))
-            entries = known.matrix.tocoo()
+            entries = known.given.tocoo()
             places = np.stack(entries.coords).astype("<i8").tobytes()
             yield f"cov[{factor.name}]", _digest(labels.encode(), places, _bytes(entries.data))
 

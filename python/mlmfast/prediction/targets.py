@@ -155,7 +155,7 @@ class EffectTargets:
             parent[design.factors[effects.factor].codes] = of_row
             met = np.asarray(m.any(axis=2))
             if related is not None:
-                met = np.asarray((abs(related.matrix) @ met.T.astype(np.float64)).T > 0.0)
+                met = related.reached(met)
             for target, level in zip(*np.nonzero(met[:, :n_levels]), strict=True):
                 pairs.add((int(parent[level]), int(target)))
         return [

@@ -83,7 +83,10 @@ class ResponseDraws:
         design = self.design
         out = []
         for t, term in enumerate(design.random):
-            shape = (n, design.factors[term.factor].n_levels, len(term.columns))
+            factor = design.factors[term.factor]
+            related = factor.relationship
+            n_draws = factor.n_levels if related is None else related.n_draws
+            shape = (n, n_draws, len(term.columns))
             out.append(_drawn(replicates, FIRST_TERM + t, shape, self.effects))
         return out
 
@@ -136,7 +139,8 @@ class ResponseDraws:
             for k in range(1, len(root)):
                 effect += drawn[:, :, k] * root[j, k]
             if factor.relationship is not None:
-                effect = np.stack([np.asarray(factor.relationship.root @ one) for one in effect])
+                alone = [factor.relationship.drawn(one[:, None])[:, 0] for one in effect]
+                effect = np.stack(alone)
             by_row = effect.take(factor.codes, axis=1)
             total += by_row if column is None else by_row * column.reshape(-1, len(factor.codes))
 

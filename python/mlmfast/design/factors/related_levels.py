@@ -9,22 +9,28 @@ from typing import Any
 import numpy as np
 
 from mlmfast.arrays import IntArray
-from mlmfast.data.factor import level_labels
 from mlmfast.design.factors.grouping import GroupingFactor
+from mlmfast.design.factors.known_precision import KnownPrecision
 from mlmfast.design.factors.names import known_group
 from mlmfast.design.factors.relationship import (
     SINGULAR,
+    KnownCovariance,
     Relationship,
-    Sparse,
     families_of,
-    sparse_array,
 )
 from mlmfast.errors import DataError, ModelError, RelationshipWarning, warn
+from mlmfast.relationships.matrix import (
+    ROUNDING,
+    Sparse,
+    labelled_parts,
+    some,
+    square_numbers,
+    symmetric,
+)
+from mlmfast.relationships.pedigree import Pedigree
+from mlmfast.relationships.precision import Precision
 from mlmfast.running.interruptible import interruptible
 
-_NAMED = 5
-#: Asymmetry, and negative eigenvalues, over the largest entry that count as rounding.
-_ROUNDING = 1e-8
 #: Levels that are related to each other, directly or through others, whose matrix is checked.
 LARGEST_FAMILY = 10_000
 
@@ -40,7 +46,8 @@ def with_relationships(
         Grouping factors of the random effects.
     cov
         By name of a factor a labelled data frame; a pair (labels, matrix), the matrix dense or
-        sparse; or a matrix whose rows stand in the order of the factor's levels.
+        sparse; a matrix whose rows stand in the order of the factor's levels; a pedigree; or a
+        precision.
 
     Raises
     ------
@@ -93,101 +100,39 @@ def with_relationships(
 
 def relationship(factor: GroupingFactor, given: Any) -> Relationship:
     """Read the relationship matrix of one factor; see `with_relationships`."""
-    name = factor.name
-    labels, matrix = _parts(given, name)
-    values = _numbers(matrix, name)
+    if isinstance(given, Pedigree | Precision):
+        return _known_precision(factor, given)
+    name, what = factor.name, f"cov[{factor.name!r}]"
+    labels, matrix = labelled_parts(given, what)
+    values = square_numbers(matrix, what)
     n = values.shape[0]
     if labels is None:
         if n != factor.n_levels:
             raise DataError(
-                f"cov[{name!r}] has {n} rows and no labels, and the data have {factor.n_levels} "
+                f"{what} has {n} rows and no labels, and the data have {factor.n_levels} "
                 f"levels of {name!r}; give a data frame labelled by level, or (labels, matrix)"
             )
         labels = factor.labels
     elif len(labels) != n:
         raise DataError(
-            f"cov[{name!r}] has {len(labels)} labels for a matrix of {n} rows; one a row is needed"
+            f"{what} has {len(labels)} labels for a matrix of {n} rows; one a row is needed"
         )
     order, extra = _order(factor, labels)
-    _check_symmetric(values, labels, name)
-    values = (values * 0.5 + values.T.tocsr() * 0.5).tocsr()
-    _check_definite(values, name)
-    # Columns are put in order, which the core and slicing by ranges need.
-    ordered = sparse_array(values[order][:, order])
-    ordered.eliminate_zeros()
-    ordered.sort_indices()
-    return Relationship(ordered, extra)
+    matrix = symmetric(values, labels, order, what)
+    _check_definite(matrix, name)
+    return KnownCovariance(matrix, extra)
 
 
-def _parts(given: Any, name: str) -> tuple[tuple[str, ...] | None, Any]:
-    """Labels, if any, and the matrix."""
-    if hasattr(given, "columns") and hasattr(given, "index"):
-        rows, columns = _labels(given.index), _labels(given.columns)
-        if set(rows) != set(columns) or len(rows) != len(columns):
-            raise DataError(
-                f"the data frame cov[{name!r}] has other labels on its rows than on its columns "
-                f"({_some(rows)} and {_some(columns)}); both must name the levels"
-            )
-        _check_repeated(rows, name)
-        place = {label: k for k, label in enumerate(columns)}
-        return rows, given.iloc[:, [place[label] for label in rows]]
-    if isinstance(given, tuple):
-        if len(given) != 2:
-            raise DataError(
-                f"cov[{name!r}] is a tuple of {len(given)}; a pair (labels, matrix) is needed"
-            )
-        labels = _labels(given[0])
-        _check_repeated(labels, name)
-        return labels, given[1]
-    return None, given
-
-
-def _labels(values: Any) -> tuple[str, ...]:
-    items = list(values)
-    out = np.empty(len(items), dtype=object)
-    out[:] = items
-    return level_labels(out)
-
-
-def _check_repeated(labels: tuple[str, ...], name: str) -> None:
-    seen: set[str] = set()
-    for label in labels:
-        if label in seen:
-            raise DataError(f"cov[{name!r}] has the label {label!r} twice; levels must differ")
-        seen.add(label)
-
-
-def _some(labels: tuple[str, ...]) -> str:
-    return ", ".join(map(repr, labels[:_NAMED])) + (", ..." if len(labels) > _NAMED else "")
-
-
-def _numbers(matrix: Any, name: str) -> Sparse:
-    values = _read(matrix, name)
-    if values.shape[0] != values.shape[1] or values.shape[0] == 0:
-        raise DataError(
-            f"cov[{name!r}] has shape {values.shape}; a square matrix, a row and a column a level, "
-            "is needed"
-        )
-    if not np.isfinite(values.data).all():
-        raise DataError(f"cov[{name!r}] has missing or infinite entries")
-    return values
-
-
-def _read(matrix: Any, name: str) -> Sparse:
-    from scipy import sparse
-
-    is_sparse = sparse.issparse(matrix)
-    try:
-        if is_sparse:
-            found: Sparse = sparse_array(matrix.astype(np.float64))
-            found.sum_duplicates()
-            return found
-        dense = np.asarray(matrix, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise DataError(f"cov[{name!r}] is not a matrix of numbers") from None
-    if dense.ndim != 2:
-        raise DataError(f"cov[{name!r}] has {dense.ndim} dimension(s); a square matrix is needed")
-    return sparse_array(dense)
+def _known_precision(factor: GroupingFactor, given: Pedigree | Precision) -> KnownPrecision:
+    order, extra = _order(factor, given.labels)
+    told = given.ancestors(order[: factor.n_levels]) if isinstance(given, Pedigree) else None
+    return KnownPrecision(
+        given.inverse[order][:, order],
+        extra,
+        given.variances[order],
+        given.root.reordered(order),
+        None if told is None else told[order],
+    )
 
 
 def _order(factor: GroupingFactor, labels: tuple[str, ...]) -> tuple[IntArray, tuple[str, ...]]:
@@ -196,25 +141,12 @@ def _order(factor: GroupingFactor, labels: tuple[str, ...]) -> tuple[IntArray, t
     missing = tuple(label for label in factor.labels if label not in place)
     if missing:
         raise DataError(
-            f"cov[{factor.name!r}] lacks {len(missing)} level(s) of the data: {_some(missing)}; "
+            f"cov[{factor.name!r}] lacks {len(missing)} level(s) of the data: {some(missing)}; "
             "every level with a row needs its relationships"
         )
     met = set(factor.labels)
     extra = tuple(label for label in labels if label not in met)
     return np.array([place[label] for label in (*factor.labels, *extra)], dtype=np.intp), extra
-
-
-def _check_symmetric(values: Sparse, labels: tuple[str, ...], name: str) -> None:
-    difference = abs(values - values.T).tocoo()
-    if not difference.nnz:
-        return
-    worst = int(np.argmax(difference.data))
-    if difference.data[worst] > _ROUNDING * np.abs(values.data).max():
-        i, j = int(difference.row[worst]), int(difference.col[worst])
-        raise ModelError(
-            f"cov[{name!r}] is not symmetric: the entries of ({labels[i]!r}, {labels[j]!r}) and "
-            f"its mirror image are {values[i, j]:g} and {values[j, i]:g}"
-        )
 
 
 def _check_definite(values: Sparse, name: str) -> None:
@@ -238,7 +170,7 @@ def _check_definite(values: Sparse, name: str) -> None:
         except np.linalg.LinAlgError:
             pass
         eigenvalue = float(interruptible(np.linalg.eigvalsh, block)[0])
-        if eigenvalue < -_ROUNDING * largest or largest == 0.0:
+        if eigenvalue < -ROUNDING * largest or largest == 0.0:
             raise ModelError(
                 f"cov[{name!r}] is not positive definite: it has the eigenvalue {eigenvalue:.4g}, "
                 "so it is no covariance matrix. Check that it holds relationships (covariances, "

@@ -7,19 +7,16 @@ phylogenetic model, a spatial one with known correlations.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray
+from mlmfast.relationships.matrix import Sparse, sparse_array
 from mlmfast.running.cached import cached_property
 from mlmfast.running.interruptible import interruptible
-
-if TYPE_CHECKING:
-    from scipy import sparse
-
-Sparse: TypeAlias = "sparse.csr_array[np.float64, tuple[int, int]]"
 
 #: Smallest squared pivot over the largest diagonal entry of a matrix that is not singular.
 SINGULAR = 1e-10
@@ -29,10 +26,107 @@ _WORST_CONDITION = 1e8
 _LOST = 1e-12
 #: Norm of what leaving them out may change.
 _NOTHING = 1e-11
+#: Vectors that a product of matrices is tried with.
+_PROBES = 64
+
+
+class Relationship(Protocol):
+    """How the levels of a factor are related, and levels that no row has.
+
+    Levels with rows stand first, in the order of the factor; `extra` labels those after them.
+    """
+
+    extra: tuple[str, ...]
+    #: Whether A^-1 is what is known.
+    is_inverse: ClassVar[bool]
+
+    @property
+    @abstractmethod
+    def n_rows(self) -> int:
+        """Levels with rows."""
+
+    @property
+    @abstractmethod
+    def given(self) -> Sparse:
+        """The matrix over all levels that the user gave or that a pedigree makes, shape (n, n)."""
+
+    @property
+    @abstractmethod
+    def families(self) -> IntArray:
+        """Number of the part of each level with rows whose effects others' tell nothing of."""
+
+    @property
+    @abstractmethod
+    def diagonal(self) -> FloatArray:
+        """Variance of each level, shape (n,)."""
+
+    @property
+    @abstractmethod
+    def core_argument(self) -> tuple[FloatArray, CodeArray, FloatArray]:
+        """Row offsets, columns and values of A over all levels as the core reads them."""
+
+    @property
+    @abstractmethod
+    def precision_argument(self) -> tuple[FloatArray, CodeArray, FloatArray] | None:
+        """The same of A^-1; None where it would lose digits."""
+
+    @abstractmethod
+    def over(self, levels: IntArray) -> FloatArray:
+        """A over some levels, shape (k, k)."""
+
+    @abstractmethod
+    def root_over(self, levels: IntArray) -> Sparse:
+        """B with B B' = A over whole families of levels with rows."""
+
+    @property
+    @abstractmethod
+    def n_draws(self) -> int:
+        """Draws that `drawn` takes."""
+
+    @abstractmethod
+    def drawn(self, draws: FloatArray) -> FloatArray:
+        """Effects of the levels with rows of white noise, (n_draws, k) to (n_rows, k)."""
+
+    @abstractmethod
+    def times(self, m: FloatArray) -> FloatArray:
+        """A m for weights m (k, n, q) of all levels."""
+
+    @abstractmethod
+    def reached(self, met: BoolArray) -> BoolArray:
+        """Levels that are related to any of those marked, shape (k, n)."""
+
+    @abstractmethod
+    def onto_rows(self, m: FloatArray) -> FloatArray:
+        """Weights of the levels with rows that predict m'g best, (k, n_rows, q)."""
+
+    @abstractmethod
+    def beyond(self, told: BoolArray, m: FloatArray) -> FloatArray:
+        """A m for the effects given those of the levels marked, (k, n, q); 0 for these.
+
+        Parameters
+        ----------
+        told : shape (n,), whole families of levels with rows.
+        m : shape (k, n, q).
+        """
+
+    def between(self, codes: CodeArray) -> FloatArray:
+        """Entries for all pairs of rows of some levels, shape (n, n)."""
+        levels, place = np.unique(codes, return_inverse=True)
+        return np.asarray(self.over(levels.astype(np.intp))[place[:, None], place[None, :]])
+
+    def among_rows(self) -> Sparse:
+        """A over the levels with rows."""
+        return sparse_array(self.over(np.arange(self.n_rows)))
+
+    def times_rows(self, x: FloatArray) -> FloatArray:
+        """A x over the levels with rows, shape (n_rows, k)."""
+        m = np.zeros((x.shape[1], self.n_rows + len(self.extra), 1))
+        m[:, : self.n_rows, 0] = x.T
+        return np.asarray(self.times(m)[:, : self.n_rows, 0].T)
 
 
 @dataclass(frozen=True, eq=False)
-class Relationship:
+class KnownCovariance(Relationship):
     """A symmetric matrix over the levels of a factor, and over levels that no row has.
 
     Attributes
@@ -45,6 +139,7 @@ class Relationship:
 
     matrix: Sparse
     extra: tuple[str, ...]
+    is_inverse: ClassVar[bool] = False
 
     @cached_property
     def families(self) -> IntArray:
@@ -58,11 +153,26 @@ class Relationship:
         a = self.matrix
         return a.indptr.astype(np.int64), a.indices.astype(np.int32), a.data
 
-    def between(self, codes: CodeArray) -> FloatArray:
-        """Entries for all pairs of rows of some levels, shape (n, n)."""
-        levels, place = np.unique(codes, return_inverse=True)
-        dense = self.matrix[levels][:, levels].toarray()
-        return np.asarray(dense[place[:, None], place[None, :]])
+    @property
+    def given(self) -> Sparse:
+        """See `Relationship`."""
+        return self.matrix
+
+    def over(self, levels: IntArray) -> FloatArray:
+        """See `Relationship`."""
+        return self.matrix[levels][:, levels].toarray()
+
+    def among_rows(self) -> Sparse:
+        """See `Relationship`."""
+        return self.matrix[: self.n_rows, : self.n_rows]
+
+    def times_rows(self, x: FloatArray) -> FloatArray:
+        """See `Relationship`."""
+        return np.asarray(self.among_rows() @ x, dtype=np.float64)
+
+    def reached(self, met: BoolArray) -> BoolArray:
+        """See `Relationship`."""
+        return np.asarray((abs(self.matrix) @ met.T.astype(np.float64)).T > 0.0)
 
     @cached_property
     def diagonal(self) -> FloatArray:
@@ -99,8 +209,21 @@ class Relationship:
             return None
         return k.indptr.astype(np.int64), k.indices.astype(np.int32), k.data
 
+    def root_over(self, levels: IntArray) -> Sparse:
+        """See `Relationship`."""
+        return self._root[levels][:, levels]
+
+    @property
+    def n_draws(self) -> int:
+        """See `Relationship`."""
+        return self.n_rows
+
+    def drawn(self, draws: FloatArray) -> FloatArray:
+        """See `Relationship`."""
+        return np.asarray(self._root @ draws)
+
     @cached_property
-    def root(self) -> Sparse:
+    def _root(self) -> Sparse:
         """B with B B' = A over the levels with rows, by connected parts."""
         families = self.families
         n = len(families)
@@ -160,13 +283,6 @@ class Relationship:
         return out
 
 
-def sparse_array(*parts: Any, **shape: Any) -> Sparse:
-    """A sparse matrix by rows, SciPy imported where one is made."""
-    from scipy import sparse
-
-    return sparse.csr_array(*parts, **shape)
-
-
 def families_of(matrix: Sparse) -> IntArray:
     """Number of the connected part of each level, shape (n_levels,)."""
     from scipy.sparse.csgraph import connected_components
@@ -188,9 +304,15 @@ def _inverse(a: FloatArray) -> FloatArray | None:
     # |A E| bounds what leaving out E changes, relative to the inverse itself; |A| |E| bounds it
     # without a product of matrices.
     largest = np.abs(a).sum(axis=0).max() * np.linalg.norm(left_out)
-    if largest <= _NOTHING or np.linalg.norm(a @ left_out) <= _NOTHING:
+    if largest <= _NOTHING or _norm_of_product(a, left_out) <= 0.5 * _NOTHING:
         inverse[rounding] = 0.0
     return inverse
+
+
+def _norm_of_product(a: FloatArray, b: FloatArray) -> float:
+    """|A B|, by white noise: half of it is less in one of 10^10 matrices of rank 1, or fewer."""
+    noise = np.random.default_rng(1).standard_normal((len(b), _PROBES))
+    return float(np.linalg.norm(a @ (b @ noise)) / np.sqrt(_PROBES))
 
 
 def _inverse_by_cholesky(a: FloatArray) -> FloatArray:

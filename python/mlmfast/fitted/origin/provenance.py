@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mlmfast.relationships.pedigree import Pedigree
+from mlmfast.relationships.precision import Precision
 from mlmfast.running.versions import place, versions
 
 #: Numbers of an array that a call is written with.
@@ -83,6 +85,8 @@ def written(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, list | tuple | range) and len(value) <= _MOST_NUMBERS:
         return [written(item) for item in value]
+    if isinstance(value, Pedigree | Precision):
+        return repr(value)
     if is_dataclass(value) and not isinstance(value, type):
         return written(asdict(value))
     shape = getattr(value, "shape", None)

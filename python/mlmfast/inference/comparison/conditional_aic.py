@@ -191,10 +191,9 @@ def _moved(source: FitSource, entries: FloatArray, residual: FloatArray) -> Floa
         columns = [np.ones(design.n_obs) if c is None else c for c in term.columns]
         sums = np.stack(
             [np.bincount(factor.codes, c * residual, factor.n_levels) for c in columns], axis=1
-        )
+        ).astype(np.float64)
         if factor.relationship is not None:
-            n = factor.n_levels
-            sums = np.asarray(factor.relationship.matrix[:n, :n] @ sums, dtype=np.float64)
+            sums = factor.relationship.times_rows(sums)
         effects = sums @ (k @ own @ k.T)
         for j, column in enumerate(columns):
             out += np.ascontiguousarray(effects[:, j])[factor.codes] * column

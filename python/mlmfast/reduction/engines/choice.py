@@ -121,13 +121,19 @@ def _unbounded(design: Design, levels: tuple[int, ...], engine: Engine) -> Engin
 
 def _cross_related(design: Design, levels: tuple[int, ...]) -> _core.Crossing | None:
     """The crossed form of a model with related levels, where it serves and is cheaper."""
-    if not design.is_bounded or design.residual is not None or design.n_obs <= FEW_ROWS:
+    if not design.is_bounded or design.residual is not None:
         return None
-    related = [design.factors[f].relationship for f in levels]
-    if any(r is not None and r.precision is None for r in related):
+    related = [r for f in levels if (r := design.factors[f].relationship) is not None]
+    # What is known by its inverse is not inverted for few rows.
+    by_inverse = any(r.is_inverse for r in related)
+    if design.n_obs <= FEW_ROWS and not by_inverse:
+        return None
+    if any(r.precision_argument is None for r in related):
         return None
     crossing = _cross(design, levels, CrossedSettings())
     size = crossed_size(design, crossing)
+    if by_inverse:
+        return None if is_too_large(size, memory_left()) else crossing
     components, _ = independent_clusters(design, levels)
     cheaper = size.operations < dense_size(design, levels, components).operations
     return crossing if cheaper and not is_too_large(size, memory_left()) else None

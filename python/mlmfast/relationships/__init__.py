@@ -1,0 +1,1 @@
+"""Relationships between levels that are known beforehand: pedigrees, precisions, matrices."""
