@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlmfast.errors import ModelError
+from mlmfast.guessed_arguments import told
 from mlmfast.model import lmm as lmm_in_memory
 from mlmfast.prepared.fit_model import BY_DEFAULT, Wishes, check_bounded, method_by
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from mlmfast.result import LMMResult
 
 
+@told()
 def lmm(
     formula: str,
     data: object,

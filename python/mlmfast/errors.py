@@ -37,6 +37,10 @@ class ModelError(MlmError):
     """The model is not one that can be fitted to these data, or not one this version offers."""
 
 
+class UnknownArgumentError(ModelError, TypeError):
+    """A function was called with an argument that it does not have."""
+
+
 class ComparisonError(MlmError):
     """Two fits cannot be compared, for example REML fits with different fixed effects."""
 

@@ -12,6 +12,7 @@ from mlmfast.design.design import Design
 from mlmfast.design.model_frame import build_model_frame
 from mlmfast.fitted.origin.source import FitSource
 from mlmfast.fitted.record import FitRecord
+from mlmfast.guessed_arguments import told
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.prepared.fit_model import (
     BY_DEFAULT,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mlmfast.batch.fit_batch import FitBatch
 
 
+@told(fitted_later=True)
 class LMM(PreparedModel):
     """A linear mixed model y = X beta + Z g + e for given data.
 
@@ -129,6 +131,7 @@ class LMM(PreparedModel):
         self._absorb = bool(absorb)
 
     @classmethod
+    @told(fitted_later=True)
     def from_arrays(
         cls,
         y: Any,
@@ -185,6 +188,7 @@ class LMM(PreparedModel):
         PreparedModel.__init__(model, design)
         return model
 
+    @told()
     def fit(
         self,
         method: str = BY_DEFAULT,
@@ -290,6 +294,7 @@ class LMM(PreparedModel):
             return fit_by_moments(self, result_of, method, options, ddf, wishes)
         return fit_model(self, result_of, method, options, ddf, wishes)
 
+    @told()
     def fit_many(
         self,
         Y: Any,
@@ -350,6 +355,7 @@ def result_of(
     return AbsorbedResult(record, source, timings)
 
 
+@told()
 def lmm(
     formula: str,
     data: object,

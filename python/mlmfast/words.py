@@ -66,7 +66,7 @@ def read_method(method: str) -> str:
             "LMM.fit(); use 'REML' or 'ML' here"
         )
     if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
-        raise ModelError(f"method is {method!r}; use 'REML' or 'ML'")
+        raise ModelError(f"method is {method!r}; use 'REML' or 'ML'{_of_another_choice(method)}")
     return method.upper()
 
 
@@ -90,8 +90,26 @@ def read_estimator(method: str) -> str:
         return method.lower()
     if not isinstance(method, str) or method.upper() not in {"REML", "ML"}:
         known = ", ".join(map(repr, MOMENTS))
-        raise ModelError(f"method is {method!r}; use 'REML' or 'ML', or {known} for moments")
+        raise ModelError(
+            f"method is {method!r}; use 'REML' or 'ML', or {known} for moments"
+            f"{_of_another_choice(method)}"
+        )
     return method.upper()
+
+
+#: Beginnings of the names of methods of degrees of freedom, and of optimisers of other programs.
+_DEGREES_OF_FREEDOM = ("kenward", "kr", "satt", "between", "contain", "residual", "asymptotic")
+_OPTIMISERS = ("lbfgs", "l-bfgs", "bfgs", "cg", "nm", "nelder", "powell", "newton", "bobyqa")
+
+
+def _of_another_choice(method: object) -> str:
+    """The end of a sentence where a method of something else than estimation was given."""
+    word = method.casefold() if isinstance(method, str) else ""
+    if word.startswith(_DEGREES_OF_FREEDOM):
+        return "; degrees of freedom are chosen by ddf="
+    if word.startswith(_OPTIMISERS):
+        return "; every fit is by Newton-Raphson"
+    return ""
 
 
 def name_or_number(text: str) -> str | float:

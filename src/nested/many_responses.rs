@@ -6,6 +6,7 @@
 use super::reduction::{Coordinates, Reduction};
 use crate::rows::basis::{Basis, CollinearRandomEffects};
 use crate::rows::columns::{Column, RowColumns};
+use crate::rows::level_rows::RotatedRows;
 use crate::rows::nesting::Nesting;
 use crate::rows::rotation::alike::rotate_alike;
 use crate::rows::rotation::rotate::rotate_in;
@@ -32,17 +33,29 @@ pub struct Plan<'a> {
     pub given: Option<&'a Coordinates>,
 }
 
-/// The reduction of all rows, with room to stage these in: see [`rotate_in`].
+/// The rows of all responses rotated, with room to stage them in: see [`rotate_in`].
+#[must_use]
+pub fn rotated(plan: Plan, rows: &RowColumns, room: &mut [f64]) -> RotatedRows {
+    let few = if plan.share { rotate_alike(plan.nesting, rows) } else { None };
+    few.unwrap_or_else(|| rotate_in(plan.nesting, rows, room))
+}
+
+/// The reduction of all rows, which may have been rotated before: the room that this took is free
+/// by then.
 ///
 /// # Errors
 /// [`CollinearRandomEffects`] where a term's columns are linearly dependent.
 pub fn reduce(
     plan: Plan,
     rows: &RowColumns,
-    room: &mut [f64],
+    before: Option<RotatedRows>,
 ) -> Result<Reduction, CollinearRandomEffects> {
+    if let Some(all) = before {
+        return condensed(plan, all);
+    }
+    let whole = |rows: &RowColumns| condensed(plan, rotated(plan, rows, &mut []));
     if rows.y.len() < 2 * GROUP || rows.series.is_some() || plan.given.is_some() {
-        return whole(plan, rows, room);
+        return whole(rows);
     }
     let group = |y: &[Column]| {
         let own = RowColumns {
@@ -55,7 +68,7 @@ pub fn reduce(
             counts: rows.counts,
             series: None,
         };
-        whole(plan, &own, &mut [])
+        whole(&own)
     };
     let parts = threads::map(rows.y.chunks(GROUP), group);
     let mut parts = parts.into_iter();
@@ -75,13 +88,7 @@ pub fn reduce(
     Ok(out)
 }
 
-fn whole(
-    plan: Plan,
-    rows: &RowColumns,
-    room: &mut [f64],
-) -> Result<Reduction, CollinearRandomEffects> {
+fn condensed(plan: Plan, rotated: RotatedRows) -> Result<Reduction, CollinearRandomEffects> {
     let Plan { nesting, noise, terms, series, share, given } = plan;
-    let few = if share { rotate_alike(nesting, rows) } else { None };
-    let rotated = few.unwrap_or_else(|| rotate_in(nesting, rows, room));
     Reduction::new(rotated, nesting, noise, terms, series, share, given)
 }

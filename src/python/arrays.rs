@@ -2,7 +2,7 @@
 
 use numpy::{Element, IntoPyArray, PyArrayDyn, PyArrayMethods, PyReadonlyArray1};
 use numpy::{PyReadonlyArrayDyn, PyReadwriteArray1, PyUntypedArrayMethods};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 
 /// The numbers of a one-dimensional contiguous array of `n` values.
@@ -48,10 +48,13 @@ pub fn array<'py>(py: Python<'py>, values: Vec<f64>, shape: &[usize]) -> PyResul
 ///
 /// It is made by `NumPy`, which asks for pages of 2 MB: writing to fresh memory of small pages takes
 /// three times as long.
-pub fn large_buffer(py: Python<'_>, n: usize) -> Option<PyReadwriteArray1<'_, f64>> {
+pub fn large_buffer(py: Python<'_>, n: usize) -> PyResult<Option<PyReadwriteArray1<'_, f64>>> {
     if n == 0 {
-        return None;
+        return Ok(None);
     }
-    let made = py.import("numpy").and_then(|numpy| numpy.call_method1("empty", (n,)));
-    made.and_then(|array| array.extract()).ok()
+    match py.import("numpy")?.call_method1("empty", (n,)) {
+        Ok(array) => Ok(Some(array.extract()?)),
+        Err(error) if error.is_instance_of::<PyMemoryError>(py) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

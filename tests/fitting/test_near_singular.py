@@ -303,3 +303,68 @@ def test_a_way_whose_tangent_overflows_is_followed_without_it():
     with pytest.warns(SpacingWarning), pytest.warns(SingularFitWarning):
         fit = mlm.lmm("y ~ x + (1 | subject)", data, residual="toep(visit | subject)")
     assert fit.converged
+
+
+def _over_differenced(subjects=14, visits=6):
+    """Moving averages with a root of almost 1, (frame, lags)."""
+    rng = np.random.default_rng(5)
+    noise = rng.normal(size=(subjects, visits + 1))
+    frame = pd.DataFrame(
+        {
+            "y": (noise[:, 1:] - 0.98 * noise[:, :-1]).ravel(),
+            "visit": np.tile(np.arange(visits), subjects),
+            "id": np.repeat(np.arange(subjects), visits),
+        }
+    )
+    return frame, np.abs(np.subtract.outer(np.arange(visits), np.arange(visits)))
+
+
+def test_a_moving_average_without_inverse_is_named_and_its_errors_are_along_the_end():
+    """Gamma is (Rho - 1) / 2 there: covariances of the others are by that, from a dense V."""
+    frame, lag = _over_differenced()
+    with pytest.warns(SingularFitWarning, match="Gamma of .*, an end of its range"):
+        fit = mlm.lmm("y ~ 1", frame, residual="arma11(visit | id)")
+    y = frame["y"].to_numpy().reshape(-1, len(lag))
+    ones = np.ones(len(lag))
+
+    def deviance(at):
+        inverse = np.linalg.inv(
+            at[0] * np.where(lag == 0, 1.0, 0.5 * (at[1] - 1) * at[1] ** np.maximum(lag - 1.0, 0))
+        )
+        told = len(y) * ones @ inverse @ ones
+        e = y - ones @ inverse @ y.sum(axis=0) / told
+        logdet = np.log(told) - len(y) * np.linalg.slogdet(inverse)[1]
+        return logdet + ((e @ inverse) * e).sum() + (y.size - 1) * np.log(2 * np.pi)
+
+    at = fit.covariance_parameters.to_numpy()[:2]
+    assert deviance(at) == pytest.approx(fit.deviance, abs=1e-8)
+    steps = np.diag(1e-4 * np.abs(at))
+    second = [
+        [
+            sum(i * j * deviance(at + i * a + j * b) for i in (1, -1) for j in (1, -1))
+            / (4 * a.sum() * b.sum())
+            for a in steps
+        ]
+        for b in steps
+    ]
+    wanted = 2 * np.linalg.inv(second)
+    np.testing.assert_allclose(fit.cov_theta().to_numpy()[:2, :2], wanted, rtol=1e-4)
+    along = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.5]])
+    np.testing.assert_allclose(fit.cov_theta(), along @ wanted @ along.T, rtol=1e-4)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_moving_average_without_inverse_is_named_by_arm(reverse):
+    first, lag = _over_differenced()
+    rng = np.random.default_rng(1)
+    level = np.repeat(rng.normal(size=first["id"].nunique()), len(lag))
+    second = first.assign(y=rng.normal(size=len(first)) + level, id=first["id"] + 100)
+    frame = pd.concat([first, second], ignore_index=True)
+    frame["arm"] = np.where((frame["id"] < 100) ^ reverse, "a", "b")
+    with pytest.warns(SingularFitWarning, match="an end of its range"):
+        fit = mlm.lmm("y ~ 0 + arm", frame, residual="arma11(visit | arm / id)")
+    at = fit.covariance_parameters
+    ends = [arm for arm in "ab" if abs(2 * at[f"{arm}: Gamma"] - at[f"{arm}: Rho"]) > 1 - 1e-6]
+    assert ends == (["b"] if reverse else ["a"])
+    (text,) = fit.certificate.boundary
+    assert text.startswith(f"{ends[0]}: Gamma")

@@ -15,7 +15,7 @@ from mlmfast.data.frame import Frame
 from mlmfast.design.columns.build_matrix import build_model_matrix
 from mlmfast.errors import DataError, ModelError
 from mlmfast.inference.anova import functions_of_formula, type_one, type_three, type_two
-from mlmfast.inference.anova.anova import estimable_functions
+from mlmfast.inference.anova.of_fit import estimable_functions
 
 from ..cases import ALL, read_frame, reference, tolerance
 from ..fits import fit_case, lmm

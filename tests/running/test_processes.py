@@ -156,9 +156,12 @@ def test_children_of_children_compute_too(tmp_path):
 LONG_IN_THE_CORE = ("crossed", "dense", "iterative")
 
 # A call into the core that heeds the signal ends with the exception. Otherwise it returns, and then
-# Python raises the exception; one that was about to return does so too: several attempts.
+# Python raises the exception; one that was about to return does so too: several attempts. SciPy is
+# imported before, as it runs text meanwhile: of a signal that text was left by Python ends, caught
+# or not.
 INTERRUPTED = """
 import multiprocessing, os, signal, sys, threading
+import scipy.linalg, scipy.sparse.csgraph, scipy.special, scipy.stats
 from mlmfast import _core
 from tests.processes import LONG, bits
 

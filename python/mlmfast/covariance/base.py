@@ -279,6 +279,13 @@ class CovarianceStructure(ABC):
             out[rows] = self.theta((vectors[rows] * kept[:, None, :]) @ vectors[rows].mT)
         return out, rows
 
+    def at_moving_ends(self, theta: FloatArray) -> tuple[str, ...]:
+        """Natural parameters at an end of their range that another parameter moves, (1, n_theta).
+
+        What stands still by itself is found by its derivative; this does not.
+        """
+        return ()
+
     def is_vague(self, curvature: FloatArray) -> BoolArray:
         """Whether other minima may exist, from the diagonal of the Hessian by theta, (n_fits,).
 

@@ -102,7 +102,8 @@ def parse_formula(text: str) -> MixedFormula:
     """
     if not isinstance(text, str):
         raise FormulaError(
-            f"a formula is text such as 'y ~ x + (1 | g)', not {type(text).__name__}"
+            f"a formula is text such as 'y ~ x + (1 | g)', not {type(text).__name__}; "
+            "it comes before the data"
         )
     if not text.strip():
         raise FormulaError("the formula is empty; write one such as 'y ~ x + (1 | g)'")

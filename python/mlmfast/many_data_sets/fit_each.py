@@ -29,6 +29,8 @@ from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.make_record import make_record
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitting.fit import fit_covariance
+from mlmfast.formula.mixed_formula import parse_formula
+from mlmfast.guessed_arguments import told
 from mlmfast.handed_out import changed
 from mlmfast.many_data_sets.contrast_meaning import different_contrasts
 from mlmfast.many_data_sets.data_sets import Frames, Levels, Stacked, response_matrix
@@ -48,6 +50,7 @@ _CHUNK = 500
 _HELD_NUMBERS = 5_000_000
 
 
+@told()
 def fit_each(
     formula: str | Sequence[str] | Mapping[str, str] | None = None,
     data: Any = None,
@@ -173,6 +176,9 @@ def fit_each(
     extra = [name for name, value in given.items() if value is not None]
     if extra:
         raise DataError(f"{extra[0]}= goes without a formula; leave one of both out")
+    if several is None:
+        # Data that stand first are told so before the formula is taken for the name of a file.
+        parse_formula(formula)  # type: ignore[arg-type]
     if by is not None or (several is not None and not is_sequence(data)):
         texts = [text for _, _, text in several] if several is not None else [str(formula)]
         data = read_source(data, by, texts, arguments)

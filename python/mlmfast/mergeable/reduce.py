@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlmfast.guessed_arguments import told
 from mlmfast.mergeable.coding.plan import Plan
 from mlmfast.mergeable.reduction import Reduction
 from mlmfast.mergeable.running import How
@@ -13,6 +14,7 @@ from mlmfast.mergeable.streaming import Asked, content_of
 from mlmfast.sources.open_source import open_source
 
 
+@told(fitted_later=True)
 def reduce(
     formula: str,
     source: Any,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.errors import ModelError
+from mlmfast.guessed_arguments import told
 from mlmfast.low_level import Reduction as ArrayReduction
 from mlmfast.low_level.coordinates import Coordinates
 from mlmfast.low_level.merging import Part as ArrayPart
@@ -128,6 +129,7 @@ class Reduction(ArrayReduction):
 
     # -- fits ------------------------------------------------------------------------------------
 
+    @told()
     def fit(
         self,
         method: str = "REML",

@@ -11,12 +11,14 @@ from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import Ddf
 from mlmfast.distributions import t_quantile, two_sided_normal
 from mlmfast.errors import ModelError
+from mlmfast.guessed_arguments import told
 from mlmfast.power_analysis.binomial import monte_carlo_error
 from mlmfast.power_analysis.curve import ByNumber
 from mlmfast.power_analysis.hypotheses import Outcome, Wald
 from mlmfast.power_analysis.power import Plan, Progress, check_progress, check_share, plan_of
 
 
+@told()
 def detectable_effect(
     fit_or_design: Any,
     test: Any,

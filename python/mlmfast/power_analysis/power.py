@@ -11,6 +11,7 @@ import numpy as np
 from mlmfast.degrees_of_freedom import Ddf, method_of
 from mlmfast.errors import DataError, MlmError, ModelError
 from mlmfast.fitted.fitted import Fitted
+from mlmfast.guessed_arguments import told
 from mlmfast.power_analysis.analysis import Analysis
 from mlmfast.power_analysis.binomial import exact_interval
 from mlmfast.power_analysis.curve import PowerCurve
@@ -26,6 +27,7 @@ from mlmfast.words import name_or_number, read_method
 Progress = Callable[[int, int], None]
 
 
+@told()
 def power(
     fit_or_design: Fitted | StudyDesign,
     test: Any,

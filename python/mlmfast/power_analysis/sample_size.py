@@ -13,6 +13,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import Ddf
 from mlmfast.distributions import normal_quantile, two_sided_normal
 from mlmfast.errors import DataError, MlmError, ModelError
+from mlmfast.guessed_arguments import told
 from mlmfast.power_analysis.binomial import monte_carlo_error
 from mlmfast.power_analysis.curve import PowerCurve
 from mlmfast.power_analysis.power import (
@@ -71,6 +72,7 @@ class SampleSize:
         )
 
 
+@told()
 def sample_size(
     fit_or_design: Any,
     test: Any,

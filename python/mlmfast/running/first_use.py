@@ -31,6 +31,11 @@ class OnUse:
 class FunctionsOnUse:
     """Stands for a module of which a class takes functions as its methods.
 
+    Parameters
+    ----------
+    as_method
+        What is made of a function where it is called as a method: itself by default.
+
     Examples
     --------
     >>> text = FunctionsOnUse("textwrap")
@@ -42,13 +47,13 @@ class FunctionsOnUse:
     'textwrap'
     """
 
-    def __init__(self, module: str) -> None:
-        self._module = module
+    def __init__(self, module: str, as_method: Callable[[Any], Any] | None = None) -> None:
+        self._module, self._as_method = module, as_method
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return FunctionOnUse(self._module, name)
+        return FunctionOnUse(self._module, name, self._as_method)
 
 
 class _DocstringOf:
@@ -81,9 +86,13 @@ def documented_by(attribute: str) -> Callable[[_Class], _Class]:
 class FunctionOnUse:
     """A function of a module: a method where a class has it as an attribute."""
 
-    def __init__(self, module: str, name: str) -> None:
-        self._module, self._name = module, name
+    def __init__(
+        self, module: str, name: str, as_method: Callable[[Any], Any] | None = None
+    ) -> None:
+        self._module, self._name, self._as_method = module, name, as_method
         self._imported: ModuleType | None = None
+        self._made_of: Any = None
+        self._method: Any = None
 
     @property
     def function(self) -> Any:
@@ -92,12 +101,17 @@ class FunctionOnUse:
             self._imported = importlib.import_module(self._module)
         return getattr(self._imported, self._name)
 
-    def __reduce__(self) -> tuple[type[FunctionOnUse], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[FunctionOnUse], tuple[Any, ...]]:
         # A module that was imported is not pickled.
-        return FunctionOnUse, (self._module, self._name)
+        return FunctionOnUse, (self._module, self._name, self._as_method)
 
     def __get__(self, instance: object | None, owner: type) -> Any:
-        return self.function.__get__(instance, owner)
+        function = self.function
+        if self._as_method is None:
+            return function.__get__(instance, owner)
+        if self._made_of is not function:
+            self._made_of, self._method = function, self._as_method(function)
+        return self._method.__get__(instance, owner)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the function gives."""

@@ -15,7 +15,7 @@ from mlmfast.errors import ModelError
 from mlmfast.fitted.record import FitRecord
 from mlmfast.fitted.row_facts import RowFacts
 from mlmfast.inference.anova import EstimableFunctions
-from mlmfast.inference.anova.anova import estimable_functions
+from mlmfast.inference.anova.of_fit import estimable_functions
 from mlmfast.inference.anova.terms import Cells, TermParts
 from mlmfast.inference.emmeans.reference_grid import facts_of_rows
 from mlmfast.inference.intervals.explained_variance import FIGURES, explained_figures

@@ -14,6 +14,7 @@ from mlmfast.design.model_frame import ModelFrame, build_model_frame
 from mlmfast.errors import DataError, FormulaError, ModelError
 from mlmfast.formula.functions import variables_of
 from mlmfast.formula.mixed_formula import parse_formula
+from mlmfast.guessed_arguments import told
 from mlmfast.simulation.distributions import standardised
 from mlmfast.simulation.rows.crossing import Crossing
 from mlmfast.simulation.rows.missingness import Missingness
@@ -24,6 +25,7 @@ from mlmfast.simulation.truth.parameters import Truth, covariances, fixed_effect
 from mlmfast.simulation.truth.residual import residual_truth
 
 
+@told()
 def design(
     formula: str,
     levels: Mapping[str, Any] | None = None,

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.errors import DataError, ModelError
+from mlmfast.guessed_arguments import told
 from mlmfast.model import LMM, lmm
 from mlmfast.result import LMMResult
 from mlmfast.sklearn.grouping import (
@@ -41,6 +42,7 @@ from mlmfast.sklearn.rows import (
 from mlmfast.words import read_method
 
 
+@told()
 class MixedModelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Regression with random effects of groups of rows, with scikit-learn's interface.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlmfast.errors import DataError
+from mlmfast.guessed_arguments import told
 from mlmfast.studies.performance.needed import n_for
 from mlmfast.studies.plan.conditions import Condition
 from mlmfast.studies.plan.identity import level
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _LISTED = 6
 
 
+@told()
 class Study:
     """A simulation study: data of known truth, drawn many times, and methods applied to them.
 

@@ -17,7 +17,7 @@ use super::arrays::{Floats, array, c_slice, large_buffer, vector};
 use super::engine::Engine;
 use super::gateway::{CollinearRandomEffects, without_gil};
 use super::rows::Nesting;
-use crate::nested::many_responses::{Plan, reduce};
+use crate::nested::many_responses::{Plan, reduce, rotated};
 use crate::nested::reduction::{self, Coordinates};
 use crate::nested::series::chain::ChainParameters;
 use crate::rows::basis::FixedBasis;
@@ -236,12 +236,14 @@ impl NestedReduction {
             share,
             given: given.as_ref(),
         };
-        let mut room = large_buffer(py, staged::room(nesting, &rows));
-        let room = match &mut room {
-            Some(room) => room.as_slice_mut()?,
-            None => &mut [],
+        let before = match large_buffer(py, staged::room(nesting, &rows))? {
+            Some(mut room) => {
+                let room = room.as_slice_mut()?;
+                Some(without_gil(py, || rotated(plan, &rows, room))?)
+            }
+            None => None,
         };
-        let reduced = without_gil(py, || reduce(plan, &rows, room))?;
+        let reduced = without_gil(py, || reduce(plan, &rows, before))?;
         let mut reduced = reduced
             .map_err(|error| CollinearRandomEffects::new_err((error.level, error.column)))?;
         if let Some(series) = reduced.levels.last_mut().and_then(|l| l.series.as_mut()) {

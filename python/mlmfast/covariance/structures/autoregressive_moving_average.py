@@ -19,6 +19,8 @@ from mlmfast.running.cached import cached_property
 _FIRST = 20
 #: Correlations by which others are divided, at least.
 _WITHIN_REACH = 0.1
+#: Distance of 2 gamma - rho from +-1 that is none: where iterations end that go there.
+_NO_INVERSE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,11 @@ class AutoregressiveMovingAverage(ByLag, ScaledCorrelation, QuasiSeparable):
         pairs = [(b - a, a, b) for a, b in itertools.combinations(lags, 2)]
         _, shorter, longer = min(pairs, key=lambda pair: (pair[0] % 2 == 0, pair))
         return shorter, longer
+
+    def at_moving_ends(self, theta: FloatArray) -> tuple[str, ...]:
+        """Gamma where the moving average has a root of +-1 and no inverse."""
+        at_end = 1.0 - np.abs(np.tanh(theta[0, -1])) < _NO_INVERSE
+        return ("Gamma",) if at_end else ()
 
     def generators(self, eta: Jet, gaps: FloatArray) -> tuple[Jet, Jet]:
         r = self.correlation_parameters(eta)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import combinations
 
@@ -376,18 +377,24 @@ def name_edges(model: ReducedModel, criterion: Criterion, theta: FloatArray) -> 
     theta : shape (1, n_theta)
     """
     residual = model.design.residual
-    if residual is None or not any(
-        may_stand_still(structure_of(term), theta[:, s])
-        for term, s in zip(criterion.terms, criterion.theta_slices, strict=True)
-        if term.is_residual
-    ):
+    moved = {
+        (arm, name)
+        for arm, own in enumerate(residual_stretches(criterion))
+        for name in own.structure.at_moving_ends(theta[:, own.theta])
+    }
+    slices = zip(criterion.terms, criterion.theta_slices, strict=True)
+    still = (may_stand_still(structure_of(t), theta[:, s]) for t, s in slices if t.is_residual)
+    if residual is None or not (moved or any(still)):
         return []
     found = information_of(model, criterion, theta, (False,) * len(criterion.terms)).parameters
-    return [
-        f"{name} of {residual.text} is {0 if is_variance(name) else round(value, 6):g}, an end of "
-        "its range"
-        for block, term in zip(found.blocks, criterion.terms, strict=False)
-        if term.is_residual
-        for name, value, fixed in zip(block.names, block.values, block.fixed, strict=True)
-        if fixed
-    ]
+    out, seen = [], Counter[str]()
+    # Residuals come last; arms that share a block of the core have one each here.
+    for block in found.blocks[sum(not term.is_residual for term in criterion.terms) :]:
+        for name, value, fixed in zip(block.names, block.values, block.fixed, strict=True):
+            # Arm after arm has the same parameters.
+            own = name.rpartition(": ")[2]
+            if fixed or (seen[own], own) in moved:
+                at = 0 if is_variance(name) else round(value, 6)
+                out.append(f"{name} of {residual.text} is {at:g}, an end of its range")
+            seen[own] += 1
+    return out

@@ -15,6 +15,7 @@ from mlmfast.display.table_result import TableResult
 from mlmfast.display.tables import Table
 from mlmfast.distributions import f_tail, normal_quantile, quantile, two_sided
 from mlmfast.errors import DataError, ModelError
+from mlmfast.guessed_arguments import told
 from mlmfast.imputation.pooling.read import Analyses, analyses_of
 from mlmfast.imputation.pooling.rubin import Pooled, needed
 from mlmfast.inference.contrasts.linear_tests import FTest
@@ -159,6 +160,7 @@ class PooledEstimates(TableResult):
         return matrix, labels
 
 
+@told()
 def pool(
     analyses: Any, se: Any = None, *, df: Any = None, rule: str = "rubin", level: float = 0.95
 ) -> PooledEstimates:

@@ -11,34 +11,16 @@ import pandas as pd
 
 from mlmfast.arrays import FloatArray
 from mlmfast.degrees_of_freedom import method_of
-from mlmfast.design.columns.model_matrix import INTERCEPT
-from mlmfast.design.design import Design
 from mlmfast.display.table_result import TableResult
 from mlmfast.distributions import two_sided
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.formula.smooth_terms import is_smooth_label
+from mlmfast.guessed_arguments import unknown_argument
 from mlmfast.handed_out import copied
-from mlmfast.inference.anova import (
-    EstimableFunctions,
-    TermParts,
-    functions_of_columns,
-    functions_of_formula,
-    of_coefficients,
-    type_one,
-    type_three,
-    type_two,
-)
-from mlmfast.inference.anova.row_bases import (
-    from_first_level,
-    from_last_level,
-    from_mean,
-    in_coding,
-    one_after_the_other,
-    orthonormal_over_cells,
-    span_the_same,
-)
-from mlmfast.inference.anova.type_four import type_four
+from mlmfast.inference.anova import EstimableFunctions
+from mlmfast.inference.anova.matrices import hypothesis_matrices
+from mlmfast.inference.anova.of_fit import estimable_functions
 from mlmfast.inference.contrasts.linear_tests import FTest, f_test, linear_tests
 
 _TYPES = {"1": 1, "2": 2, "3": 3, "4": 4, "I": 1, "II": 2, "III": 3, "IV": 4}
@@ -167,7 +149,10 @@ def anova(
         if (type, ddf, definition, chisq) != (3, None, None, False):
             raise ModelError("type, ddf, definition and chisq are not for comparing fits")
         return fit._compared(*fits, **comparison)
-    if len(fits) > 1 or comparison:
+    if comparison:
+        own = ["type", "ddf", "definition", "chisq"]
+        raise unknown_argument("anova", next(iter(comparison)), own)
+    if len(fits) > 1:
         raise ModelError("anova takes one type of test, or fits to compare with")
     return _tests_of_terms(fit, fits[0] if fits else type, ddf, definition, chisq)
 
@@ -286,64 +271,6 @@ def _matrices(
         raise DataError(f"what the saved fit keeps of its terms is damaged ({error})") from error
 
 
-def hypothesis_matrices(
-    functions: EstimableFunctions, kind: int, definition: str, vcov: FloatArray
-) -> dict[str, FloatArray]:
-    """For each term but the intercept its matrix over the coefficients kept, shape (n_rows, r).
-
-    Parameters
-    ----------
-    functions
-        Estimable functions of the design.
-    kind
-        1, 2, 3 or 4.
-    definition
-        "SAS", "lmerTest", "mmrm" (the same hypotheses by other rows) or "car".
-    vcov : shape (r, r)
-        (X'V^-1 X)^-1, the metric of car's types I and II.
-    """
-    if definition == "car" and kind < 3:
-        # C^-1 is a root of the information, where vcov = C C'.
-        functions = functions.in_metric(np.linalg.inv(np.linalg.cholesky(vcov)))
-    find = _by_car if definition == "car" else _by_sas
-    return {
-        term.label: find(functions, t, kind, definition)
-        for t, term in enumerate(functions.terms)
-        if term.label != INTERCEPT and not is_smooth_label(term.label)
-    }
-
-
-def _by_sas(functions: EstimableFunctions, t: int, kind: int, definition: str) -> FloatArray:
-    if kind == 4:
-        own, same = type_four(functions, t), _by_sas(functions, t, 3, definition)
-        return same if span_the_same(functions, own, same) else own
-    L = {1: type_one, 2: type_two, 3: type_three}[kind](functions, t)
-    if definition == "SAS":
-        return in_coding(functions, t, L, from_last_level)
-    if definition == "mmrm" and kind == 3:
-        return in_coding(functions, t, L, from_mean)
-    rows = in_coding(functions, t, L, from_first_level)
-    if definition == "lmerTest" and _is_sequential(functions.terms, t, kind):
-        return one_after_the_other(functions, rows)
-    return rows
-
-
-def _is_sequential(terms: tuple[TermParts, ...], t: int, kind: int) -> bool:
-    """Whether lmerTest takes rows that are orthogonal one after the other."""
-    if kind == 1 or sum(term.label != INTERCEPT for term in terms) == 1:
-        return True
-    return kind == 2 and any(terms[t].is_contained_in(other) for other in terms)
-
-
-def _by_car(functions: EstimableFunctions, t: int, kind: int, definition: str) -> FloatArray:
-    if kind == 4:
-        raise ModelError("type IV is SAS's; leave definition='car' out")
-    if kind == 3:
-        return orthonormal_over_cells(functions, t, of_coefficients(functions, t))
-    L = type_one(functions, t) if kind == 1 else type_two(functions, t, TermParts.is_within)
-    return orthonormal_over_cells(functions, t, L)
-
-
 def _definition(fit: Fitted, definition: str | None) -> str:
     if definition is None:
         # Of the packages for each kind of model, so that users find their numbers.
@@ -357,48 +284,6 @@ def _definition(fit: Fitted, definition: str | None) -> str:
     raise ModelError(
         f"definition is {definition!r}{hint} (known: {', '.join(map(repr, _DEFINITIONS))})"
     )
-
-
-def estimable_functions(fit: Fitted) -> EstimableFunctions:
-    """Estimable functions of a fit's fixed part, worked out once."""
-    record = fit._record
-    if not record.kept:
-        raise ModelError(
-            "the model has no fixed effects, so no terms and no means to test; add some to the "
-            "formula"
-        )
-    known: EstimableFunctions | None = fit.__dict__.get("_estimable_functions")
-    if known is None:
-        source = fit._needs_source("a test of terms", of_sums=True)
-        design = source.design
-        # Least squares weights its sums of squares; programs for mixed models go by the design.
-        is_linear = not design.random and design.residual is None and record.residual_scale is None
-        weights = design.weights if is_linear else None
-        if design.condensed is not None and fit._row_facts is not None:
-            known = _of_sums(fit, design)
-        elif record.fixed_spec is None or source.frame is None:
-            known = functions_of_columns(design.x, design.x_names, record.kept, weights)
-        else:
-            rows = source.frame.frame
-            known = functions_of_formula(record.fixed_spec, rows, record.kept, weights)
-        fit.__dict__["_estimable_functions"] = known
-    return known
-
-
-def _of_sums(fit: Fitted, design: Design) -> EstimableFunctions:
-    from mlmfast.inference.anova.of_sums import functions_of_sums
-
-    record = fit._record
-    assert record.fixed_spec is not None, "the caller looked"
-    assert fit._row_facts is not None, "the caller looked"
-    assert design.condensed is not None, "the caller looked"
-    if design.is_weighted and design.random and design.condensed.unweighted is None:
-        raise ModelError(
-            "tests of terms go by sums over the rows without their weights, which this reduction "
-            "does not hold (rows were withheld by min_cluster_size, or an earlier mlmfast made "
-            "it); use contrast() with the coefficients you mean, or reduce the rows again"
-        )
-    return functions_of_sums(record.fixed_spec, design, fit._row_facts, record.kept)
 
 
 def without_f(reasons: Mapping[str, str]) -> list[str]:

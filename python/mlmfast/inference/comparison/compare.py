@@ -20,6 +20,7 @@ from mlmfast.display.text import WIDE, notes_text, table_text, wrapped
 from mlmfast.distributions import chi2_tail
 from mlmfast.errors import AliasedWarning, ComparisonError, SingularFitWarning
 from mlmfast.fitted.fitted import Fitted
+from mlmfast.guessed_arguments import told
 from mlmfast.inference.comparison.nested import are_nested
 from mlmfast.prepared.fit_model import Wishes, fit_model
 from mlmfast.prepared.model import model_of
@@ -64,6 +65,7 @@ class Comparison(PrintedFrame):
         return tables_html([table], tuple(f"Note: {note}" for note in self.notes))
 
 
+@told()
 def compare(*fits: Fitted, refit: bool = False, names: Sequence[str] | None = None) -> Comparison:
     """Compare fits of nested models by likelihood-ratio tests (R's ``anova(fit1, fit2)``).
 

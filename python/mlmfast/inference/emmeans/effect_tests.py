@@ -10,6 +10,7 @@ import pandas as pd
 
 from mlmfast.errors import ModelError
 from mlmfast.formula.functions import variables_of
+from mlmfast.guessed_arguments import told
 from mlmfast.inference.emmeans.contrast_rows import interaction_rows
 from mlmfast.inference.emmeans.grid.nesting import with_nests
 from mlmfast.inference.emmeans.joint import JointTests, notes_of, tested_row
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mlmfast.fitted.fitted import Fitted
 
 
+@told()
 def joint_tests(
     fit: Fitted,
     by: Any = None,

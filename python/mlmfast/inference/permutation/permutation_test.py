@@ -14,6 +14,7 @@ from mlmfast.clusters.simulate import seed_sequence
 from mlmfast.criterion.parameters.covariance_parameter import check_engine
 from mlmfast.errors import DataError, ModelError, SingularFitWarning
 from mlmfast.fitted.fitted import Fitted
+from mlmfast.guessed_arguments import told
 from mlmfast.handed_out import hands_out_copies
 from mlmfast.inference.permutation.exchange import (
     cells_of,
@@ -115,6 +116,7 @@ class PermutationTest:
         )
 
 
+@told()
 def permutation_test(
     fit: Any,
     test: Any,

@@ -12,11 +12,13 @@ from mlmfast.design.residual.scale import parse_scale
 from mlmfast.errors import ModelError
 from mlmfast.formula.mixed_formula import parse_formula
 from mlmfast.formula.residual_formula import parse_residual
+from mlmfast.guessed_arguments import told
 from mlmfast.inference.robust.covariance import KINDS
 from mlmfast.reduction.engines.options import read_options
 from mlmfast.words import is_one_of, read_method
 
 
+@told()
 @dataclass(frozen=True)
 class Method:
     """A linear mixed model with its tests, as a method of a study.
