@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::beside::{Reflection, reflect_into};
-use super::dense::{axpy, dot, householder, vectorised};
+use super::dense::{Kernel, axpy, dot, householder, vectorised};
 use crate::running::memory::zeros;
 
 /// Rows waiting to be rotated in; a block this tall stays in the first-level cache.
@@ -166,9 +166,9 @@ impl Triangle {
         if self.n_buffered == 0 {
             return;
         }
-        let taus = vectorised(|| self.reflect_columns());
+        let taus = vectorised(ReflectColumns(self));
         if self.n_responses == 1 {
-            vectorised(|| self.reflect_response(&taus));
+            vectorised(ReflectResponse(self, &taus));
         } else if self.n_responses > 1 {
             self.reflect_responses(&taus);
         }
@@ -228,6 +228,28 @@ impl Triangle {
         let first = |j: usize| j * width + p..(j + 1) * width;
         let rows = &mut self.responses[..n * self.n_responses];
         reflect_into(&all, &mut self.factor, first, rows, &mut self.residual_squares);
+    }
+}
+
+struct ReflectColumns<'a>(&'a mut Triangle);
+
+impl Kernel for ReflectColumns<'_> {
+    type Output = Vec<f64>;
+
+    #[inline(always)]
+    fn call(self) -> Vec<f64> {
+        self.0.reflect_columns()
+    }
+}
+
+struct ReflectResponse<'a>(&'a mut Triangle, &'a [f64]);
+
+impl Kernel for ReflectResponse<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.0.reflect_response(self.1);
     }
 }
 

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::cell_rows::CellRows;
 use super::nesting::{chunks, rows_by_unit};
-use crate::linalg::dense::{axpy, vectorised};
+use crate::linalg::dense::{Kernel, axpy, vectorised};
 use crate::linalg::triangle::Triangle;
 use crate::running::memory::{append, grow, lengthen};
 use crate::running::stop::check;
@@ -139,6 +139,22 @@ impl Means {
     }
 }
 
+struct Add<'a> {
+    means: &'a mut Means,
+    block: &'a [f64],
+    n: usize,
+    weights: Option<&'a [f64]>,
+}
+
+impl Kernel for Add<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.means.add(self.block, self.n, self.weights);
+    }
+}
+
 impl<'a, R: CellRows> Worker<'a, R> {
     fn new(rows: &'a R) -> Self {
         let factors = (0..=rows.n_columns()).map(|_| None).collect();
@@ -226,7 +242,7 @@ impl<'a, R: CellRows> Worker<'a, R> {
             }
             let weights = self.rows.is_weighted().then_some(&self.block_weights[..]);
             means.weight += weights.map_or(n as f64, |own| own.iter().sum());
-            vectorised(|| means.add(&self.block, n, weights));
+            vectorised(Add { means: &mut means, block: &self.block, n, weights });
         }
         means.varying.clear();
         means.varying.extend((0..m).filter(|&j| means.varies[j]));

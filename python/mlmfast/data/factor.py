@@ -238,6 +238,25 @@ def level_labels(values: LevelValues) -> tuple[str, ...]:
     return tuple(map(level_label, items))
 
 
+def are_texts(values: LevelValues) -> bool:
+    """Whether all values are text.
+
+    Examples
+    --------
+    >>> mixed = np.array(["a", 2.0], dtype=object)
+    >>> are_texts(mixed[:1]), are_texts(mixed)
+    (True, False)
+    """
+    if values.dtype != object:
+        return values.dtype.kind == "U"
+    # Joining looks at each without a step of Python, and refuses what is no text.
+    try:
+        "".join(values.tolist())
+    except TypeError:
+        return False
+    return True
+
+
 def level_label(value: object) -> str:
     """Text of a level as the user's data hold it, such as True, 2.0 or "a".
 

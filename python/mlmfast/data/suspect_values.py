@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray
+from mlmfast.data.factor import are_texts
 from mlmfast.data.frame import Frame
 from mlmfast.errors import SuspectValueWarning, warn
 
@@ -75,7 +76,7 @@ def has_numbers_and_text(levels: NDArray[np.generic]) -> bool:
     >>> has_numbers_and_text(both), has_numbers_and_text(both[:2]), has_numbers_and_text(both[2:])
     (True, False, False)
     """
-    if levels.dtype != object:
+    if levels.dtype != object or are_texts(levels):
         return False
     text = [isinstance(level, str) for level in levels.tolist()]
     return any(text) and not all(text)

@@ -5,9 +5,30 @@ use super::products::{i_minus_hg, information, sandwich, weigh};
 use super::state::Elimination;
 use super::workspace::{KeptFactor, NodeLayout, Workspace};
 use crate::criterion::sums::{Conditional, Entry, Sums};
-use crate::linalg::dense::{NotPositiveDefinite, axpy, block, dot, solve_lower, symmetrise};
+use crate::linalg::dense::{
+    Kernel, NotPositiveDefinite, axpy, block, dot, solve_lower, symmetrise,
+};
 use crate::linalg::small::product;
 use crate::nested::patterns::Pattern;
+
+/// [`Elimination::pattern`] as a kernel.
+pub(super) struct OfPattern<'a> {
+    pub(super) of: &'a Elimination<'a>,
+    pub(super) item: usize,
+    pub(super) psi: &'a [f64],
+    pub(super) e: &'a [f64],
+    pub(super) work: &'a mut Workspace,
+    pub(super) sums: &'a mut Sums,
+}
+
+impl Kernel for OfPattern<'_> {
+    type Output = Result<(), NotPositiveDefinite>;
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        self.of.pattern(self.item, self.psi, self.e, self.work, self.sums)
+    }
+}
 
 impl Elimination<'_> {
     /// Second derivatives of one unit and of everything inside it.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::downward::OfPattern;
 use super::state::Elimination;
 use super::upward::Target;
 use super::workspace::{PairWeights, Workspace};
@@ -99,7 +100,9 @@ impl Elimination<'_> {
                     sums.logdet += self.series_tangent(series, item, &mut work, &mut target)?;
                     self.series_second(series, &psi, &root.e, &mut work, &mut sums);
                 } else if self.is_leaf(0) {
-                    vectorised(|| self.pattern(item, &psi, &root.e, &mut work, &mut sums))?;
+                    let (psi, e) = (&psi[..], &root.e[..]);
+                    let (work, sums) = (&mut work, &mut sums);
+                    vectorised(OfPattern { of: self, item, psi, e, work, sums })?;
                 } else {
                     self.tangent_top(item, &mut work, &mut sums)?;
                     if second {

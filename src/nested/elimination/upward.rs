@@ -9,8 +9,8 @@ use super::state::Elimination;
 use super::workspace::{NodeLayout, Workspace};
 use crate::criterion::sums::Sums;
 use crate::linalg::dense::{
-    NotPositiveDefinite, add_outer, axpy, block, dot, semidefinite_root, solve_lower, symmetrise,
-    vectorised,
+    Kernel, NotPositiveDefinite, add_outer, axpy, block, dot, semidefinite_root, solve_lower,
+    symmetrise, vectorised,
 };
 use crate::linalg::small::product;
 use crate::nested::patterns::Pattern;
@@ -22,6 +22,42 @@ pub(crate) struct Target<'a> {
     pub(crate) gram: &'a mut [f64],
     pub(crate) by: &'a mut [f64],
     pub(crate) second: &'a mut [f64],
+}
+
+struct LeafValue<'a> {
+    of: &'a Elimination<'a>,
+    level: usize,
+    unit: usize,
+    work: &'a mut Workspace,
+    target: &'a mut [f64],
+}
+
+impl Kernel for LeafValue<'_> {
+    type Output = Result<f64, NotPositiveDefinite>;
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        self.of.leaf_value(self.level, self.unit, self.work, self.target)
+    }
+}
+
+struct LeafTangent<'a, 't> {
+    of: &'a Elimination<'a>,
+    unit: usize,
+    layout: NodeLayout,
+    work: &'a mut Workspace,
+    target: &'a mut Target<'t>,
+    logdet_by: &'a mut [f64],
+}
+
+impl Kernel for LeafTangent<'_, '_> {
+    type Output = Result<f64, NotPositiveDefinite>;
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        let Self { of, unit, layout, work, target, logdet_by } = self;
+        of.leaf_tangent(unit, layout, work, target, logdet_by)
+    }
 }
 
 impl Elimination<'_> {
@@ -50,7 +86,7 @@ impl Elimination<'_> {
         if let Some(series) = self.series() {
             return self.series_value(series, unit, target);
         }
-        vectorised(|| self.leaf_value(level, unit, work, target))
+        vectorised(LeafValue { of: self, level, unit, work, target })
     }
 
     #[inline(always)]
@@ -252,7 +288,7 @@ impl Elimination<'_> {
             return self.series_tangent(series, unit, work, target);
         }
         if self.is_leaf(level) {
-            return vectorised(|| self.leaf_tangent(unit, layout, work, target, logdet_by));
+            return vectorised(LeafTangent { of: self, unit, layout, work, target, logdet_by });
         }
         let mut m = std::mem::take(&mut work.m[level]);
         let mut m_by = std::mem::take(&mut work.m_by[level]);

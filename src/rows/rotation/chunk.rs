@@ -7,7 +7,7 @@ use super::four_units::FourUnits;
 use super::gather::{Places, gather};
 use super::staged::{Stage, Staged};
 use crate::linalg::beside::{self, Reflection};
-use crate::linalg::dense::{axpy, dot, householder, vectorised};
+use crate::linalg::dense::{Kernel, axpy, dot, householder, vectorised};
 use crate::linalg::lanes::{LANES, Lane};
 use crate::linalg::triangle::Triangle;
 use crate::rows::bundle::Bundle;
@@ -200,7 +200,7 @@ impl<'a> Chunk<'a> {
         self.gather(rows, 0);
         let LevelRows { q, n_columns, .. } = self.out.levels[level];
         let width = self.order.len();
-        vectorised(|| reflect(&mut self.scratch, n, q.min(n), &mut self.taus));
+        vectorised(Reflect { columns: &mut self.scratch, n, q: q.min(n), taus: &mut self.taus });
         let kept = &mut self.out.levels[level];
         for i in 0..q {
             // Below the diagonal of T the scratch holds reflectors; a unit with fewer rows than
@@ -228,7 +228,7 @@ impl<'a> Chunk<'a> {
         gather(self.nesting, &self.places, design, weights, rows.clone(), &mut self.scratch);
         let own = responses.gather(self.nesting, weights, rows);
         let LevelRows { q, n_columns, .. } = self.out.levels[level];
-        vectorised(|| reflect(&mut self.scratch, n, q.min(n), &mut self.taus));
+        vectorised(Reflect { columns: &mut self.scratch, n, q: q.min(n), taus: &mut self.taus });
         for (j, &tau) in self.taus.iter().enumerate() {
             let (first, rest) = own[j * n_fits..].split_at_mut(n_fits);
             beside::reflect(
@@ -327,6 +327,22 @@ impl<'a> Chunk<'a> {
         let weights = self.columns.sqrt_weights;
         let columns = &self.order[skip..];
         gather(self.nesting, &self.places, columns, weights, rows, &mut self.scratch);
+    }
+}
+
+struct Reflect<'a> {
+    columns: &'a mut [f64],
+    n: usize,
+    q: usize,
+    taus: &'a mut Vec<f64>,
+}
+
+impl Kernel for Reflect<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        reflect(self.columns, self.n, self.q, self.taus);
     }
 }
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray
 from mlmfast.data.columns.elapsed import Elapsed
-from mlmfast.data.factor import Factor
+from mlmfast.data.factor import Factor, are_texts
 from mlmfast.errors import DataError
 
 Kind: TypeAlias = Literal["number", "category", "date", "other"]
@@ -78,7 +78,8 @@ def unusable(columns: Columns, name: str, role: str) -> DataError:
 
 def check_distinct(name: str, factor: Factor) -> Factor:
     """Refuse a factor two of whose levels have the same text, such as 1 and "1"."""
-    if len(set(factor.levels)) == factor.n_levels:
+    # Texts that differ are levels that read differently.
+    if are_texts(factor.values) or len(set(factor.levels)) == factor.n_levels:
         return factor
     twice = next(level for level, count in Counter(factor.levels).items() if count > 1)
     values = [v for v, t in zip(factor.values.tolist(), factor.levels, strict=True) if t == twice]
