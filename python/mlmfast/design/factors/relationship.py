@@ -287,6 +287,9 @@ def families_of(matrix: Sparse) -> IntArray:
     """Number of the connected part of each level, shape (n_levels,)."""
     from scipy.sparse.csgraph import connected_components
 
+    if matrix.indptr[1] == matrix.shape[0]:
+        # The first level is related to all others.
+        return np.zeros(matrix.shape[0], dtype=np.intp)
     return np.asarray(connected_components(matrix, directed=False)[1])
 
 
