@@ -1,11 +1,14 @@
 //! Small matrices, row-major, and rows that they are applied to.
 
 use super::dense::{axpy, block};
+use crate::running::memory::zeros;
 
 /// The identity of order `q`, row-major.
 #[must_use]
 pub fn identity(q: usize) -> Vec<f64> {
-    (0..q * q).map(|i| f64::from(u8::from(i % (q + 1) == 0))).collect()
+    let mut out = zeros(q * q);
+    out.iter_mut().step_by(q + 1).for_each(|v| *v = 1.0);
+    out
 }
 
 /// out <- out + sign B A B' for `B` of `m` x `n`, A symmetric of order n.

@@ -13,6 +13,8 @@ from scipy import sparse
 import mlmfast as mlm
 from mlmfast.cli.commands import main
 from mlmfast.errors import DataError, ModelError
+from mlmfast.fitting.undetermined import search
+from mlmfast.reduction import reduced_model
 
 from ..fits import lmm
 from ..general_models import animals
@@ -458,3 +460,17 @@ def test_a_saved_fit_names_a_pedigree_and_does_not_hold_it():
     pedigree = own_pedigree()
     fit = lmm("y ~ x + (1 | animal)", data, cov={"animal": pedigree})
     assert fit.manifest["call"]["cov"] == {"animal": repr(pedigree)}
+
+
+def test_a_large_pedigree_is_fitted_without_all_its_relationships(monkeypatch):
+    """Where the information at G = 0 may be singular too, which takes the whole of A."""
+    data, _ = animals()
+    formula, arguments = "y ~ x + (1 | animal) + (1 | herd)", {"cov": {"animal": own_pedigree()}}
+    fit = lmm(formula, data, **arguments)
+    monkeypatch.setattr(reduced_model, "LARGEST_EXACT", 10)
+    monkeypatch.setattr(search, "_is_suspect", lambda *_: True)
+    monkeypatch.setattr(search, "_with_variance", lambda *_: pytest.fail("it takes the whole of A"))
+    large = lmm(formula, data, **arguments)
+    assert large.ddf == "asymptotic"
+    assert large.llf == pytest.approx(fit.llf, abs=1e-9)
+    assert_allclose(large.bse, fit.bse, rtol=1e-7)

@@ -113,7 +113,7 @@ def symmetric(values: Sparse | FloatArray, labels: Labels, order: IntArray, what
         difference = np.abs(values - values.T)
         worst = divmod(int(np.argmax(difference)), len(values))
         _check_symmetric(values, labels, worst, what)
-        return _ordered(sparse_array((values * 0.5 + values.T * 0.5)[np.ix_(order, order)]))
+        return _entries((values * 0.5 + values.T * 0.5)[np.ix_(order, order)])
     entries = abs(values - values.T).tocoo()
     if entries.nnz:
         at = int(np.argmax(entries.data))
@@ -129,6 +129,14 @@ def _check_symmetric(values: Any, labels: Labels, worst: tuple[int, int], what: 
             f"{what} is not symmetric: the entries of ({labels[i]!r}, {labels[j]!r}) and "
             f"its mirror image are {values[i, j]:g} and {values[j, i]:g}"
         )
+
+
+def _entries(dense: FloatArray) -> Sparse:
+    """The entries that are not 0: a fifth of SciPy's time where most are not."""
+    known = dense != 0.0
+    first = np.append(0, np.cumsum(np.count_nonzero(known, axis=1)))
+    columns = np.broadcast_to(np.arange(len(dense), dtype=np.int32), dense.shape)[known]
+    return sparse_array((dense[known], columns, first), shape=dense.shape)
 
 
 def _ordered(values: Sparse) -> Sparse:

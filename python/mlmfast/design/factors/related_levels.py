@@ -158,8 +158,9 @@ def _check_definite(values: Sparse, name: str) -> None:
         if len(own) > LARGEST_FAMILY:
             raise ModelError(
                 f"cov[{name!r}] relates {len(own):,} levels to each other; at most "
-                f"{LARGEST_FAMILY:,} are supported. Keep the levels with rows (a relationship "
-                "matrix may be cut to them)"
+                f"{LARGEST_FAMILY:,} are supported in a matrix. Give the pedigree "
+                "(mlm.pedigree) or the inverse where it is sparse (mlm.precision), or keep the "
+                "levels with rows (a relationship matrix may be cut to them)"
             )
         block = values[own][:, own].toarray()
         largest = float(np.abs(block).max())
@@ -174,7 +175,8 @@ def _check_definite(values: Sparse, name: str) -> None:
             raise ModelError(
                 f"cov[{name!r}] is not positive definite: it has the eigenvalue {eigenvalue:.4g}, "
                 "so it is no covariance matrix. Check that it holds relationships (covariances, "
-                "not distances or an inverse), and that its labels stand in its order"
+                "not distances; an inverse is given by mlm.precision(labels, Q)), and that its "
+                "labels stand in its order"
             )
         singular, smallest = True, min(smallest, eigenvalue)
     if singular:

@@ -24,7 +24,7 @@ SINGULAR = 1e-10
 _WORST_CONDITION = 1e8
 #: Entries of an inverse, over the roots of its diagonal, that may be zeros but for rounding.
 _LOST = 1e-12
-#: Norm of what leaving them out may change.
+#: Norm of what leaving them out may change, for each thousand levels.
 _NOTHING = 1e-11
 #: Vectors that a product of matrices is tried with.
 _PROBES = 64
@@ -287,6 +287,9 @@ def families_of(matrix: Sparse) -> IntArray:
     """Number of the connected part of each level, shape (n_levels,)."""
     from scipy.sparse.csgraph import connected_components
 
+    if matrix.indptr[1] == matrix.shape[0]:
+        # The first level is related to all others.
+        return np.zeros(matrix.shape[0], dtype=np.intp)
     return np.asarray(connected_components(matrix, directed=False)[1])
 
 
@@ -304,7 +307,8 @@ def _inverse(a: FloatArray) -> FloatArray | None:
     # |A E| bounds what leaving out E changes, relative to the inverse itself; |A| |E| bounds it
     # without a product of matrices.
     largest = np.abs(a).sum(axis=0).max() * np.linalg.norm(left_out)
-    if largest <= _NOTHING or _norm_of_product(a, left_out) <= 0.5 * _NOTHING:
+    nothing = _NOTHING * max(1.0, len(a) / 1000)
+    if largest <= nothing or _norm_of_product(a, left_out) <= 0.5 * nothing:
         inverse[rounding] = 0.0
     return inverse
 

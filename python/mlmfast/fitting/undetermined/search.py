@@ -85,7 +85,7 @@ def with_flat_effects(model: ReducedModel, criterion: Criterion) -> Criterion:
     expected = (
         criterion.at_zero[1][0] if theta is None else _expected(criterion, theta, fits)[:n, :n]
     )
-    if not _is_suspect(model, expected):
+    if not _is_suspect(model, expected) or _takes_whole_inverse(model):
         return criterion
     by_ml = replace(criterion, reml=False)
     if theta is None:
@@ -101,6 +101,12 @@ def with_flat_effects(model: ReducedModel, criterion: Criterion) -> Criterion:
     of_effects = _null(seen[:n, :n], size[:n], limit)
     flat = FlatCovariances(directions, _null(told, size, limit), of_effects, size)
     return replace(criterion, flat=_padded(flat, len(criterion.entries) + model.profiled))
+
+
+def _takes_whole_inverse(model: ReducedModel) -> bool:
+    """Whether the information at G = 0 takes every relationship of very many levels."""
+    factors = model.design.factors
+    return model.is_vast and any(factors[f].relationship is not None for f in model.levels)
 
 
 def _may_be_taken_up(model: ReducedModel, criterion: Criterion) -> bool:
