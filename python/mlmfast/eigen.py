@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 import mlmfast._core as _core
-from mlmfast.arrays import FloatArray
+from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.running.interruptible import interruptible
 
 #: Order up to which the core has code of its own, several times faster than LAPACK's.
 SMALL = 6
+#: The most that is left of an eigenvalue that counts as 0 in a matrix that is not exactly singular.
+_LEFT = 1e-8
 
 
 def eigen(matrices: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -26,6 +28,14 @@ def eigen(matrices: FloatArray) -> tuple[FloatArray, FloatArray]:
     if 0 < matrices.shape[-1] <= SMALL:
         return _core.symmetric_eigen(np.ascontiguousarray(matrices))
     return interruptible(np.linalg.eigh, matrices)
+
+
+def is_singular(matrices: FloatArray, small: float) -> BoolArray:
+    """Whether matrices (a, k, k) are singular after what is at most ``small`` has been set to 0.
+
+    Their parameters may reach no matrix that is exactly singular, so that what is left counts.
+    """
+    return np.asarray(np.linalg.eigvalsh(matrices)[:, 0] <= min(small, _LEFT))
 
 
 def is_small(order: int) -> bool:

@@ -192,6 +192,15 @@ def test_a_step_beyond_the_covariances_is_brought_back():
     assert fits_of([309])[0][1].converged
 
 
+def test_a_singular_matrix_that_no_parameter_of_0_makes_is_named():
+    """An eigenvalue of 6e-12 sigma^2 in `un`, one root of which is small and another not."""
+    ((_, fit),) = fits_of([327])
+    assert fit.converged
+    assert fit.singular
+    assert lacks_rank(fit)
+    assert "covariance matrix is singular" in fit.certificate.boundary[0]
+
+
 @pytest.mark.slow
 def test_every_fit_of_a_long_trial_is_certified():
     check_trial(fits_of(range(1020)))

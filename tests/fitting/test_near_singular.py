@@ -288,6 +288,32 @@ def test_a_long_step_shrinks_roots_by_a_factor(k):
     np.testing.assert_allclose(moved, np.diag(values * factors**2), rtol=1e-12)
 
 
+def test_a_long_step_shrinks_specific_variances_of_either_sign_and_moves_loadings():
+    """A straight one had led through 0, to where the variance is larger than before."""
+    fa = STRUCTURES["fa"](3)
+    theta, factors = np.array([[0.5, -0.2, 0.4, 0.3, -0.6, 0.2]]), np.array([0.1, 0.01, 1.5])
+    step = np.concatenate([[[0.1, 0.2, -0.3]], theta[:, 3:] * np.log(factors)], axis=1)
+    moved = fa.move_far(theta, step)
+    np.testing.assert_allclose(moved[0, :3], theta[0, :3] + step[0, :3], rtol=1e-14)
+    np.testing.assert_allclose(moved[0, 3:5], theta[0, 3:5] * factors[:2], rtol=1e-14)
+    # One that grows does so straight, as a factor might overflow.
+    np.testing.assert_allclose(moved[0, 5], theta[0, 5] + step[0, 5], rtol=1e-14)
+
+
+@pytest.mark.parametrize("structure", ["homdiag", "ar1", "diag"])
+def test_an_arm_that_fixed_effects_fit_exactly_is_named(structure):
+    """Three rows with three effects of their own: -2 log-likelihood falls with their variance."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"s": np.repeat(np.arange(12), 3), "v": list("abc") * 12})
+    frame["arm"] = np.where(frame["s"] < 1, "x", "z")
+    frame["y"] = rng.normal(size=len(frame))
+    with pytest.warns(ConvergenceWarning, match="fixed effects fit exactly"):
+        fit = mlm.lmm("y ~ v * arm", frame, residual=f"{structure}(v | arm / s)", method="ML")
+    assert not fit.converged
+    assert "no maximum" in fit.certificate.boundary[0]
+    assert "residual variance of x goes to 0" in fit.certificate.boundary[0]
+
+
 def test_a_way_whose_tangent_overflows_is_followed_without_it():
     """An overflow in NumPy, which is an error in these tests, was a warning of its own."""
     rng = np.random.default_rng([77, 500005])

@@ -12,6 +12,7 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries
 from mlmfast.covariance.jet import Chart, Jet, concatenate
 from mlmfast.covariance.other_parameters import OtherParameters
+from mlmfast.eigen import is_singular
 from mlmfast.running.cached import cached_property
 
 #: Standard deviations below this are 0.
@@ -180,8 +181,7 @@ class ScaledAngles(OtherParameters):
             # Without any variance every correlation is as good, and rounding would choose.
             angles = np.where(zero.all(axis=1, keepdims=True), self._of_no_correlation, angles)
         out = np.concatenate([sd, angles], axis=1)
-        values = np.linalg.eigvalsh(self.matrix(out))
-        return out, np.asarray(values[:, 0] <= 1e-3 * small)
+        return out, is_singular(self.matrix(out), small)
 
     def is_vague(self, curvature: FloatArray) -> BoolArray:
         # Angles that the data do not tell to half a radian, or ...

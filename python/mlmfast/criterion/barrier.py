@@ -93,6 +93,8 @@ def barrier(part: ResidualPart, theta: FloatArray) -> tuple[FloatArray, FloatArr
     with np.errstate(divide="ignore", invalid="ignore"):
         value = np.where(sign > 0, k * np.log(trace / k) - logdet, np.inf)
     regular = np.isfinite(value)
+    # Of what has gone to 0 as a whole nothing can be said.
+    trace = np.where(regular, trace, 1.0)
     inverse = np.linalg.inv(np.where(regular[:, None, None], matrix, np.eye(k)))
     rows, columns = np.array(structure.entries, dtype=np.intp).T
     on = rows == columns

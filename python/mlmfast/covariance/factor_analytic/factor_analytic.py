@@ -10,6 +10,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.covariance.factor_analytic.loadings import Loadings
 from mlmfast.covariance.structures.unstructured import product_curvature, product_jacobian
+from mlmfast.eigen import is_singular
 
 #: Principal-factor iterations of a start, and the smallest share of a variance left specific.
 _ITERATIONS, _SPECIFIC = 200, 1e-3
@@ -98,6 +99,15 @@ class FactorAnalytic(Loadings):
         elements = self.rotated(sd[:, :, None] * loadings)
         return np.concatenate([elements, np.sqrt(specific) * sd], axis=1)
 
+    def move_far(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        out = theta + step
+        roots, way = theta[:, -self.size :], step[:, -self.size :]
+        # A root on its way to 0 shrinks, and does not come out on the other side.
+        falls = roots * way < 0.0
+        ratio = np.divide(way, roots, out=np.zeros_like(way), where=falls)
+        out[:, -self.size :] = np.where(falls, roots * np.exp(ratio), roots + way)
+        return out
+
     def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
         if factor.shape[1] == 1:
             return theta * factor
@@ -109,7 +119,7 @@ class FactorAnalytic(Loadings):
         out[:, -self.size :] = np.where(specific**2 <= small, 0.0, specific)
         absent = (factor**2).sum(axis=1) <= small
         out[:, : -self.size][absent[:, self.loadings[1]]] = 0.0
-        return out, np.asarray(np.linalg.eigvalsh(self.matrix(out))[:, 0] <= 1e-3 * small)
+        return out, is_singular(self.matrix(out), small)
 
     def off_zero(self, theta: FloatArray) -> FloatArray:
         """The same covariance to rounding, without roots of specific variances that are 0.

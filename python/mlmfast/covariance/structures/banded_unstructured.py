@@ -13,6 +13,7 @@ from mlmfast.covariance.by_lag import ByLag, banded_entries
 from mlmfast.covariance.other_parameters import OtherParameters
 from mlmfast.covariance.scaled_correlation import shrink_factor
 from mlmfast.covariance.structures.unstructured import product_curvature, product_jacobian
+from mlmfast.eigen import is_singular
 from mlmfast.running.cached import cached_property
 
 
@@ -208,7 +209,7 @@ class ClosedBanded(OtherParameters):
             self.structure._diagonal & (diagonal[:, columns] ** 2 <= small)
         )
         out = np.where(zero, 0.0, theta)
-        return out, np.asarray(np.linalg.eigvalsh(self.matrix(out))[:, 0] <= 1e-3 * small)
+        return out, is_singular(self.matrix(out), small)
 
     def natural(self, theta: FloatArray) -> FloatArray:
         rows, columns = self.structure._places

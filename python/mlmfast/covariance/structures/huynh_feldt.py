@@ -11,6 +11,7 @@ from mlmfast.arrays import BoolArray, FloatArray, IntArray
 from mlmfast.covariance.base import CovarianceStructure, lower_entries, symmetric
 from mlmfast.covariance.jet import Jet, NaturalByJet, concatenate
 from mlmfast.covariance.other_parameters import OtherParameters
+from mlmfast.eigen import is_singular
 from mlmfast.running.cached import cached_property
 
 
@@ -166,7 +167,7 @@ class ClosedHuynhFeldt(NaturalByJet, OtherParameters):
         zero = theta**2 <= small
         zero[:, 2:] = (theta[:, 2:] ** 2).sum(axis=1, keepdims=True) <= small
         out = np.where(zero, 0.0, theta)
-        return out, np.asarray(np.linalg.eigvalsh(self.matrix(out))[:, 0] <= 1e-3 * small)
+        return out, is_singular(self.matrix(out), small)
 
     def from_natural(self, values: FloatArray) -> FloatArray:
         values = self.structure._check_natural(values)

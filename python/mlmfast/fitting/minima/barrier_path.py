@@ -23,8 +23,8 @@ from mlmfast.newton.step import Derivatives, newton_step
 
 #: Scaled Hessian eigenvalues below this are treated as this.
 _FLOOR = 1e-9
-#: Fall of a step, over the weight, that is rounding.
-_STILL = 1e-3
+#: Fall of a step, over the weight, that is rounding; and one too small to be patient for.
+_STILL, _STILL_IF_PATIENT = 1e-3, 1e-7
 #: Weight from which on curvature is exact.
 _EXACT = 1e-2
 #: Weights that may fit a point, and the decrement over the weight with which one does.
@@ -39,9 +39,9 @@ _GOES_ON = 0.7
 class RecordedBarrier(Barrier):
     """A barrier of one row that remembers where it was evaluated last: there iterations end.
 
-    A ``patient`` one goes on where steps hardly lead down. ``tolerance`` is the decrement at which
-    its iteration ends, where it is at a minimum. ``known`` is the criterion at a point (1, n_theta)
-    where it has been looked at.
+    A ``patient`` one goes on where steps hardly lead down, as long as values fall by what anyone
+    could see. ``tolerance`` is the decrement at which its iteration ends, where it is at a minimum.
+    ``known`` is the criterion at a point (1, n_theta) where it has been looked at.
     """
 
     patient: bool = False
@@ -65,8 +65,8 @@ class RecordedBarrier(Barrier):
         """Whether steps, of which this is asked after each, no longer lead down."""
         self.values.append(float(self.last[0][1].value[0]))
         falls = -np.diff(self.values[-4:])
-        still = len(falls) == 3 and bool((falls < _STILL * self.mu).all())
-        return still and not self.patient
+        little = max(_STILL * self.mu, _STILL_IF_PATIENT if self.patient else 0.0)
+        return len(falls) == 3 and bool((falls < little).all())
 
     def is_rounding(self, progress: Progress) -> bool:
         """Whether only rounding of its curvature keeps a point of one row from being the end."""

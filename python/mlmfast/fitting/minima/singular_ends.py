@@ -101,7 +101,10 @@ def bring_to_singular_ends(
     singular, without_bound, elsewhere = _follow_all(way, lower)
     others = np.setdiff1d(np.arange(len(found.theta)), [*without_bound, *elsewhere])
     vanishing, spent = vanishing_variances(model, criterion, found.theta, others)
-    elsewhere |= vanishing
+    # An iteration that did not end is on that way itself.
+    gone = {row for row in vanishing if not found.newton.converged[row]}
+    without_bound = tuple(sorted({*without_bound, *gone}))
+    elsewhere |= {row: theta for row, theta in vanishing.items() if row not in gone}
     n_elsewhere += spent
     inverted, ended = _inverted(parts, found), set(singular)
     if through is None:

@@ -3,7 +3,8 @@
 Fixed effects that fit all rows of a visit exactly, or all differences of two visits within
 subjects, leave nothing for these visits' variances: each decade by which a standard deviation falls
 takes 2 log 10 from -2 log-likelihood for every combination of rows that is fitted, whatever minimum
-there is elsewhere. It takes visits with few rows, or two that few subjects have together.
+there is elsewhere. It takes visits with few rows, two that few subjects have together, or an arm of
+few rows where visits share a variance.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ _SMALLER, _FALL = (1e-3, 1e-4, 1e-5), 4.0
 _MOST, _MANY_ROWS = 64, 2_000
 #: What is left of rows that are fitted exactly, over the response.
 _EXACTLY = 1e-10
+#: Variance, over that of the response, from which the way begins where less is left: on from there
+#: what is fitted exactly is rounding.
+_BEGINS = 1e-4
 
 #: Levels of a covariance; a covariance, where its levels begin among the positions of rows, and
 #: those that have variances of their own.
@@ -57,34 +61,49 @@ def vanishing_variances(
     return out, spent
 
 
+def exactly_fitted(
+    model: ReducedModel, criterion: Criterion, fit: int
+) -> list[tuple[int, list[int]]]:
+    """Arms, and visits of each, by position, whose rows fixed effects fit exactly in a fit."""
+    own = _own_levels(model, criterion)
+    arms = {stretch.theta.start: first // stretch.structure.size for stretch, first, _ in own}
+    visits = dict[int, list[int]]()
+    for (stretch, levels), exactly in _fitted_levels(model, own, np.array([fit])):
+        if exactly[0]:
+            visits.setdefault(arms[stretch.theta.start], []).extend(levels)
+    return list(visits.items())
+
+
 def _candidates(
     model: ReducedModel, criterion: Criterion, fits: IntArray
 ) -> Iterator[tuple[int, list[_Levels]]]:
     """Levels whose variances may vanish, by fit."""
-    residual, stretches = model.design.residual, residual_stretches(criterion)
-    if not fits.size:
+    own = _own_levels(model, criterion) if fits.size else []
+    if not own:
         return
-    if residual is None or not residual.visits or len(stretches) != len(residual.arms):
-        return
-    size = stretches[0].structure.size
-    positions = residual.positions
-    if residual.points is not None or model.design.condensed is not None:
-        return
-    if model.design.n_obs > _MANY_ROWS:
-        return
-    if positions.max() >= len(stretches) * size:
-        return
-    own = [
-        (stretch, arm * size, own_variances(stretch.structure))
-        for arm, stretch in enumerate(stretches)
-        if stretch.is_small
-    ]
     pairs = list(_rare_pairs(model, own)) if effect_stretches(criterion) else []
     fitted = _fitted_levels(model, own, fits)
     for place, row in enumerate(fits.tolist()):
         found = pairs + [levels for levels, exactly in fitted if exactly[place]]
         if found:
             yield row, found
+
+
+def _own_levels(model: ReducedModel, criterion: Criterion) -> list[_Own]:
+    """Covariances of arms over visits that are few; none where there are many rows."""
+    residual, stretches = model.design.residual, residual_stretches(criterion)
+    if residual is None or not residual.visits or len(stretches) != len(residual.arms):
+        return []
+    if residual.points is not None or model.design.condensed is not None:
+        return []
+    size = stretches[0].structure.size
+    if model.design.n_obs > _MANY_ROWS or residual.positions.max() >= len(stretches) * size:
+        return []
+    return [
+        (stretch, arm * size, own_variances(stretch.structure))
+        for arm, stretch in enumerate(stretches)
+        if stretch.is_small
+    ]
 
 
 def _rare_pairs(model: ReducedModel, own: list[_Own]) -> Iterator[_Levels]:
@@ -105,7 +124,10 @@ def _rare_pairs(model: ReducedModel, own: list[_Own]) -> Iterator[_Levels]:
 def _fitted_levels(
     model: ReducedModel, own: list[_Own], fits: IntArray
 ) -> list[tuple[_Levels, BoolArray]]:
-    """Visits whose rows fixed effects fit exactly, and in which fits, (n_fits,)."""
+    """Visits whose rows fixed effects fit exactly, and in which fits, (n_fits,).
+
+    All of an arm at once, where they have no variances of their own.
+    """
     design = model.design
     assert design.residual is not None, "there are residual covariances"
     x = design.fixed_matrix
@@ -115,14 +137,15 @@ def _fitted_levels(
     size = np.linalg.norm(responses, axis=1)
     out = list[tuple[_Levels, BoolArray]]()
     for stretch, first, levels in own:
-        for level in levels:
-            rows = np.flatnonzero(design.residual.positions == first + level)
+        each: list[tuple[int, ...]] = [(level,) for level in levels]
+        for chosen in each or [tuple(range(stretch.structure.size))]:
+            rows = np.flatnonzero(np.isin(design.residual.positions, first + np.array(chosen)))
             if rows.size == 0:
                 continue
             u, sd, _ = np.linalg.svd(x[rows], full_matrices=False)
             basis = u[:, sd > _EXACTLY * sd.max(initial=0.0)]
             left = responses[:, rows] - responses[:, rows] @ basis @ basis.T
-            out.append(((stretch, (level,)), np.linalg.norm(left, axis=1) <= _EXACTLY * size))
+            out.append(((stretch, chosen), np.linalg.norm(left, axis=1) <= _EXACTLY * size))
     return out
 
 
@@ -134,8 +157,10 @@ def _ways(
     effects = effect_stretches(criterion)
     for effect in effects:
         without[effect.theta] = 0.0
+    variance = float(np.diag(stretch.matrix(theta))[list(levels)].max())
+    lift = float(np.sqrt(max(_BEGINS / max(variance, 1e-300), 1.0)))
     for base in (theta, without) if effects else (theta,):
-        yield [_smaller(stretch, levels, base, by) for by in _SMALLER]
+        yield [_smaller(stretch, levels, base, lift * by) for by in _SMALLER]
 
 
 def _smaller(stretch: Stretch, levels: tuple[int, ...], theta: FloatArray, by: float) -> FloatArray:

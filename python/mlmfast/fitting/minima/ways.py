@@ -54,8 +54,9 @@ _INEXACT = 1e-11
 #: Newton decrement that is little, and smallest eigenvalue of R where values are exact enough.
 _LITTLE, _EXACT = 1e-2, 1e-10
 #: Where the end is foreseen, what takes longer is rounding; without an inverse of R; and where the
-#: curvature at the beginning is rounding.
-_MAX_ITER_FORESEEN, _MAX_HALVINGS_FORESEEN, _MAX_ITER_EXACT, _MAX_ITER_BENT = 8, 3, 12, 5
+#: curvature at the beginning is rounding; and where only a proof is left.
+_MAX_ITER_FORESEEN, _MAX_HALVINGS_FORESEEN, _MAX_ITER_EXACT, _MAX_ITER_BENT = 8, 3, 10, 5
+_MAX_ITER_PROOF = 5
 #: Fall of -2 log-likelihood for which an iteration that is not proven is worth while.
 _FALLS = 1e-5
 #: How much smaller weights than the last are tried, by its tangent.
@@ -282,9 +283,8 @@ class _Way:
 
     def _foreseen(self, options: NewtonOptions) -> NewtonOptions:
         """Settings of an iteration that begins near its end: what takes longer is rounding."""
-        if self.least == 0.0:
-            return replace(options, max_iter=_MAX_ITER_EXACT)
-        return replace(options, max_iter=_MAX_ITER_FORESEEN, max_halvings=_MAX_HALVINGS_FORESEEN)
+        most = _MAX_ITER_EXACT if self.least == 0.0 else _MAX_ITER_FORESEEN
+        return replace(options, max_iter=most, max_halvings=_MAX_HALVINGS_FORESEEN)
 
     def _minimum(
         self,
@@ -344,6 +344,7 @@ class _Way:
             proven = stage
             if stage.newton.decrement[0] > _TOLERANCE:
                 few = self._foreseen(replace(self.options, tolerance=_TOLERANCE))
+                few = replace(few, max_iter=_MAX_ITER_PROOF)
                 proven = self._minimum(stage.newton.theta, stage.mu, few)
                 spent += int(proven.newton.n_evaluations[0])
             if proven.newton.converged[0]:
@@ -368,7 +369,7 @@ class _Way:
         lower is rounding.
         """
         theta, value, mu = last.newton.theta, last.value, last.mu
-        least = value - mu * sum(part.structure.size for part in self.parts)
+        least = self._least_below(last)
         tangent, shares = last.tangent, list(_FURTHER)
         if (
             beyond is not None
@@ -376,14 +377,16 @@ class _Way:
             and not self._is_inexact(beyond.size)
         ):
             theta, value, mu = beyond.newton.theta, beyond.value, beyond.mu
+            least = max(least, self._least_below(beyond))
             tangent = None if tangent is None else tangent.from_beyond(theta, mu)
             if self.least == 0.0 and tangent is not None:
                 # Rounding takes the proof away, not the values.
-                few = replace(self.options, max_iter=_MAX_ITER, max_halvings=_MAX_HALVINGS)
-                end = self._minimum(tangent.at(WEIGHTS[-1]), WEIGHTS[-1], few, is_patient=True)
+                few = replace(self.options, max_iter=_MAX_ITER, max_halvings=_MAX_HALVINGS_FORESEEN)
+                start, known = self._begins(tangent.at(WEIGHTS[-1]), beyond, WEIGHTS[-1])
+                end = self._minimum(start, WEIGHTS[-1], few, is_patient=True, known=known)
                 if least < end.value < value:
                     theta, value = end.newton.theta, end.value
-                return theta, value, int(end.newton.n_evaluations[0])
+                return theta, value, 1 + int(end.newton.n_evaluations[0])
         elif self.least == 0.0:
             shares = shares[:1]
         for spent, share in enumerate(shares if tangent is not None else ()):
@@ -396,6 +399,20 @@ class _Way:
                 return trial, float(found[0]), spent + 1
         return theta, value, len(shares)
 
+    def _least_below(self, stage: _Stage) -> float:
+        """What the infimum is not below, seen from a stage that came to its end, or nearly."""
+        left = max(float(stage.newton.decrement[0]), 0.0)
+        return stage.value - left - stage.mu * sum(part.structure.size for part in self.parts)
+
+    def _begins(
+        self, foreseen: FloatArray, last: _Stage, mu: float
+    ) -> tuple[FloatArray, _Known | None]:
+        """Where to begin with a weight: as foreseen, or at the last point where that is lower."""
+        at = self.criterion(foreseen, np.zeros(1, dtype=np.intp))
+        there = Barrier(self.criterion, self.parts, mu).added(foreseen, at).value[0]
+        here = last.value + mu * _barriers(self.parts, last.newton.theta)
+        return (foreseen, (foreseen, at)) if there <= here else (last.newton.theta, None)
+
 
 def _rests(stage: _Stage) -> bool:
     """Whether an iteration that did not converge came to its end, but for rounding."""
@@ -404,9 +421,13 @@ def _rests(stage: _Stage) -> bool:
 
 def _without_barrier(result: NewtonResult, parts: tuple[ResidualPart, ...], mu: float) -> float:
     """-2 log-likelihood where an iteration of one row behind a barrier ended."""
-    own = [barrier(part, result.theta[:, part.theta])[0][0] for part in parts]
     with np.errstate(invalid="ignore"):
-        return float(result.value[0] - mu * sum(own))
+        return float(result.value[0] - mu * _barriers(parts, result.theta))
+
+
+def _barriers(parts: tuple[ResidualPart, ...], theta: FloatArray) -> float:
+    """The barrier with weight 1 at theta (1, n_theta)."""
+    return float(sum(barrier(part, theta[:, part.theta])[0][0] for part in parts))
 
 
 def _is_unproven_end(parts: tuple[ResidualPart, ...], result: NewtonResult) -> bool:

@@ -22,6 +22,9 @@ from mlmfast.reduction.residual.form import ResidualForm
 FIRST_SHARE = 0.4
 #: Share of pairs of points that no two units have, above which moments say little of a range.
 _UNMET = 0.2
+#: Least variance of an arm to start from, over that of all residuals: where fixed effects fit its
+#: rows exactly moments are rounding.
+_LEAST_OF_ARM = 1e-6
 #: Starting values are kept above this share of the residual's part of a level's mean.
 _SMALLEST_START = 0.01
 
@@ -120,7 +123,7 @@ def _spread_points(structure: CovarianceStructure, counts: FloatArray) -> FloatA
 def _pairwise_covariance(sums: FloatArray, counts: FloatArray) -> FloatArray:
     """Covariances over the units that have both visits, made positive definite."""
     variance = np.diag(sums) / np.maximum(np.diag(counts), 1.0)
-    overall = max(float(variance.max(initial=0.0)), 1e-300)
+    overall = max(float(variance.max(initial=0.0)), _LEAST_OF_ARM)
     sd = np.sqrt(np.maximum(variance, 1e-3 * overall))
     pairwise = np.where(counts > 1, sums / np.maximum(counts, 1.0), 0.0)
     np.fill_diagonal(pairwise, sd * sd)
