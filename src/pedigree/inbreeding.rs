@@ -9,6 +9,8 @@ use super::tracing::by_tracing;
 const MANY_ANCESTORS: usize = 500;
 /// Pairs an animal above which tracing goes on.
 const MANY_PAIRS: usize = 1000;
+/// Pairs in all above which it does: 1 GB with their values.
+const MOST_PAIRS: usize = 100_000_000;
 
 /// Inbreeding of animals that come after their parents.
 ///
@@ -17,7 +19,7 @@ const MANY_PAIRS: usize = 1000;
 #[must_use]
 pub fn inbreeding(parents: Parents) -> Inbreeding {
     by_tracing(parents, MANY_ANCESTORS * parents.len())
-        .or_else(|| by_pairs(parents, MANY_PAIRS * parents.len()))
+        .or_else(|| by_pairs(parents, MOST_PAIRS.min(MANY_PAIRS * parents.len())))
         .or_else(|| by_tracing(parents, usize::MAX))
         .expect("there is no limit")
 }

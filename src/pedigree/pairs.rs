@@ -8,7 +8,7 @@
 
 use super::birth_order::Parents;
 use super::coefficients::{Inbreeding, segregation};
-use crate::running::memory::{buffer, filled, zeros};
+use crate::running::memory::{buffer, filled, grow, zeros};
 use crate::running::stop::check;
 
 /// Animals between two looks for a signal.
@@ -40,7 +40,9 @@ impl Pairs {
             }
             let mut need = |a: i32, b: i32| {
                 if a >= 0 && b >= 0 && a != b {
-                    lists[a.max(b) as usize].push(a.min(b) as u32);
+                    let list = &mut lists[a.max(b) as usize];
+                    grow(list, 1);
+                    list.push(a.min(b) as u32);
                 }
             };
             let [sire, dam] = parents[animal];
