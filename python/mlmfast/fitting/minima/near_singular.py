@@ -46,9 +46,8 @@ GUARDED = WEIGHTS[2]
 #: start.
 _NEAR, _START = 1e-4, 1e-2
 #: Smallest eigenvalue of R of a fit that is on its way there already, by a decrement that is small
-#: and falls slowly, and what the eigenvalue falls by a step; the same of a smaller eigenvalue.
+#: and falls slowly, and what the eigenvalue falls by a step.
 _FORESEEN, _SETTLED, _FALLS = 0.05, 0.1, 0.9
-_ALMOST, _SETTLES = 2e-3, 1.0
 #: Smallest eigenvalue of R, over the mean variance, from which on -2 log-likelihood that still
 #: falls does so without bound.
 _BEYOND = 1e-9
@@ -100,8 +99,7 @@ def becomes_singular(
         out = (size < near) & ((size < SHRINKS * was) | (size < _FAR_BEYOND * near))
         if foreseen > near:
             # What is left to fall is the eigenvalue's where there is little of it.
-            little = np.where(size < _ALMOST, _SETTLES, _SETTLED)
-            settled = progress.is_slow & (progress.decrement < little)
+            settled = progress.is_slow & (progress.decrement < _SETTLED)
             out |= settled & (size < foreseen) & (size < _FALLS * was)
         return out
 
