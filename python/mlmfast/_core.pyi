@@ -31,6 +31,7 @@ __all__ = [
     "coefficient_maps",
     "column_statistics",
     "compress_rows",
+    "copy_responses",
     "count_codes",
     "draw_streams",
     "inbreeding",
@@ -103,6 +104,9 @@ def require_room() -> None: ...
 def column_statistics(columns: Sequence[_Values], n_rows: int) -> FloatArray: ...
 def stacked_statistics(
     columns: FloatArray, parts: tuple[IntArray, IntArray] | None = None
+) -> FloatArray: ...
+def copy_responses(
+    values: FloatArray, out: FloatArray, offset: FloatArray | None = None
 ) -> FloatArray: ...
 def compress_rows(
     codes: CodeArray,

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::dense::{Kernel, vectorised};
-use super::lanes::{Four, LANES, Lane};
+use super::lanes::{Four, LANES, Lane, sum_of};
 
 /// A reflection I - tau [1 v]'[1 v] of some numbers and of as many rows as v has numbers.
 #[derive(Clone, Copy)]
@@ -50,7 +50,7 @@ impl Kernel for Reflect<'_> {
 #[inline(always)]
 fn reflect_some<V: Lane>(by: Reflection, first: &mut [f64], rows: &mut [f64], at: usize) {
     let (width, head) = (first.len(), read::<V>(first, at));
-    let along = sum::<V>(by.v.len(), |i| V::splat(by.v[i]) * read(rows, i * width + at));
+    let along = sum_of::<V>(by.v.len(), |i| V::splat(by.v[i]) * read(rows, i * width + at));
     let s = V::splat(by.tau) * (head + along);
     write(first, at, head - s);
     let back = -s;
@@ -108,41 +108,23 @@ impl<F: Fn(usize) -> Range<usize>> ReflectInto<'_, F> {
         }
         let n = self.rows.len() / width;
         let own = |i: usize| read::<V>(self.rows, i * width + at);
-        let left = sum::<V>(n, |i| own(i) * own(i));
+        let left = sum_of::<V>(n, |i| own(i) * own(i));
         let before = read::<V>(self.squares, at);
         write(self.squares, at, before + left);
     }
 }
 
-/// The sum of `n` terms in the order of [`super::dense::dot`].
+/// The numbers of a row from the `at`-th on, one in each lane.
 #[inline(always)]
-fn sum<V: Lane>(n: usize, term: impl Fn(usize) -> V) -> V {
-    let mut sums = [V::splat(0.0); 8];
-    let whole = n - n % 8;
-    let mut i = 0;
-    while i < whole {
-        for k in 0..8 {
-            sums[k] += term(i + k);
-        }
-        i += 8;
-    }
-    let mut tail = V::splat(0.0);
-    while i < n {
-        tail += term(i);
-        i += 1;
-    }
-    let [a, b, c, d, e, f, g, h] = sums;
-    (((a + e) + (b + f)) + ((c + g) + (d + h))) + tail
-}
-
-#[inline(always)]
-fn read<V: Lane>(values: &[f64], at: usize) -> V {
+#[must_use]
+pub fn read<V: Lane>(values: &[f64], at: usize) -> V {
     let own = &values[at..at + V::COUNT];
     V::from_lanes(|lane| own[lane])
 }
 
+/// Puts them back.
 #[inline(always)]
-fn write<V: Lane>(values: &mut [f64], at: usize, value: V) {
+pub fn write<V: Lane>(values: &mut [f64], at: usize, value: V) {
     for (lane, to) in values[at..at + V::COUNT].iter_mut().enumerate() {
         *to = value.lane(lane);
     }

@@ -1,10 +1,12 @@
 //! Eigenvalues and singular values of matrices of a few rows, by Jacobi's rotations.
 //!
 //! Orders are known to the compiler, so a matrix costs less than a call of a library; the same steps
-//! whatever stands beside it.
+//! whatever stands beside it, in lanes too.
 
-/// A K-by-K matrix.
-pub type Square<const K: usize> = [[f64; K]; K];
+use super::lanes::Lane;
+
+/// A K-by-K matrix, of several fits side by side where V has lanes.
+pub type Square<const K: usize, V = f64> = [[V; K]; K];
 
 /// Sweeps after which rotations only move rounding errors about.
 const MOST_SWEEPS: usize = 40;
@@ -16,64 +18,95 @@ const ROUNDING: f64 = 1.4e-17;
 /// Errors are rounding of the largest eigenvalue, as LAPACK's are.
 #[inline(always)]
 #[must_use]
-pub fn symmetric<const K: usize>(matrix: &Square<K>) -> ([f64; K], Square<K>) {
-    let (mut a, mut vectors) = (*matrix, identity::<K>());
-    let norm = a.iter().flatten().map(|x| x * x).sum::<f64>().sqrt();
+pub fn symmetric<V: Lane, const K: usize>(matrix: &Square<K, V>) -> ([V; K], Square<K, V>) {
+    let (mut a, mut vectors) = (*matrix, identity::<V, K>());
+    let least = V::splat(ROUNDING) * length(a.as_flattened()).root();
+    // 1 in lanes that go on: what is done to one does not depend on those beside it.
+    let mut open = V::splat(1.0);
     for _ in 0..MOST_SWEEPS {
-        let mut rotated = false;
+        let mut rotated = V::splat(0.0);
         for p in 0..K {
             for q in p + 1..K {
-                if a[p][q].abs() > ROUNDING * norm {
-                    rotated = true;
-                    rotate(&mut a, &mut vectors, p, q);
+                let turns = a[p][q].size().where_above(least, open, V::splat(0.0));
+                if is_any(turns) {
+                    rotated = rotated.most(turns);
+                    rotate(&mut a, &mut vectors, p, q, turns);
                 }
             }
         }
-        if !rotated {
+        open = rotated;
+        if !is_any(open) {
             break;
         }
     }
-    let mut order = [0; K];
-    for (k, at) in order.iter_mut().enumerate() {
-        *at = k;
+    let mut values = [V::splat(0.0); K];
+    for k in 0..K {
+        values[k] = a[k][k];
     }
-    sort(&mut order, |k| a[k][k]);
-    let (mut values, mut sorted) = ([0.0; K], [[0.0; K]; K]);
-    for (to, &from) in order.iter().enumerate() {
-        values[to] = a[from][from];
-        for row in 0..K {
-            sorted[row][to] = vectors[row][from];
-        }
-    }
-    (values, sorted)
+    let mut turned = transposed(&vectors);
+    sort(&mut values, &mut turned, |values, k| values[k]);
+    (values, transposed(&turned))
 }
 
-/// Makes element (p, q) of the symmetric `a` 0.
+/// Is a mask 1 in any lane?
 #[inline(always)]
-fn rotate<const K: usize>(a: &mut Square<K>, vectors: &mut Square<K>, p: usize, q: usize) {
-    let t = tangent((a[q][q] - a[p][p]) / (2.0 * a[p][q]));
-    let c = 1.0 / (t * t + 1.0).sqrt();
-    let s = t * c;
+fn is_any<V: Lane>(mask: V) -> bool {
+    mask.is_above_in_any(V::splat(0.0))
+}
+
+/// `yes` where a mask is 1, `no` where it is 0.
+#[inline(always)]
+fn either<V: Lane>(mask: V, yes: V, no: V) -> V {
+    mask.where_above(V::splat(0.0), yes, no)
+}
+
+/// Makes element (p, q) of the symmetric `a` 0 where `turns` is 1.
+#[inline(always)]
+fn rotate<V: Lane, const K: usize>(
+    a: &mut Square<K, V>,
+    vectors: &mut Square<K, V>,
+    p: usize,
+    q: usize,
+    turns: V,
+) {
+    let t = tangent((a[q][q] - a[p][p]) / (V::splat(2.0) * a[p][q]));
+    let (c, s) = angle(t);
     let shift = t * a[p][q];
-    a[p][p] -= shift;
-    a[q][q] += shift;
-    (a[p][q], a[q][p]) = (0.0, 0.0);
+    a[p][p] = either(turns, a[p][p] - shift, a[p][p]);
+    a[q][q] = either(turns, a[q][q] + shift, a[q][q]);
+    a[p][q] = either(turns, V::splat(0.0), a[p][q]);
+    a[q][p] = either(turns, V::splat(0.0), a[q][p]);
     for r in 0..K {
         if r != p && r != q {
-            let (x, y) = (a[r][p], a[r][q]);
-            (a[r][p], a[r][q]) = (c * x - s * y, s * x + c * y);
-            (a[p][r], a[q][r]) = (a[r][p], a[r][q]);
+            (a[r][p], a[r][q]) = turned((a[r][p], a[r][q]), c, s, turns);
+            // What is not turned stays as it is, symmetric to the last digit or not.
+            a[p][r] = either(turns, a[r][p], a[p][r]);
+            a[q][r] = either(turns, a[r][q], a[q][r]);
         }
-        let (x, y) = (vectors[r][p], vectors[r][q]);
-        (vectors[r][p], vectors[r][q]) = (c * x - s * y, s * x + c * y);
+        (vectors[r][p], vectors[r][q]) = turned((vectors[r][p], vectors[r][q]), c, s, turns);
     }
+}
+
+/// Two numbers turned where `turns` is 1.
+#[inline(always)]
+fn turned<V: Lane>((x, y): (V, V), c: V, s: V, turns: V) -> (V, V) {
+    (either(turns, c * x - s * y, x), either(turns, s * x + c * y, y))
 }
 
 /// The smaller root t of t^2 + 2 `cotangent` t - 1 = 0.
 #[inline(always)]
-fn tangent(cotangent: f64) -> f64 {
-    let size = 1.0 / (cotangent.abs() + (cotangent * cotangent + 1.0).sqrt());
-    if cotangent < 0.0 { -size } else { size }
+fn tangent<V: Lane>(cotangent: V) -> V {
+    let one = V::splat(1.0);
+    let size = one / (cotangent.size() + (cotangent * cotangent + one).root());
+    V::splat(0.0).where_above(cotangent, -size, size)
+}
+
+/// Cosine and sine of an angle by its tangent.
+#[inline(always)]
+fn angle<V: Lane>(t: V) -> (V, V) {
+    let one = V::splat(1.0);
+    let c = one / (t * t + one).root();
+    (c, t * c)
 }
 
 /// U and d, descending, with L = U diag(d) V'.
@@ -81,110 +114,138 @@ fn tangent(cotangent: f64) -> f64 {
 /// Rows are rotated until they are orthogonal, which keeps the digits of small singular values.
 #[inline(always)]
 #[must_use]
-pub fn left_singular<const K: usize>(l: &Square<K>) -> (Square<K>, [f64; K]) {
+pub fn left_singular<V: Lane, const K: usize>(l: &Square<K, V>) -> (Square<K, V>, [V; K]) {
     // Rows of `left` turn with those of `rows`: rows = left L.
-    let (mut rows, mut left) = (*l, identity::<K>());
+    let (mut rows, mut left) = (*l, identity::<V, K>());
+    let (zero, two, rounding) = (V::splat(0.0), V::splat(2.0), V::splat(ROUNDING));
+    let mut open = V::splat(1.0);
     for _ in 0..MOST_SWEEPS {
-        let mut rotated = false;
+        let mut rotated = zero;
         for p in 0..K {
             for q in p + 1..K {
                 let (alpha, beta) = (dot(&rows[p], &rows[p]), dot(&rows[q], &rows[q]));
                 let gamma = dot(&rows[p], &rows[q]);
-                if gamma.abs() > ROUNDING * (alpha * beta).sqrt() && alpha * beta > 0.0 {
-                    rotated |= gamma.abs() > 16.0 * ROUNDING * (alpha * beta).sqrt();
-                    let t = tangent((beta - alpha) / (2.0 * gamma));
-                    let c = 1.0 / (t * t + 1.0).sqrt();
-                    turn(&mut rows, p, q, c, t * c);
-                    turn(&mut left, p, q, c, t * c);
+                let both = alpha * beta;
+                let open = both.where_above(zero, open, zero);
+                let turns = gamma.size().where_above(rounding * both.root(), open, zero);
+                if is_any(turns) {
+                    let much = V::splat(16.0 * ROUNDING) * both.root();
+                    rotated = rotated.most(gamma.size().where_above(much, turns, zero));
+                    let (c, s) = angle(tangent((beta - alpha) / (two * gamma)));
+                    turn(&mut rows, p, q, (c, s), turns);
+                    turn(&mut left, p, q, (c, s), turns);
                 }
             }
         }
-        if !rotated {
+        open = rotated;
+        if !is_any(open) {
             break;
         }
     }
-    let mut d = [0.0; K];
-    for (value, row) in d.iter_mut().zip(&rows) {
-        *value = dot(row, row).sqrt();
+    let mut d = [zero; K];
+    for k in 0..K {
+        d[k] = dot(&rows[k], &rows[k]).root();
     }
-    let mut order = [0; K];
-    for (k, at) in order.iter_mut().enumerate() {
-        *at = k;
-    }
-    sort(&mut order, |k| -d[k]);
-    let (mut u, mut sorted) = ([[0.0; K]; K], [0.0; K]);
-    for (to, &from) in order.iter().enumerate() {
-        sorted[to] = d[from];
-        for row in 0..K {
-            u[row][to] = left[from][row];
-        }
-    }
-    (u, sorted)
+    sort(&mut d, &mut left, |d, k| -d[k]);
+    (transposed(&left), d)
 }
 
-/// Rows p and q of a matrix turned by an angle of cosine `c` and sine `s`.
+/// Rows p and q of a matrix turned by an angle of a cosine and a sine, where `turns` is 1.
 #[inline(always)]
-fn turn<const K: usize>(rows: &mut Square<K>, p: usize, q: usize, c: f64, s: f64) {
+fn turn<V: Lane, const K: usize>(
+    rows: &mut Square<K, V>,
+    p: usize,
+    q: usize,
+    (c, s): (V, V),
+    turns: V,
+) {
     for k in 0..K {
-        let (x, y) = (rows[p][k], rows[q][k]);
-        (rows[p][k], rows[q][k]) = (c * x - s * y, s * x + c * y);
+        (rows[p][k], rows[q][k]) = turned((rows[p][k], rows[q][k]), c, s, turns);
     }
 }
 
 /// Lower triangular L with L L' = `root` `root`' and no negative diagonal.
 #[inline(always)]
 #[must_use]
-pub fn lower_of<const K: usize>(root: &Square<K>) -> Square<K> {
+pub fn lower_of<V: Lane, const K: usize>(root: &Square<K, V>) -> Square<K, V> {
+    let zero = V::splat(0.0);
     let mut l = *root;
     for i in 0..K {
-        let norm = (i..K).map(|k| l[i][k] * l[i][k]).sum::<f64>().sqrt();
-        if norm > 0.0 {
+        let norm = length(&l[i][i..]).root();
+        if norm.is_above_in_any(zero) {
             // A reflection takes the row's part from i on to (-sign norm, 0, ...).
-            let sign = if l[i][i] < 0.0 { -1.0 } else { 1.0 };
+            let sign = zero.where_above(l[i][i], V::splat(-1.0), V::splat(1.0));
             let mut v = l[i];
             v[i] += sign * norm;
-            let square = (i..K).map(|k| v[k] * v[k]).sum::<f64>();
+            let square = length(&v[i..]);
             for r in i..K {
-                let along = 2.0 * (i..K).map(|k| v[k] * l[r][k]).sum::<f64>() / square;
+                let sum = (i..K).fold(V::splat(-0.0), |sum, k| sum + v[k] * l[r][k]);
+                let along = V::splat(2.0) * sum / square;
                 for k in i..K {
-                    l[r][k] -= along * v[k];
+                    l[r][k] = norm.where_above(zero, l[r][k] - along * v[k], l[r][k]);
                 }
             }
         }
         for k in i + 1..K {
-            l[i][k] = 0.0;
+            l[i][k] = zero;
         }
-        if l[i][i] < 0.0 {
-            for r in i..K {
-                l[r][i] = -l[r][i];
-            }
+        let own = l[i][i];
+        for r in i..K {
+            l[r][i] = zero.where_above(own, -l[r][i], l[r][i]);
         }
     }
     l
 }
 
+/// The sum of the squares.
 #[inline(always)]
-fn dot<const K: usize>(x: &[f64; K], y: &[f64; K]) -> f64 {
-    (0..K).fold(0.0, |s, k| s + x[k] * y[k])
+fn length<V: Lane>(x: &[V]) -> V {
+    x.iter().fold(V::splat(-0.0), |sum, &value| sum + value * value)
 }
 
 #[inline(always)]
-fn identity<const K: usize>() -> Square<K> {
-    let mut out = [[0.0; K]; K];
+fn dot<V: Lane, const K: usize>(x: &[V; K], y: &[V; K]) -> V {
+    (0..K).fold(V::splat(0.0), |s, k| s + x[k] * y[k])
+}
+
+#[inline(always)]
+fn identity<V: Lane, const K: usize>() -> Square<K, V> {
+    let mut out = [[V::splat(0.0); K]; K];
     for (k, row) in out.iter_mut().enumerate() {
-        row[k] = 1.0;
+        row[k] = V::splat(1.0);
     }
     out
 }
 
-/// Sorts positions by their numbers, ascending; equal ones stay in order.
 #[inline(always)]
-fn sort<const K: usize>(order: &mut [usize; K], number: impl Fn(usize) -> f64) {
+fn transposed<V: Lane, const K: usize>(a: &Square<K, V>) -> Square<K, V> {
+    let mut out = *a;
+    for i in 0..K {
+        for j in 0..K {
+            out[j][i] = a[i][j];
+        }
+    }
+    out
+}
+
+/// Sorts numbers, and rows with them, ascending by what `key` says of a place; equal ones stay in
+/// order.
+#[inline(always)]
+fn sort<V: Lane, const K: usize>(
+    numbers: &mut [V; K],
+    rows: &mut Square<K, V>,
+    key: impl Fn(&[V; K], usize) -> V,
+) {
     for i in 1..K {
-        let mut j = i;
-        while j > 0 && number(order[j]) < number(order[j - 1]) {
-            order.swap(j, j - 1);
-            j -= 1;
+        for j in (1..=i).rev() {
+            // Below what stays nothing moves.
+            let (this, before) = (key(numbers, j), key(numbers, j - 1));
+            let swap =
+                |x: V, y: V| (before.where_above(this, y, x), before.where_above(this, x, y));
+            (numbers[j - 1], numbers[j]) = swap(numbers[j - 1], numbers[j]);
+            for k in 0..K {
+                (rows[j - 1][k], rows[j][k]) = swap(rows[j - 1][k], rows[j][k]);
+            }
         }
     }
 }

@@ -45,6 +45,21 @@ pub trait Lane:
     #[must_use]
     fn least(self, other: Self) -> Self;
 
+    /// The larger number in each lane; the other where one is NaN.
+    #[must_use]
+    fn most(self, other: Self) -> Self;
+
+    /// Numbers without their signs.
+    #[must_use]
+    fn size(self) -> Self;
+
+    /// In each lane `yes` where the number is above another, `no` elsewhere, as where one is NaN.
+    #[must_use]
+    fn where_above(self, other: Self, yes: Self, no: Self) -> Self;
+
+    /// Is it in any lane?
+    fn is_above_in_any(self, other: Self) -> bool;
+
     /// Mantissas, from 1 to 2, and exponents of positive normal numbers.
     #[must_use]
     fn split(self) -> (Self, Self);
@@ -89,6 +104,26 @@ impl Lane for f64 {
     #[inline(always)]
     fn least(self, other: Self) -> Self {
         if other < self { other } else { self }
+    }
+
+    #[inline(always)]
+    fn most(self, other: Self) -> Self {
+        self.max(other)
+    }
+
+    #[inline(always)]
+    fn size(self) -> Self {
+        self.abs()
+    }
+
+    #[inline(always)]
+    fn where_above(self, other: Self, yes: Self, no: Self) -> Self {
+        if self > other { yes } else { no }
+    }
+
+    #[inline(always)]
+    fn is_above_in_any(self, other: Self) -> bool {
+        self > other
     }
 
     #[inline(always)]
@@ -159,8 +194,8 @@ impl Neg for Four {
 
 /// The sum of `n` terms in the order of [`super::dense::dot`].
 #[inline(always)]
-pub fn sum_of(n: usize, term: impl Fn(usize) -> Four) -> Four {
-    let mut sums = [Four::splat(0.0); 8];
+pub fn sum_of<V: Lane>(n: usize, term: impl Fn(usize) -> V) -> V {
+    let mut sums = [V::splat(0.0); 8];
     let whole = n - n % 8;
     let mut i = 0;
     while i < whole {
@@ -169,7 +204,7 @@ pub fn sum_of(n: usize, term: impl Fn(usize) -> Four) -> Four {
         }
         i += 8;
     }
-    let mut tail = Four::splat(0.0);
+    let mut tail = V::splat(0.0);
     while i < n {
         tail += term(i);
         i += 1;
@@ -223,6 +258,39 @@ impl Lane for Four {
             self.0[k] = self.0[k].least(other.0[k]);
         }
         self
+    }
+
+    #[inline(always)]
+    fn most(mut self, other: Self) -> Self {
+        for k in 0..LANES {
+            self.0[k] = self.0[k].max(other.0[k]);
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn size(mut self) -> Self {
+        for value in &mut self.0 {
+            *value = value.abs();
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn where_above(self, other: Self, yes: Self, mut no: Self) -> Self {
+        for k in 0..LANES {
+            no.0[k] = if self.0[k] > other.0[k] { yes.0[k] } else { no.0[k] };
+        }
+        no
+    }
+
+    #[inline(always)]
+    fn is_above_in_any(self, other: Self) -> bool {
+        let mut any = false;
+        for k in 0..LANES {
+            any |= self.0[k] > other.0[k];
+        }
+        any
     }
 
     #[inline(always)]

@@ -6,6 +6,7 @@ use super::steps::{self, led_one};
 use super::unstructured::{Axes, axes_one, chart_at, matrix_one, moved_at};
 use super::with_order;
 use crate::linalg::eigen::Square;
+use crate::linalg::lanes::Lane;
 
 /// An unstructured covariance: its level, first row there and order (up to 3).
 #[derive(Clone, Copy)]
@@ -29,6 +30,12 @@ pub(super) struct Point<const T: usize> {
 }
 
 impl Block {
+    /// Its stretch of theta, from a place on.
+    #[inline(always)]
+    fn stretch(&self, first: usize) -> Range<usize> {
+        first..first + self.order * (self.order + 1) / 2
+    }
+
     /// The covariance at its theta.
     pub(super) fn matrix(&self, theta: &[f64], put: impl FnMut(usize, usize, f64)) {
         with_order!(self.order, matrix_of(theta, put); 1, 2, 3);
@@ -40,67 +47,73 @@ fn matrix_of<const K: usize>(theta: &[f64], put: impl FnMut(usize, usize, f64)) 
 }
 
 /// Gradient, Hessian and expected Hessian of a criterion.
-type Derivatives<const T: usize> = ([f64; T], Square<T>, Square<T>);
+pub(super) type Derivatives<const T: usize, V> = ([V; T], Square<T, V>, Square<T, V>);
 
 /// Calls with each block and its stretch of theta.
+#[inline(always)]
 pub(super) fn each_block(blocks: &[Block], mut of_block: impl FnMut(&Block, Range<usize>)) {
-    let mut first = 0;
+    let mut own = 0..0;
     for block in blocks {
-        let end = first + block.order * (block.order + 1) / 2;
-        of_block(block, first..end);
-        first = end;
+        own = block.stretch(own.end);
+        of_block(block, own.clone());
     }
 }
 
 /// Q and D of each block, one after the other in the block's stretch of theta.
-pub(super) type AxesOf<const T: usize> = [[f64; 2]; T];
+pub(super) type AxesOf<const T: usize, V> = [[V; 2]; T];
 
-/// Those of some blocks at theta.
-pub(super) fn axes<const T: usize>(blocks: &[Block], theta: &[f64; T]) -> AxesOf<T> {
-    let mut out = [[0.0; 2]; T];
-    each_block(blocks, |block, own| {
-        let own = (&theta[own.clone()], out[own].as_flattened_mut());
-        with_order!(block.order, axes_of(own); 1, 2, 3);
-    });
+/// Those of some blocks at theta, of a fit or of one in each lane.
+#[inline(always)]
+pub(super) fn axes<V: Lane, const T: usize>(blocks: &[Block], theta: &[V; T]) -> AxesOf<T, V> {
+    let mut out = [[V::splat(0.0); 2]; T];
+    // A closure is not always inlined, and lanes then go through memory.
+    let mut own = 0..0;
+    for block in blocks {
+        own = block.stretch(own.end);
+        let of_block = (&theta[own.clone()], out[own.clone()].as_flattened_mut());
+        with_order!(block.order, axes_of of V, (of_block); 1, 2, 3);
+    }
     out
 }
 
-fn axes_of<const K: usize>((theta, out): (&[f64], &mut [f64])) {
-    let (u, d) = axes_one::<K>(theta);
+#[inline(always)]
+fn axes_of<V: Lane, const K: usize>((theta, out): (&[V], &mut [V])) {
+    let (u, d) = axes_one::<V, K>(theta);
     out[..K * K].copy_from_slice(u.as_flattened());
     out[K * K..].copy_from_slice(&d);
 }
 
-fn read<const K: usize>(axes: &[[f64; 2]]) -> Axes<K> {
-    let (axes, mut u, mut d) = (axes.as_flattened(), [[0.0; K]; K], [0.0; K]);
+#[inline(always)]
+fn read<V: Lane, const K: usize>(axes: &[[V; 2]]) -> Axes<K, V> {
+    let zero = V::splat(0.0);
+    let (axes, mut u, mut d) = (axes.as_flattened(), [[zero; K]; K], [zero; K]);
     u.as_flattened_mut().copy_from_slice(&axes[..K * K]);
     d.copy_from_slice(&axes[K * K..]);
     (u, d)
 }
 
 /// Derivatives by local coordinates.
-pub(super) fn led<const T: usize>(
+#[inline(always)]
+pub(super) fn led<V: Lane, const T: usize>(
     blocks: &[Block],
-    axes: &AxesOf<T>,
-    (by, second, average): Derivatives<T>,
-) -> Derivatives<T> {
-    let (mut jacobian, mut curvature) = ([[0.0; T]; T], [[0.0; T]; T]);
-    each_block(blocks, |block, own| {
-        let first = own.start;
-        let moves =
-            |row: usize, column: usize, value| jacobian[first + row][first + column] = value;
-        let bend =
-            |row: usize, column: usize, value| curvature[first + row][first + column] = value;
-        let own = (&axes[own.clone()], &by[own]);
-        with_order!(block.order, chart_of(own, moves, bend); 1, 2, 3);
-    });
-    let (mut gradient, mut hessian, mut expected) = ([0.0; T], [[0.0; T]; T], [[0.0; T]; T]);
+    axes: &AxesOf<T, V>,
+    (by, second, average): &Derivatives<T, V>,
+) -> Derivatives<T, V> {
+    let zero = V::splat(0.0);
+    let (mut jacobian, mut curvature) = ([[zero; T]; T], [[zero; T]; T]);
+    let mut own = 0..0;
+    for block in blocks {
+        own = block.stretch(own.end);
+        let of_block = (&axes[own.clone()], &by[own.clone()], own.start);
+        with_order!(block.order, chart_of of V, (of_block, &mut jacobian, &mut curvature); 1, 2, 3);
+    }
+    let (mut gradient, mut hessian, mut expected) = ([zero; T], [[zero; T]; T], [[zero; T]; T]);
     led_one(
         (T, T),
         jacobian.as_flattened(),
         curvature.as_flattened(),
         steps::Derivatives {
-            gradient: &by,
+            gradient: by,
             hessian: second.as_flattened(),
             expected: average.as_flattened(),
         },
@@ -109,28 +122,38 @@ pub(super) fn led<const T: usize>(
     (gradient, hessian, expected)
 }
 
-fn chart_of<const K: usize>(
-    (axes, weight): (&[[f64; 2]], &[f64]),
-    jacobian: impl FnMut(usize, usize, f64),
-    curvature: impl FnMut(usize, usize, f64),
+#[inline(always)]
+fn chart_of<V: Lane, const K: usize>(
+    (axes, weight, first): (&[[V; 2]], &[V], usize),
+    jacobian: &mut [impl AsMut<[V]>],
+    curvature: &mut [impl AsMut<[V]>],
 ) {
-    chart_at::<K>(&read(axes), weight, jacobian, curvature);
+    chart_at::<V, K>(
+        &read(axes),
+        weight,
+        |row, column, value| jacobian[first + row].as_mut()[first + column] = value,
+        |row, column, value| curvature[first + row].as_mut()[first + column] = value,
+    );
 }
 
 /// theta at local coordinates `step` around one with these axes.
-pub(super) fn moved<const T: usize>(
+#[inline(always)]
+pub(super) fn moved<V: Lane, const T: usize>(
     blocks: &[Block],
-    axes: &AxesOf<T>,
-    step: &[f64; T],
-) -> [f64; T] {
-    let mut out = [0.0; T];
-    each_block(blocks, |block, own| {
-        let own = (&axes[own.clone()], &step[own.clone()], &mut out[own]);
-        with_order!(block.order, moved_of(own); 1, 2, 3);
-    });
+    axes: &AxesOf<T, V>,
+    step: &[V; T],
+) -> [V; T] {
+    let mut out = [V::splat(0.0); T];
+    let mut own = 0..0;
+    for block in blocks {
+        own = block.stretch(own.end);
+        let of_block = (&axes[own.clone()], &step[own.clone()], &mut out[own.clone()]);
+        with_order!(block.order, moved_of of V, (of_block); 1, 2, 3);
+    }
     out
 }
 
-fn moved_of<const K: usize>((axes, step, out): (&[[f64; 2]], &[f64], &mut [f64])) {
-    moved_at::<K>(&read(axes), step, out);
+#[inline(always)]
+fn moved_of<V: Lane, const K: usize>((axes, step, out): (&[[V; 2]], &[V], &mut [V])) {
+    moved_at::<V, K>(&read(axes), step, out);
 }

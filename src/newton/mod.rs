@@ -6,11 +6,15 @@
 
 pub mod autocorrelations;
 pub mod blocks;
+pub mod eigenvalues;
 pub mod from_zero;
+mod looks;
 pub mod ordinary;
 mod scored;
 pub mod steps;
 pub mod unstructured;
+
+use std::ops::Range;
 
 use crate::running::{stop, threads};
 
@@ -31,6 +35,16 @@ macro_rules! with_order {
             _ => unreachable!("the order was looked at"),
         }
     };
+    // Of lanes.
+    ($order:expr, $function:ident of $lane:ty, $arguments:tt; $($known:literal),*) => {
+        match $order {
+            $($known => with_order!(@ $function, $lane, $known, $arguments),)*
+            _ => unreachable!("the order was looked at"),
+        }
+    };
+    (@ $function:ident, $lane:ty, $order:literal, ($($argument:expr),*)) => {
+        $function::<$lane, $order>($($argument),*)
+    };
     (@ $function:ident, $order:literal, ($($argument:expr),*)) => {
         $function::<$order>($($argument),*)
     };
@@ -43,43 +57,51 @@ pub(crate) fn by_fit<const M: usize>(
     sizes: [usize; M],
     one: impl Fn(usize, [&mut [f64]; M]) + Sync + Send,
 ) -> [Vec<f64>; M] {
+    side_by_side(n, sizes, 1, |fits, own| one(fits.start, own))
+}
+
+/// [`by_fit`] with `at_once` fits at a time, or the last: `some` writes theirs.
+pub(crate) fn side_by_side<const M: usize>(
+    n: usize,
+    sizes: [usize; M],
+    at_once: usize,
+    some: impl Fn(Range<usize>, [&mut [f64]; M]) + Sync + Send,
+) -> [Vec<f64>; M] {
     let mut out = sizes.map(|size| vec![0.0; n * size]);
+    let run = |first: usize, n: usize, mut own: [&mut [f64]; M]| {
+        for k in (0..n).step_by(at_once) {
+            let here = at_once.min(n - k);
+            some(first + k..first + k + here, cut(&mut own, sizes, here));
+        }
+    };
+    let mut rest = out.each_mut().map(|part| &mut part[..]);
     if n < MANY {
         stop::check();
-        run(0, n, sizes, out.each_mut().map(|part| &mut part[..]), &one);
+        run(0, n, rest);
         return out;
     }
     let mut tasks = Vec::with_capacity(n.div_ceil(TASK));
-    let mut rest = out.each_mut().map(|part| &mut part[..]);
     for first in (0..n).step_by(TASK) {
         let here = TASK.min(n - first);
-        let mut own: [&mut [f64]; M] = std::array::from_fn(|_| &mut [][..]);
-        for ((own, rest), size) in own.iter_mut().zip(&mut rest).zip(sizes) {
-            let (head, tail) = std::mem::take(rest).split_at_mut(here * size);
-            (*own, *rest) = (head, tail);
-        }
-        tasks.push((first, here, own));
+        tasks.push((first, here, cut(&mut rest, sizes, here)));
     }
-    threads::each(tasks, |(first, here, own)| run(first, here, sizes, own, &one));
+    threads::each(tasks, |(first, here, own)| run(first, here, own));
     out
 }
 
-fn run<const M: usize>(
-    first: usize,
-    n: usize,
+/// Takes the first `n` fits' numbers off each of some results.
+#[inline(always)]
+fn cut<'a, const M: usize>(
+    rest: &mut [&'a mut [f64]; M],
     sizes: [usize; M],
-    mut out: [&mut [f64]; M],
-    one: &impl Fn(usize, [&mut [f64]; M]),
-) {
-    for k in 0..n {
-        let mut at = 0;
-        let own = out.each_mut().map(|part| {
-            let size = sizes[at];
-            at += 1;
-            &mut part[k * size..(k + 1) * size]
-        });
-        one(first + k, own);
+    n: usize,
+) -> [&'a mut [f64]; M] {
+    let mut own: [&mut [f64]; M] = std::array::from_fn(|_| &mut [][..]);
+    for ((own, rest), size) in own.iter_mut().zip(rest).zip(sizes) {
+        let (head, tail) = std::mem::take(rest).split_at_mut(n * size);
+        (*own, *rest) = (head, tail);
     }
+    own
 }
 
 /// The k-th of some square matrices.

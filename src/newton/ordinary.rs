@@ -7,11 +7,13 @@
 
 use std::ops::Range;
 
-use super::blocks::{Block, Point, axes, each_block, led, moved};
+use super::blocks::{Block, Point, each_block};
+use super::eigenvalues::smallest_of;
+use super::looks::{Look, by_values, looks};
 use super::scored::{Scored, scored};
-use super::steps::{Step, definite_step, newton_step};
+use super::steps::Step;
 use super::with_order;
-use crate::linalg::eigen::{Square, symmetric};
+use crate::linalg::eigen::Square;
 use crate::running::memory::buffer;
 use crate::running::threads;
 
@@ -154,8 +156,10 @@ fn some_of<const T: usize>(
     }
     while !open.is_empty() {
         let (mut going, mut targets) = (Vec::new(), Vec::new());
-        for &k in &open {
-            if let Some(target) = all[k].next(model.blocks, settings) {
+        let points: Vec<&Point<T>> = open.iter().map(|&k| &all[k].at).collect();
+        let looks = looks(model.blocks, settings.flat.max(settings.floor), &points);
+        for (&k, look) in open.iter().zip(looks) {
+            if let Some(target) = all[k].next(look, model.blocks, settings) {
                 going.push(k);
                 targets.push(target);
             }
@@ -167,6 +171,11 @@ fn some_of<const T: usize>(
                 open.push(k);
             }
         }
+    }
+    let definite = all.iter_mut().filter_map(|fit| Some((fit.definite?, &mut fit.step)));
+    let (scaled, steps): (Vec<Square<T>>, Vec<&mut Step<T>>) = definite.unzip();
+    for (step, smallest) in steps.into_iter().zip(smallest_of(&scaled)) {
+        step.smallest = smallest;
     }
     let mut numbers = Vec::with_capacity(all.len() * width(T));
     all.iter().for_each(|fit| fit.put(&mut numbers));
@@ -285,30 +294,24 @@ impl<const T: usize> Fit<T> {
     }
 
     /// Where the next step leads, if it is ordinary.
-    fn next(&mut self, blocks: &[Block], settings: Settings) -> Option<[f64; T]> {
+    fn next(&mut self, look: Look<T>, blocks: &[Block], settings: Settings) -> Option<[f64; T]> {
         /// Scaled eigenvalues above this are not negative: see `newton/iteration.py`.
         const FLAT: f64 = -1e-6;
         if self.left == 0 {
             self.stand = Stand::GivenUp;
             return None;
         }
-        let (at, theta) = (self.at, self.at.theta);
-        let axes = axes(blocks, &theta);
-        let (gradient, hessian, expected) =
-            led(blocks, &axes, (at.gradient, at.hessian, at.expected));
-        let least = settings.flat.max(settings.floor);
-        let definite = definite_step(&gradient, &hessian, &expected, least);
-        self.definite = definite.map(|(.., scaled)| scaled);
-        let step = if let Some((step, slope, _)) = definite {
-            Step { step, slope, smallest: least }
-        } else {
-            newton_step(&gradient, &hessian, &expected, settings.floor)
+        let theta = self.at.theta;
+        let (step, target) = match look.definite {
+            Some((step, target, _)) => (step, target),
+            None => by_values(blocks, &self.at, settings.floor),
         };
+        self.definite = look.definite.map(|(.., scaled)| scaled);
         self.step = step;
-        self.looked = (self.at.value, std::array::from_fn(|i| hessian[i][i]));
+        self.looked = (self.at.value, look.diagonal);
         let decrement = -step.slope;
         if decrement <= settings.tolerance && step.smallest > FLAT {
-            self.at.theta = moved(blocks, &axes, &step.step);
+            self.at.theta = target;
             self.stand = Stand::Ended;
             return None;
         }
@@ -333,7 +336,6 @@ impl<const T: usize> Fit<T> {
         if step.smallest <= FLAT || bounded {
             return None;
         }
-        let target = moved(blocks, &axes, &step.step);
         let way = std::array::from_fn(|i| target[i] - theta[i]);
         let run = self.run_of(&way);
         if run >= RUN {
@@ -378,11 +380,10 @@ impl<const T: usize> Fit<T> {
     /// Adds its numbers to those of others.
     fn put(&self, numbers: &mut Vec<f64>) {
         let Self { at, step, looked, .. } = self;
-        let smallest = self.definite.map_or(step.smallest, |scaled| symmetric(&scaled).0[0]);
         numbers.extend(at.theta);
         numbers.extend(self.way);
         numbers.extend(looked.1);
-        numbers.extend([looked.0, -step.slope, smallest]);
+        numbers.extend([looked.0, -step.slope, step.smallest]);
         numbers.extend([self.n_steps, self.n_evaluations, self.run].map(|count| count as f64));
         numbers.extend([self.stretch, at.value]);
         numbers.extend(at.gradient);

@@ -2,30 +2,17 @@
 
 use super::{by_fit, matrix, vector, with_order};
 use crate::linalg::eigen::{Square, symmetric};
-
-/// Eigenvalues, ascending, and eigenvectors of `n` symmetric matrices.
-#[must_use]
-pub fn symmetric_eigen(order: usize, n: usize, matrices: &[f64]) -> [Vec<f64>; 2] {
-    with_order!(order, eigen_of(n, matrices))
-}
-
-fn eigen_of<const K: usize>(n: usize, matrices: &[f64]) -> [Vec<f64>; 2] {
-    by_fit(n, [K, K * K], |k, [values, vectors]| {
-        let found = symmetric(&matrix::<K>(matrices, k));
-        values.copy_from_slice(&found.0);
-        vectors.copy_from_slice(found.1.as_flattened());
-    })
-}
+use crate::linalg::lanes::Lane;
 
 /// Derivatives of a criterion at some points: gradients, Hessians and expected Hessians.
 #[derive(Clone, Copy)]
-pub struct Derivatives<'a> {
+pub struct Derivatives<'a, V = f64> {
     /// Gradients.
-    pub gradient: &'a [f64],
+    pub gradient: &'a [V],
     /// Hessians.
-    pub hessian: &'a [f64],
+    pub hessian: &'a [V],
     /// Expected Hessians.
-    pub expected: &'a [f64],
+    pub expected: &'a [V],
 }
 
 /// Newton steps -|H|^-1 g of `n` fits, with their slopes and the smallest eigenvalues of the scaled
@@ -81,22 +68,34 @@ pub fn newton_step<const K: usize>(
     Step { step, slope, smallest: values[0] }
 }
 
+/// What [`definite_step`] finds: the step, its slope and the scaled Hessian, where `told` is 1.
+#[derive(Clone, Copy)]
+pub struct Definite<V, const K: usize> {
+    /// The step.
+    pub step: [V; K],
+    /// The gradient along it.
+    pub slope: V,
+    /// The Hessian in scaled coordinates.
+    pub scaled: Square<K, V>,
+    /// 1 where all eigenvalues of that are above what was asked for, else 0.
+    pub told: V,
+}
+
 /// The step and the slope of [`newton_step`] with the scaled Hessian, by a Cholesky factor, where all
 /// eigenvalues of that are above `least`, as most often: finding them costs ten times as much.
 #[inline(always)]
 #[must_use]
-pub fn definite_step<const K: usize>(
-    gradient: &[f64; K],
-    hessian: &Square<K>,
-    expected: &Square<K>,
+pub fn definite_step<V: Lane, const K: usize>(
+    gradient: &[V; K],
+    hessian: &Square<K, V>,
+    expected: &Square<K, V>,
     least: f64,
-) -> Option<([f64; K], f64, Square<K>)> {
+) -> Definite<V, K> {
+    let zero = V::splat(0.0);
     let (scale, scaled) = scaled(hessian, expected);
-    if !is_above(&scaled, least) {
-        return None;
-    }
-    let l = factor(&scaled, 0.0)?;
-    let mut step = [0.0; K];
+    let (_, above) = factor(&scaled, least);
+    let (l, told) = factor(&scaled, 0.0);
+    let mut step = [zero; K];
     for i in 0..K {
         let sum = (0..i).fold(gradient[i] / scale[i], |s, j| s - l[i][j] * step[j]);
         step[i] = sum / l[i][i];
@@ -108,43 +107,52 @@ pub fn definite_step<const K: usize>(
     for i in 0..K {
         step[i] = -step[i] / scale[i];
     }
-    let slope = (0..K).fold(0.0, |s, i| s + gradient[i] * step[i]);
-    slope.is_finite().then_some((step, slope, scaled))
+    let slope = (0..K).fold(zero, |s, i| s + gradient[i] * step[i]);
+    let told = V::splat(f64::INFINITY).where_above(slope.size(), told, zero);
+    Definite { step, slope, scaled, told: above.where_above(zero, told, zero) }
 }
 
 /// Are all eigenvalues of a symmetric matrix above `least`?
 #[inline(always)]
 #[must_use]
 pub fn is_above<const K: usize>(matrix: &Square<K>, least: f64) -> bool {
-    factor(matrix, least).is_some()
+    factor(matrix, least).1 > 0.0
 }
 
-/// Cholesky factor of A - shift I, where that is positive definite.
+/// Cholesky factor of A - shift I, and 1 where that is positive definite, else 0.
 #[inline(always)]
-fn factor<const K: usize>(a: &Square<K>, shift: f64) -> Option<Square<K>> {
-    let mut l = [[0.0; K]; K];
+fn factor<V: Lane, const K: usize>(a: &Square<K, V>, shift: f64) -> (Square<K, V>, V) {
+    let zero = V::splat(0.0);
+    let (mut l, mut told) = ([[zero; K]; K], V::splat(1.0));
     for i in 0..K {
         for j in 0..i {
             l[i][j] = (0..j).fold(a[i][j], |s, k| s - l[i][k] * l[j][k]) / l[j][j];
         }
-        let pivot = (0..i).fold(a[i][i] - shift, |s, k| s - l[i][k] * l[i][k]);
-        if !(pivot > 0.0 && pivot.is_finite()) {
-            return None;
-        }
-        l[i][i] = pivot.sqrt();
+        let own = a[i][i] - V::splat(shift);
+        let pivot = (0..i).fold(own, |s, k| s - l[i][k] * l[i][k]);
+        told = pivot.where_above(zero, told, zero);
+        told = V::splat(f64::INFINITY).where_above(pivot, told, zero);
+        l[i][i] = pivot.root();
     }
-    Some(l)
+    (l, told)
 }
 
 /// Scales of the coordinates, and the Hessian in these.
 #[inline(always)]
-fn scaled<const K: usize>(hessian: &Square<K>, expected: &Square<K>) -> ([f64; K], Square<K>) {
-    let mut own = [0.0; K];
+fn scaled<V: Lane, const K: usize>(
+    hessian: &Square<K, V>,
+    expected: &Square<K, V>,
+) -> ([V; K], Square<K, V>) {
+    let mut own = [V::splat(0.0); K];
+    let mut largest = V::splat(1e-300);
     for i in 0..K {
-        own[i] = expected[i][i].max(hessian[i][i].abs());
+        own[i] = expected[i][i].most(hessian[i][i].size());
+        largest = largest.most(own[i]);
     }
-    let largest = own.iter().copied().fold(1e-300, f64::max);
-    let scale = own.map(|value| value.max(1e-12 * largest).sqrt());
+    let mut scale = own;
+    for i in 0..K {
+        scale[i] = own[i].most(V::splat(1e-12) * largest).root();
+    }
     (scale, divided(hessian, &scale))
 }
 
@@ -220,11 +228,11 @@ impl<const K: usize> Told<K> {
 
 /// D^-1 A D^-1.
 #[inline(always)]
-fn divided<const K: usize>(a: &Square<K>, scale: &[f64; K]) -> Square<K> {
+fn divided<V: Lane, const K: usize>(a: &Square<K, V>, scale: &[V; K]) -> Square<K, V> {
     let mut out = *a;
     for i in 0..K {
         for j in 0..K {
-            out[i][j] /= scale[i] * scale[j];
+            out[i][j] = a[i][j] / (scale[i] * scale[j]);
         }
     }
     out
@@ -276,40 +284,40 @@ pub fn led(
 
 /// See [`led`]: those of one fit, added to zeros.
 #[inline(always)]
-pub fn led_one(
+pub fn led_one<V: Lane>(
     (m, t): (usize, usize),
-    jacobian: &[f64],
-    curvature: &[f64],
-    at: Derivatives,
-    [gradient, hessian, expected]: [&mut [f64]; 3],
+    jacobian: &[V],
+    curvature: &[V],
+    at: Derivatives<V>,
+    [gradient, hessian, expected]: [&mut [V]; 3],
 ) {
-    for (row, &value) in jacobian.chunks_exact(t).zip(at.gradient) {
-        for (to, x) in gradient.iter_mut().zip(row) {
-            *to += x * value;
+    for i in 0..m {
+        for j in 0..t {
+            gradient[j] += jacobian[i * t + j] * at.gradient[i];
         }
     }
     sandwiched((m, t), jacobian, at.hessian, hessian);
-    for (to, own) in hessian.iter_mut().zip(curvature) {
-        *to += own;
+    for k in 0..t * t {
+        hessian[k] += curvature[k];
     }
     sandwiched((m, t), jacobian, at.expected, expected);
 }
 
 /// out += J'A J.
 #[inline(always)]
-fn sandwiched((m, t): (usize, usize), j: &[f64], a: &[f64], out: &mut [f64]) {
-    let mut row = [0.0; super::MOST];
+fn sandwiched<V: Lane>((m, t): (usize, usize), j: &[V], a: &[V], out: &mut [V]) {
+    let mut row = [V::splat(0.0); super::MOST];
     for i in 0..m {
         // Row i of A J.
-        row[..t].fill(0.0);
-        for (&value, from) in a[i * m..(i + 1) * m].iter().zip(j.chunks_exact(t)) {
-            for (to, x) in row.iter_mut().zip(from) {
-                *to += value * x;
+        row[..t].fill(V::splat(0.0));
+        for k in 0..m {
+            for c in 0..t {
+                row[c] += a[i * m + k] * j[k * t + c];
             }
         }
-        for (c, &x) in j[i * t..(i + 1) * t].iter().enumerate() {
-            for (to, value) in out[c * t..(c + 1) * t].iter_mut().zip(&row) {
-                *to += x * value;
+        for b in 0..t {
+            for c in 0..t {
+                out[b * t + c] += j[i * t + b] * row[c];
             }
         }
     }
@@ -345,12 +353,15 @@ mod tests {
         for seed in 0..200 {
             let hessian = matrix(seed, 0.005);
             let by_values = newton_step(&gradient, &hessian, &hessian, 1e-9);
-            let found = definite_step(&gradient, &hessian, &hessian, least);
+            let Definite { step, slope, scaled, told } =
+                definite_step(&gradient, &hessian, &hessian, least);
             // At the border rounding decides.
             if (by_values.smallest - least).abs() > 1e-12 {
-                assert_eq!(found.is_some(), by_values.smallest > least, "{seed}");
+                assert_eq!(told > 0.0, by_values.smallest > least, "{seed}");
             }
-            let Some((step, slope, scaled)) = found else { continue };
+            if told == 0.0 {
+                continue;
+            }
             n_definite += 1;
             assert!((slope - by_values.slope).abs() <= 1e-13 * slope.abs());
             for (x, y) in step.iter().zip(&by_values.step) {
@@ -383,16 +394,19 @@ mod tests {
     #[test]
     fn what_is_not_definite_or_not_finite_has_no_definite_step() {
         let gradient = [1.0, 1.0, 1.0];
+        let is_definite = |gradient: &[f64; 3], hessian: &Square<3>| {
+            definite_step(gradient, hessian, hessian, 0.05).told > 0.0
+        };
         let mut saddle = matrix(3, 1.0);
         saddle[1][1] = -saddle[1][1];
-        assert!(definite_step(&gradient, &saddle, &saddle, 0.05).is_none());
+        assert!(!is_definite(&gradient, &saddle));
         for wrong in [f64::NAN, f64::INFINITY] {
             let mut hessian = matrix(3, 1.0);
             hessian[2][0] = wrong;
             hessian[0][2] = wrong;
-            assert!(definite_step(&gradient, &hessian, &hessian, 0.05).is_none());
+            assert!(!is_definite(&gradient, &hessian));
             let sound = matrix(3, 1.0);
-            assert!(definite_step(&[1.0, wrong, 1.0], &sound, &sound, 0.05).is_none());
+            assert!(!is_definite(&[1.0, wrong, 1.0], &sound));
         }
     }
 }

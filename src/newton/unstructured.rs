@@ -4,6 +4,7 @@
 
 use super::{by_fit, with_order};
 use crate::linalg::eigen::{Square, left_singular, lower_of, symmetric};
+use crate::linalg::lanes::Lane;
 
 /// Largest order of G.
 pub const MOST: usize = 3;
@@ -36,29 +37,29 @@ pub fn chart_one<const K: usize>(
     jacobian: impl FnMut(usize, usize, f64),
     curvature: impl FnMut(usize, usize, f64),
 ) {
-    chart_at(&axes_one::<K>(theta), weight, jacobian, curvature);
+    chart_at(&axes_one::<f64, K>(theta), weight, jacobian, curvature);
 }
 
 /// Q and D of theta.
-pub type Axes<const K: usize> = (Square<K>, [f64; K]);
+pub type Axes<const K: usize, V = f64> = (Square<K, V>, [V; K]);
 
-/// Those of one fit.
+/// Those of one fit, or of one in each lane.
 #[inline(always)]
 #[must_use]
-pub fn axes_one<const K: usize>(theta: &[f64]) -> Axes<K> {
-    left_singular(&lower::<K>(theta))
+pub fn axes_one<V: Lane, const K: usize>(theta: &[V]) -> Axes<K, V> {
+    left_singular(&lower(theta))
 }
 
 /// See [`chart_one`].
 #[inline(always)]
-pub fn chart_at<const K: usize>(
-    (u, d): &Axes<K>,
-    weight: &[f64],
-    mut jacobian: impl FnMut(usize, usize, f64),
-    mut curvature: impl FnMut(usize, usize, f64),
+pub fn chart_at<V: Lane, const K: usize>(
+    (u, d): &Axes<K, V>,
+    weight: &[V],
+    mut jacobian: impl FnMut(usize, usize, V),
+    mut curvature: impl FnMut(usize, usize, V),
 ) {
-    let s = lower::<K>(weight);
-    let mut both = [[0.0; K]; K];
+    let s = lower::<V, K>(weight);
+    let mut both = [[V::splat(0.0); K]; K];
     for i in 0..K {
         for j in 0..K {
             both[i][j] = s[i][j] + s[j][i];
@@ -98,13 +99,13 @@ fn moved_of<const K: usize>(n: usize, theta: &[f64], step: &[f64]) -> [Vec<f64>;
 /// See [`moved`]: that of one fit.
 #[inline(always)]
 pub fn moved_one<const K: usize>(theta: &[f64], step: &[f64], out: &mut [f64]) {
-    moved_at(&axes_one::<K>(theta), step, out);
+    moved_at(&axes_one::<f64, K>(theta), step, out);
 }
 
 /// See [`moved_one`].
 #[inline(always)]
-pub fn moved_at<const K: usize>((u, d): &Axes<K>, step: &[f64], out: &mut [f64]) {
-    let mut inner = lower::<K>(step);
+pub fn moved_at<V: Lane, const K: usize>((u, d): &Axes<K, V>, step: &[V], out: &mut [V]) {
+    let mut inner = lower::<V, K>(step);
     for i in 0..K {
         inner[i][i] += d[i];
     }
@@ -114,7 +115,7 @@ pub fn moved_at<const K: usize>((u, d): &Axes<K>, step: &[f64], out: &mut [f64])
 /// L L', row by row.
 #[inline(always)]
 pub fn matrix_one<const K: usize>(theta: &[f64], mut put: impl FnMut(usize, usize, f64)) {
-    let l = lower::<K>(theta);
+    let l = lower::<f64, K>(theta);
     for i in 0..K {
         for j in 0..K {
             put(i, j, (0..K).fold(0.0, |s, k| s + l[i][k] * l[j][k]));
@@ -178,7 +179,7 @@ pub fn theta_one<const K: usize>(matrix: &Square<K>, out: &mut [f64]) {
 /// and to a least size; whether one was negative.
 #[inline(always)]
 pub fn nearest_one<const K: usize>(triangle: &[f64], lift: f64, out: &mut [f64]) -> bool {
-    let mut matrix = lower::<K>(triangle);
+    let mut matrix = lower::<f64, K>(triangle);
     for i in 0..K {
         for j in 0..i {
             matrix[j][i] = matrix[i][j];
@@ -204,27 +205,35 @@ fn places<const K: usize>() -> impl Iterator<Item = (usize, usize)> {
 }
 
 #[inline(always)]
-fn lower<const K: usize>(values: &[f64]) -> Square<K> {
-    let mut out = [[0.0; K]; K];
-    for ((i, j), &value) in places::<K>().zip(values) {
-        out[i][j] = value;
+fn lower<V: Lane, const K: usize>(values: &[V]) -> Square<K, V> {
+    let mut out = [[V::splat(0.0); K]; K];
+    let mut at = 0;
+    for i in 0..K {
+        for j in 0..=i {
+            out[i][j] = values[at];
+            at += 1;
+        }
     }
     out
 }
 
 #[inline(always)]
-fn write<const K: usize>(l: &Square<K>, out: &mut [f64]) {
-    for ((i, j), to) in places::<K>().zip(out) {
-        *to = l[i][j];
+fn write<V: Lane, const K: usize>(l: &Square<K, V>, out: &mut [V]) {
+    let mut at = 0;
+    for i in 0..K {
+        for j in 0..=i {
+            out[at] = l[i][j];
+            at += 1;
+        }
     }
 }
 
 #[inline(always)]
-fn product<const K: usize>(a: &Square<K>, b: &Square<K>) -> Square<K> {
-    let mut out = [[0.0; K]; K];
+fn product<V: Lane, const K: usize>(a: &Square<K, V>, b: &Square<K, V>) -> Square<K, V> {
+    let mut out = [[V::splat(0.0); K]; K];
     for i in 0..K {
         for j in 0..K {
-            out[i][j] = (0..K).fold(0.0, |s, k| s + a[i][k] * b[k][j]);
+            out[i][j] = (0..K).fold(V::splat(0.0), |s, k| s + a[i][k] * b[k][j]);
         }
     }
     out
@@ -232,12 +241,12 @@ fn product<const K: usize>(a: &Square<K>, b: &Square<K>) -> Square<K> {
 
 /// U'A U.
 #[inline(always)]
-fn rotated<const K: usize>(u: &Square<K>, a: &Square<K>) -> Square<K> {
+fn rotated<V: Lane, const K: usize>(u: &Square<K, V>, a: &Square<K, V>) -> Square<K, V> {
     let right = product(a, u);
-    let mut out = [[0.0; K]; K];
+    let mut out = [[V::splat(0.0); K]; K];
     for i in 0..K {
         for j in 0..K {
-            out[i][j] = (0..K).fold(0.0, |s, k| s + u[k][i] * right[k][j]);
+            out[i][j] = (0..K).fold(V::splat(0.0), |s, k| s + u[k][i] * right[k][j]);
         }
     }
     out

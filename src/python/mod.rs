@@ -37,6 +37,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<dense::DenseReduction>()?;
     module.add_function(wrap_pyfunction!(rows::column_statistics, module)?)?;
     module.add_function(wrap_pyfunction!(rows::stacked_statistics, module)?)?;
+    module.add_function(wrap_pyfunction!(rows::copy_responses, module)?)?;
     module.add_function(wrap_pyfunction!(rows::compress_rows, module)?)?;
     module.add_function(wrap_pyfunction!(rows::merge_rows, module)?)?;
     module.add_function(wrap_pyfunction!(rows::code_texts, module)?)?;

@@ -8,7 +8,7 @@ use super::arrays::{Floats, array, c_slice};
 use super::gateway::without_gil;
 use crate::criterion::bases::{At, bases};
 use crate::newton::steps::{self, Derivatives};
-use crate::newton::{MOST, autocorrelations, unstructured};
+use crate::newton::{MOST, autocorrelations, eigenvalues, unstructured};
 
 type Argument<'py> = PyReadonlyArrayDyn<'py, f64>;
 
@@ -28,7 +28,7 @@ pub fn symmetric_eigen<'py>(
 ) -> PyResult<(Floats<'py>, Floats<'py>)> {
     let (n, k) = sizes("matrices", &matrices, MOST)?;
     let data = c_slice("matrices", &matrices, &[n, k, k])?;
-    let [values, vectors] = without_gil(py, || steps::symmetric_eigen(k, n, data))?;
+    let [values, vectors] = without_gil(py, || eigenvalues::symmetric_eigen(k, n, data))?;
     Ok((array(py, values, &[n, k])?, array(py, vectors, &[n, k, k])?))
 }
 

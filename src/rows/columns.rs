@@ -81,13 +81,28 @@ impl Kernel for Statistics<'_> {
             }
             visit(&mut sums, last, n - row, origin);
         }
-        [
-            sums[0].iter().sum(),
-            sums[1].iter().sum(),
-            sums[2].iter().copied().fold(f64::INFINITY, f64::min),
-            sums[3].iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        ]
+        statistics_together(&sums)
     }
+}
+
+/// Statistics from the four of each that were formed side by side.
+#[inline(always)]
+pub(super) fn statistics_together(sums: &[[f64; 4]; 4]) -> [f64; 4] {
+    [
+        sums[0].iter().sum(),
+        sums[1].iter().sum(),
+        sums[2].iter().copied().fold(f64::INFINITY, f64::min),
+        sums[3].iter().copied().fold(f64::NEG_INFINITY, f64::max),
+    ]
+}
+
+/// Statistics of no values: sum, sum of squares, smallest, largest.
+pub const NO_STATISTICS: [f64; 4] = [0.0, 0.0, f64::INFINITY, f64::NEG_INFINITY];
+
+/// Statistics of some rows and of more.
+#[must_use]
+pub fn put_together(a: [f64; 4], b: [f64; 4]) -> [f64; 4] {
+    [a[0] + b[0], a[1] + b[1], a[2].min(b[2]), a[3].max(b[3])]
 }
 
 /// Adds the first `n` of four values to the sums of their places in four.

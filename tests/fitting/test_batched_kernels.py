@@ -259,3 +259,29 @@ def test_responses_reduced_in_groups_have_the_bits_of_each_alone():
     alone = whole[int(some[0])]
     assert_array_equal(alone.params.to_numpy(), few.params[0])
     assert_array_equal(alone.bse.to_numpy(), few.bse[0])
+
+
+@pytest.mark.parametrize("offset", [None, "ramp"])
+def test_responses_have_the_same_bits_however_they_lie_in_memory(offset):
+    rng = np.random.default_rng(5)
+    n, n_fits = 60, 70
+    groups = np.repeat(np.arange(12), 5)
+    X = np.column_stack([np.ones(n), rng.normal(size=n)])
+    ramp = None if offset is None else np.linspace(0.0, 9.0, n)
+    Y = rng.normal(size=(n, n_fits)) + rng.normal(size=(12, n_fits))[groups]
+    model = mlm.LMM.from_arrays(Y[:, 0], X, groups=groups, offset=ramp)
+    wide = np.empty((n, 2 * n_fits))
+    wide[:, ::2] = Y
+    read_only = Y.copy()
+    read_only.flags.writeable = False
+    found = [model.fit_many(own) for own in (Y, np.asfortranarray(Y), wide[:, ::2], read_only)]
+    for other in found[1:]:
+        assert_array_equal(other.llf, found[0].llf)
+        assert_array_equal(other.params, found[0].params)
+        assert_array_equal(other.pvalues, found[0].pvalues)
+    # What is kept is no part of what was given.
+    before = found[0][3].llf
+    Y[:] = 0.0
+    assert found[0][3].llf == before
+    alone = mlm.LMM.from_arrays(wide[:, 6], X, groups=groups, offset=ramp).fit()
+    assert alone.llf == found[0].llf[3]

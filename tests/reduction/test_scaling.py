@@ -60,3 +60,24 @@ def test_columns_of_arrays_are_looked_at_once(monkeypatch):
     monkeypatch.setattr(statistics, "column_statistics", _refuse)
     assert all(c is None or np.shares_memory(c, X) for c in model._design.x)
     assert np.isfinite(model.fit().llf)
+
+
+@pytest.mark.parametrize("n", [1, 5, 9000])
+@pytest.mark.parametrize("shifted", [False, True])
+def test_copied_columns_have_the_statistics_of_each(n, shifted):
+    rng = np.random.default_rng(n)
+    matrix = rng.normal(size=(n, 67)) * 10.0 ** rng.integers(-5, 5, 67)
+    less = rng.normal(size=n) if shifted else None
+    copied = statistics.StackedColumns.copy_of(matrix, less)
+    own = matrix if less is None else matrix - less[:, None]
+    np.testing.assert_array_equal(copied.values, own.T)
+    np.testing.assert_array_equal(copied.raw, statistics.StackedColumns.of(own.T).raw)
+    assert not np.shares_memory(copied.values, matrix)
+
+
+def test_what_is_no_place_for_a_copy_is_refused():
+    matrix = np.ones((3, 2))
+    with pytest.raises(ValueError, match="no place"):
+        core.copy_responses(matrix, np.empty((2, 3)))
+    with pytest.raises(ValueError, match="offset"):
+        core.copy_responses(matrix, np.empty((3, 2)), np.ones(2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -183,8 +184,9 @@ class FitBatch(BatchFits):
         method: str,
         frame: ModelFrame | None = None,
         responses: FloatArray | None = None,
+        names: Sequence[str] | None = None,
     ) -> FitBatch:
-        """Collect the parts of a batch fit; ``responses`` as in `SharedRows`."""
+        """Collect the parts of a batch fit; ``responses`` as in `SharedRows`, ``names`` theirs."""
         design, n = model.design, len(estimates.deviance)
         untold = untold_of_batch(model, covariance)
         vcov = untold.known(estimates.vcov)
@@ -199,7 +201,7 @@ class FitBatch(BatchFits):
             llf=-0.5 * estimates.deviance,
             method=method,
             kept=tuple(model.kept.tolist()),
-            responses=tuple(map(str, range(n))),
+            responses=tuple(map(str, range(n)) if names is None else names),
             nobs=np.full(n, design.n_obs, dtype=np.intp),
             effects=effect_names(design),
             n_groups={f.name: np.full(n, f.n_levels) for f in design.factors},

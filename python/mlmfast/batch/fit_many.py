@@ -13,11 +13,12 @@ from mlmfast.batch.fit_batch import FitBatch
 from mlmfast.batch.merge import Layout, failed, merged
 from mlmfast.batch.tests import with_ddf
 from mlmfast.batch.unequal import RowsOfResponses, fit_by_rows
+from mlmfast.data.statistics import StackedColumns
 from mlmfast.degrees_of_freedom import Ddf, method_of
 from mlmfast.design.design import Design
 from mlmfast.design.model_frame import ModelFrame
 from mlmfast.design.observed_rows import design_of_rows, frame_of_rows
-from mlmfast.design.responses import Pattern, Responses, read_responses, response_rows
+from mlmfast.design.responses import Pattern, Responses, read_responses, response_columns
 from mlmfast.design.unbounded import without_bounds
 from mlmfast.errors import MlmError
 from mlmfast.fitted.estimates import estimates_of
@@ -98,6 +99,7 @@ def _fit_patterns(
         every = len(pattern.columns) == len(responses.names)
         # Columns of one pattern stand in their order: all of them need no copy.
         values = responses.values if every else responses.values[:, pattern.columns]
+        rows = responses.rows if every else None
         own, frame, named = model.design, model._frame, responses.names
         if pattern.rows is not None:
             try:
@@ -107,7 +109,8 @@ def _fit_patterns(
                 continue
             values = values[pattern.rows]
         try:
-            parts += _fit(own, frame, values, pattern.columns, named, method, engine, settings)
+            of_pattern = (own, frame, values, rows)
+            parts += _fit(*of_pattern, pattern.columns, named, method, engine, settings)
         except MlmError as error:
             if pattern.rows is None:
                 raise
@@ -151,6 +154,7 @@ def _fit(
     design: Design,
     frame: ModelFrame | None,
     values: FloatArray,
+    rows: StackedColumns | None,
     columns: IntArray,
     named: Sequence[str],
     method: str,
@@ -161,7 +165,8 @@ def _fit(
 
     They are left out of the batch, whose starts and scales are none of theirs.
     """
-    reduced = reduce_design(design, response_rows(values, design), engine)
+    rows = response_columns(values, design) if rows is None else rows
+    reduced = reduce_design(design, rows, engine)
     # Columns stand in their order.
     every = len(columns) == len(named)
     names = named if every else [named[column] for column in columns.tolist()]
@@ -171,11 +176,14 @@ def _fit(
     parts = [_Part(columns[[k]], None, text) for k, text in sorted(problems.items())]
     if parts and sound.any():
         values, columns = np.ascontiguousarray(values[:, sound]), columns[sound]
-        reduced = reduce_design(design, response_rows(values, design), engine)
+        reduced = reduce_design(design, response_columns(values, design), engine)
     if sound.any():
         covariance = fit_covariance(reduced, method, settings)
         estimates = estimates_of(reduced, covariance.criterion, covariance.theta)
-        given = None if design.offset is None else values
-        batch = FitBatch.from_fit(reduced, covariance, estimates, method, frame, given)
+        # Fits are made again from these, whatever becomes of the user's own.
+        given = None if design.offset is None else values.copy()
+        sound_names = names if sound.all() else [names[k] for k in np.flatnonzero(sound).tolist()]
+        found = (reduced, covariance, estimates)
+        batch = FitBatch.from_fit(*found, method, frame, given, sound_names)
         parts.append(_Part(columns, batch))
     return parts

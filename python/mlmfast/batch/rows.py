@@ -14,6 +14,7 @@ from mlmfast.degrees_of_freedom import FittedRows
 from mlmfast.degrees_of_freedom.satterthwaite import core_maps
 from mlmfast.degrees_of_freedom.stacked_bases import (
     StackedBases,
+    are_definite,
     is_regular,
     stacked_bases,
 )
@@ -50,6 +51,22 @@ class RegularFits:
     vcov: FloatArray
     bases: StackedBases
     singular: BoolArray
+
+    @cached_property
+    def tested_covariance(self) -> FloatArray:
+        """The covariances that tests go by, (a, rank, rank)."""
+        extra = self.bases.extra
+        return self.vcov if extra is None else self.vcov + extra
+
+    @cached_property
+    def usable(self) -> BoolArray:
+        """Fits whose tests are those of the group, (a,): the others are looked at one by one."""
+        usable = self.bases.usable
+        if self.bases.extra is None or not usable.any():
+            return usable
+        out = usable.copy()
+        out[usable] = are_definite(self.tested_covariance[usable])
+        return out
 
     def some(self, keep: BoolArray, fits: IntArray) -> RegularFits:
         """Some of the fits, at other positions."""

@@ -23,7 +23,7 @@ from mlmfast.degrees_of_freedom import (
     method_of,
 )
 from mlmfast.degrees_of_freedom.base import ByCounts
-from mlmfast.degrees_of_freedom.stacked_bases import are_definite, coefficients
+from mlmfast.degrees_of_freedom.stacked_bases import coefficients
 from mlmfast.errors import ModelError
 from mlmfast.handed_out import changed
 from mlmfast.inference.contrasts.estimability import aliasing_of_design, kept_rows
@@ -51,7 +51,7 @@ def batch_df(batch: BatchFits, ddf: Ddf) -> FloatArray:
         whole = np.isfinite(batch.cov_params).all(axis=(1, 2)) & (batch.undetermined == "")
         out[np.ix_(whole, np.array(batch.kept, dtype=np.intp))] = method.of_all
     for group in _groups(batch, method):
-        usable = _usable(group)
+        usable = group.usable
         at = np.ix_(group.fits[usable], np.array(columns.kept(group.like), dtype=np.intp))
         out[at] = coefficients(group.bases, group.vcov)[usable]
     for tested in _bases(batch, method, (), ~np.isnan(out).all(axis=1)):
@@ -76,8 +76,8 @@ def with_ddf(batch: _Batch, ddf: Ddf) -> _Batch:
     columns = _Columns(batch.names)
     for group in _groups(batch, method):
         at = np.ix_(group.fits, np.array(columns.kept(group.like), dtype=np.intp))
-        diagonal = np.einsum("aii->ai", _tested_covariance(group))
-        bse[at] = np.where(_usable(group)[:, None], np.sqrt(np.maximum(diagonal, 0.0)), np.nan)
+        diagonal = np.einsum("aii->ai", group.tested_covariance)
+        bse[at] = np.where(group.usable[:, None], np.sqrt(np.maximum(diagonal, 0.0)), np.nan)
     problems: dict[int, ModelError] = {}
     for tested in _bases(batch, method, (), ~np.isnan(bse).all(axis=1), problems):
         vcov = known_entries(tested.basis.moves, tested.basis.vcov)
@@ -123,22 +123,6 @@ def _groups(batch: BatchFits, method: DegreesOfFreedom) -> Iterator[RegularFits]
             yield replace(group, bases=group.bases._replace(usable=usable))
 
 
-def _tested_covariance(group: RegularFits) -> FloatArray:
-    """The covariances that tests go by, (a, rank, rank)."""
-    extra = group.bases.extra
-    return group.vcov if extra is None else group.vcov + extra
-
-
-def _usable(group: RegularFits) -> BoolArray:
-    """Fits whose tests are those of the group, (a,): the others are looked at one by one."""
-    usable = group.bases.usable
-    if group.bases.extra is None or not usable.any():
-        return usable
-    out = usable.copy()
-    out[usable] = are_definite(_tested_covariance(group)[usable])
-    return out
-
-
 class _Tested(NamedTuple):
     """A fit, the reduction whose columns it has, its coefficients, and what its tests need."""
 
@@ -170,8 +154,8 @@ def _bases(
     if done is not None:
         left, found = left & ~done, bool(done.any())
     for group in groups:
-        covariance = _tested_covariance(group)
-        for k in np.flatnonzero(_usable(group) & left[group.fits]).tolist():
+        covariance = group.tested_covariance
+        for k in np.flatnonzero(group.usable & left[group.fits]).tolist():
             own = (group.bases.gradient[k], group.bases.covariance[k])
             basis = TestBasis(method.name, covariance[k], group.vcov[k], *own)
             left[group.fits[k]], found = False, True

@@ -27,6 +27,37 @@ class Statistics(NamedTuple):
         return all(map(math.isfinite, (self.mean, self.smallest, self.largest)))
 
 
+class StackedColumns(NamedTuple):
+    """Columns of equal length, and what the core says of each.
+
+    Attributes
+    ----------
+    values : shape (k, n), those of one row side by side in memory
+    raw : shape (k, 4), as `mean_and_spread` takes it
+    """
+
+    values: FloatArray
+    raw: FloatArray
+
+    @classmethod
+    def of(cls, values: FloatArray) -> StackedColumns:
+        """Columns that are here, copied only where they lie otherwise."""
+        values = np.asfortranarray(values)
+        return cls(values, _core.stacked_statistics(values.T[None])[0])
+
+    @classmethod
+    def copy_of(cls, matrix: FloatArray, less: FloatArray | None = None) -> StackedColumns:
+        """Copies of the columns of a C-ordered matrix (n, k), less one of numbers by row.
+
+        Examples
+        --------
+        >>> StackedColumns.copy_of(np.array([[1.0, 5.0], [3.0, 4.0]])).raw.tolist()
+        [[2.0, 4.0, 1.0, 3.0], [-1.0, 1.0, 4.0, 5.0]]
+        """
+        out = np.empty(matrix.shape)
+        return cls(out.T, _core.copy_responses(matrix, out, less))
+
+
 def in_memory(column: FloatArray) -> Memory:
     """Where a column's values lie; a column of a C-ordered matrix is not copied.
 

@@ -271,9 +271,8 @@ def are_definite(matrices: FloatArray) -> BoolArray:
 
 def coefficients(bases: StackedBases, vcov: FloatArray) -> FloatArray:
     """Degrees of freedom of each coefficient, (a, rank), by the steps of `satterthwaite`."""
-    rows = np.eye(vcov.shape[1])
-    variance = ((rows @ vcov) * rows).sum(axis=2)
-    slopes = ((rows @ bases.gradient) * rows).sum(axis=3).mT
+    variance = np.einsum("aii->ai", vcov)
+    slopes = np.einsum("arii->ari", bases.gradient).copy().mT
     spread = ((slopes @ bases.covariance) * slopes).sum(axis=2)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(spread > 0, 2.0 * variance**2 / spread, np.inf))

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray, unmasked
 from mlmfast.data.columns.labelled_rows import in_order_of
+from mlmfast.data.statistics import StackedColumns
 from mlmfast.design.design import Design
 from mlmfast.errors import DataError
 
@@ -46,12 +47,15 @@ class Responses:
         By position, why a response cannot be fitted whatever the model.
     complete
         Whether it is known that no value is missing.
+    rows
+        What `response_columns` makes of all of them, where that is known.
     """
 
     values: FloatArray
     names: tuple[str, ...]
     problems: dict[int, str]
     complete: bool = False
+    rows: StackedColumns | None = None
 
     def patterns(self) -> list[Pattern]:
         """The responses that can be fitted by where they have a value, in order of appearance.
@@ -112,8 +116,29 @@ def read_responses(
             "the model uses"
             + ("" if used is None else f", or {used.size} rows, one for each given")
         )
-    names, suspect = _names(Y, matrix.shape[1]), _suspect(matrix)
-    return Responses(matrix, names, _problems(matrix, names, suspect), suspect.size == 0)
+    rows = None
+    if _are_beside(matrix):
+        # They are copied in any case, and what the core says of each tells which are suspect.
+        rows = response_columns(matrix, design)
+        suspect = np.flatnonzero(~np.isfinite(rows.raw[:, 0]))
+    else:
+        suspect = _suspect(matrix)
+    names, complete = _names(Y, matrix.shape[1]), suspect.size == 0
+    problems = _problems(matrix, names, suspect)
+    return Responses(matrix, names, problems, complete, rows if complete else None)
+
+
+def _are_beside(matrix: FloatArray) -> bool:
+    """Whether responses of one row stand side by side in memory, as the core reads them."""
+    flags = matrix.flags
+    return flags.c_contiguous and flags.aligned and matrix.dtype.isnative
+
+
+def response_columns(matrix: FloatArray, design: Design) -> StackedColumns:
+    """Responses as they are reduced: copies of them, the design's offset subtracted."""
+    if _are_beside(matrix):
+        return StackedColumns.copy_of(matrix, design.offset)
+    return StackedColumns.of(response_rows(matrix, design))
 
 
 def response_rows(matrix: FloatArray, design: Design) -> FloatArray:

@@ -11,7 +11,7 @@ import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import FloatArray
-from mlmfast.data.statistics import KnownStatistics
+from mlmfast.data.statistics import KnownStatistics, StackedColumns
 from mlmfast.design.design import Design, check_rows_are_here
 from mlmfast.design.factors.grouping import RandomEffects
 from mlmfast.errors import ModelError
@@ -47,12 +47,13 @@ CoreCoordinates: TypeAlias = tuple[list[int], FloatArray, FloatArray, FloatArray
 
 def reduce_design(
     design: Design,
-    responses: Sequence[FloatArray] | FloatArray | None = None,
+    responses: Sequence[FloatArray] | FloatArray | StackedColumns | None = None,
     engine: Engine = None,
 ) -> ReducedModel:
     """Reduce a design; ``responses`` (offset already subtracted) replace its own y.
 
-    They are columns, or the rows of a matrix, which cost no object a response.
+    They are columns, or the rows of a matrix, which cost no object a response, with what is known
+    of them or without.
 
     ``engine`` is "dense" to have V held whole, holds the settings of the crossed engine to have
     nested factors treated as crossed ones, and those of the iterative engine to have that one; by
@@ -68,7 +69,7 @@ def reduce_design(
     """
     check_rows_are_here(design)
     own = responses is None
-    columns: Sequence[FloatArray] | FloatArray = (
+    columns: Sequence[FloatArray] | FloatArray | StackedColumns = (
         [design.working_response] if responses is None else responses
     )
     used = {term.factor for term in design.random}
@@ -85,12 +86,13 @@ def reduce_design(
         known = design.statistics if own else None
         y_scaling: Sequence[ScaledColumn] = (
             ScaledResponses.of(columns, centred)
-            if isinstance(columns, np.ndarray)
+            if isinstance(columns, np.ndarray | StackedColumns)
             else scale_columns(columns, centred, known)
         )
     else:
         x_scaling = scale_columns(within_levels(design, design.x), False)
-        y_scaling = scale_columns(within_levels(design, list(columns)), False)
+        each = list(columns.values if isinstance(columns, StackedColumns) else columns)
+        y_scaling = scale_columns(within_levels(design, each), False)
     z_scaling = tuple(scale_term(term, design.statistics) for term in design.random)
     check_sizes(design, x_scaling, y_scaling[0] if own else None)
     blocks = blocks_of(design, order, position, nesting)

@@ -14,6 +14,7 @@ from mlmfast.arrays import FloatArray
 from mlmfast.data.statistics import (
     KnownStatistics,
     Memory,
+    StackedColumns,
     Statistics,
     in_memory,
     mean_and_spread,
@@ -48,10 +49,11 @@ class ScaledResponses(Sequence[ScaledColumn]):
     scale: FloatArray
 
     @classmethod
-    def of(cls, values: FloatArray, centred: bool) -> ScaledResponses:
+    def of(cls, responses: FloatArray | StackedColumns, centred: bool) -> ScaledResponses:
         """Responses as `scale_columns` has each."""
-        values = np.asfortranarray(values)
-        raw = _core.stacked_statistics(values.T[None])[0]
+        if isinstance(responses, np.ndarray):
+            responses = StackedColumns.of(responses)
+        values, raw = responses
         mean, spread = mean_and_spread(raw, values[:, 0], values.shape[1])
         return cls(values, *_center_and_scale(mean, spread, centred))
 

@@ -2,7 +2,10 @@
 
 pub mod parts;
 
-use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use numpy::{
+    IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArrayDyn, PyReadwriteArrayDyn,
+    PyUntypedArrayMethods,
+};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
@@ -12,18 +15,14 @@ use super::gateway::{NotNested, without_gil};
 use super::gather::map_fits;
 use crate::rows::cell_rows::{InColumns, InPieces};
 use crate::rows::codes;
-use crate::rows::columns::{self, STATISTICS_ROWS, Values, statistics};
+use crate::rows::columns::{
+    self, NO_STATISTICS, STATISTICS_ROWS, Values, put_together, statistics,
+};
 use crate::rows::compress;
 use crate::rows::labels::{self, Coded, Texts};
 use crate::rows::nesting;
+use crate::rows::rotation::copied::copy_beside;
 use crate::running::threads::{self, PARALLEL_SIZE};
-
-/// Statistics of no values: sum, sum of squares, smallest, largest.
-const NOTHING: [f64; 4] = [0.0, 0.0, f64::INFINITY, f64::NEG_INFINITY];
-
-fn together(a: [f64; 4], b: [f64; 4]) -> [f64; 4] {
-    [a[0] + b[0], a[1] + b[1], a[2].min(b[2]), a[3].max(b[3])]
-}
 
 /// Sum and sum of squares about the first value, smallest and largest of each column, `(n, 4)`.
 #[pyfunction]
@@ -46,10 +45,10 @@ pub fn column_statistics<'py>(
             (0..n_chunks).map(|i| chunk(i * STATISTICS_ROWS)).collect()
         }
     })?;
-    let mut total = vec![NOTHING; columns.len()];
+    let mut total = vec![NO_STATISTICS; columns.len()];
     for part in parts {
         for (t, p) in total.iter_mut().zip(part) {
-            *t = together(*t, p);
+            *t = put_together(*t, p);
         }
     }
     array(py, total.concat(), &[columns.len(), 4])
@@ -81,15 +80,38 @@ pub fn stacked_statistics<'py>(
         let own = &ranges[column / k];
         let n = own.len();
         let values = Values { data, offset: own.start * k + column % k, stride: k };
-        let mut total = NOTHING;
+        let mut total = NO_STATISTICS;
         for first in (0..n).step_by(STATISTICS_ROWS) {
             let rows = first..(first + STATISTICS_ROWS).min(n);
-            total = together(total, statistics(values, rows, values.row(0)));
+            total = put_together(total, statistics(values, rows, values.row(0)));
         }
         total
     };
     let parts: Vec<[f64; 4]> = without_gil(py, || map_fits(n_fits * k, one))?;
     array(py, parts.concat(), &[n_fits, k, 4])
+}
+
+/// Copies responses `(n, n_fits)`, less an offset `(n,)`, into `out`; the statistics of each, as
+/// [`stacked_statistics`] has them, `(n_fits, 4)`.
+#[pyfunction]
+#[pyo3(signature = (values, out, offset=None))]
+pub fn copy_responses<'py>(
+    py: Python<'py>,
+    values: PyReadonlyArrayDyn<'py, f64>,
+    mut out: PyReadwriteArrayDyn<'py, f64>,
+    offset: Option<PyReadonlyArray1<'py, f64>>,
+) -> PyResult<Floats<'py>> {
+    let &[n, n_fits] = values.shape() else {
+        return Err(PyValueError::new_err("responses are a matrix"));
+    };
+    if n == 0 || n_fits == 0 || out.shape() != values.shape() {
+        return Err(PyValueError::new_err("there are no responses, or there is no place for them"));
+    }
+    let data = c_slice("values", &values, &[n, n_fits])?;
+    let offset = offset.as_ref().map(|own| vector("offset", own, n)).transpose()?;
+    let out = out.as_slice_mut()?;
+    let found = without_gil(py, || copy_beside(data, n_fits, offset, out))?;
+    array(py, found.concat(), &[n_fits, 4])
 }
 
 /// Rows of each cell, their values `(n_rows, n_columns)` and weights.

@@ -3,6 +3,7 @@
 pub mod alike;
 mod beside;
 mod chunk;
+pub mod copied;
 mod four_units;
 mod gather;
 pub mod rotate;

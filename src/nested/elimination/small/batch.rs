@@ -81,17 +81,31 @@ fn one_g<V: Lane, const Q: usize, const W: usize, const N: usize>(
 ) -> Result<(), Failed> {
     let first = here.start..here.start + 1;
     let shared = Shared::<Q, W, N>::of(&At::of(fits, first, request)?)?;
-    let mut rest: Vec<&mut [f64]> = slots.iter_mut().map(|slot| &mut **slot).collect();
-    for first in here.clone().step_by(LANES) {
-        stop::check();
-        let some = first..(first + LANES).min(here.end);
-        let mut own = cut(&mut rest, sizes, some.len());
-        let at = At::of(fits, some.clone(), request)?;
-        if shared.criteria::<V>(&at, &mut own).is_err() {
-            each_alone(fits, some, request, sizes, &mut own);
+    in_steps(LANES, here, sizes, slots, |some, own| {
+        let found =
+            At::of(fits, some.clone(), request).and_then(|at| shared.criteria::<V>(&at, own));
+        if found.is_err() {
+            each_alone(fits, some, request, sizes, own);
         }
-    }
+    });
     Ok(())
+}
+
+/// Calls with some fits at a time, `at_once` of them or the last, and with their numbers.
+fn in_steps(
+    at_once: usize,
+    here: Range<usize>,
+    sizes: &[usize],
+    slots: &mut [&mut [f64]],
+    mut of_some: impl FnMut(Range<usize>, &mut [&mut [f64]]),
+) {
+    let mut rest: Vec<&mut [f64]> = slots.iter_mut().map(|slot| &mut **slot).collect();
+    for first in here.clone().step_by(at_once) {
+        stop::check();
+        let some = first..(first + at_once).min(here.end);
+        let mut own = cut(&mut rest, sizes, some.len());
+        of_some(some, &mut own);
+    }
 }
 
 /// Takes the first `n` fits' numbers off each of some results.
@@ -114,16 +128,12 @@ fn run(
     sizes: &[usize],
     slots: &mut [&mut [f64]],
 ) {
-    let mut rest: Vec<&mut [f64]> = slots.iter_mut().map(|slot| &mut **slot).collect();
-    for first in here.clone().step_by(LANES) {
-        stop::check();
-        let some = first..(first + LANES).min(here.end);
-        let mut own = cut(&mut rest, sizes, some.len());
-        if some.len() >= SIDE_BY_SIDE && four(fits, some.clone(), request, &mut own).is_ok() {
-            continue;
+    in_steps(LANES, here, sizes, slots, |some, own| {
+        let enough = some.len() >= SIDE_BY_SIDE;
+        if !(enough && four(fits, some.clone(), request, own).is_ok()) {
+            each_alone(fits, some, request, sizes, own);
         }
-        each_alone(fits, some, request, sizes, &mut own);
-    }
+    });
 }
 
 /// Fits one after the other.
@@ -134,15 +144,13 @@ fn each_alone(
     sizes: &[usize],
     slots: &mut [&mut [f64]],
 ) {
-    let mut rest: Vec<&mut [f64]> = slots.iter_mut().map(|slot| &mut **slot).collect();
-    for k in some {
-        let mut alone = cut(&mut rest, sizes, 1);
+    in_steps(1, some, sizes, slots, |one_fit, alone| {
         // What lanes wrote before one failed.
         alone.iter_mut().for_each(|slot| slot.fill(0.0));
-        if one(fits, k, request, &mut alone).is_err() {
-            request.asked.fail(&mut alone);
+        if one(fits, one_fit.start, request, alone).is_err() {
+            request.asked.fail(alone);
         }
-    }
+    });
 }
 
 fn four(

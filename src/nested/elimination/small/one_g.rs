@@ -6,7 +6,7 @@
 use super::at::{At, Failed};
 use super::likelihood::{put_criteria, solved};
 use super::matrices::{Matrix, factor, information, square, whiten};
-use super::sums::{Derivatives, Values, derivatives, paired, values};
+use super::sums::{Derivatives, PLACES, Values, derivatives, paired, values};
 use super::units::Units;
 use crate::linalg::dense::{Kernel, vectorised};
 use crate::linalg::lanes::Lane;
@@ -188,9 +188,6 @@ fn splat<V: Lane, const K: usize, const M: usize>(matrix: &Matrix<f64, K, M>) ->
     }
     out
 }
-
-/// Rows and columns of a lower triangle, row by row.
-const PLACES: [(usize, usize); 6] = [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2)];
 
 /// Takes off the last rows of derivatives of [X y]'V^-1 [X y].
 #[inline(always)]

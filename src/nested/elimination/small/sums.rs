@@ -299,19 +299,8 @@ impl<V: Lane, const Q: usize, const W: usize, const N: usize> Derivatives<V, Q, 
 
     #[inline(always)]
     fn add_tangents(&mut self, u: &Matrix<V, Q, W>, h: &Matrix<V, Q, Q>, count: V) {
-        // Long nests of loops stay loops: of the most usual order all is written out.
-        if Q == 2 {
-            self.add_tangent(0, (0, 0), u, h, count);
-            self.add_tangent(1, (1, 0), u, h, count);
-            self.add_tangent(2, (1, 1), u, h, count);
-            return;
-        }
-        let mut k = 0;
-        for a in 0..Q {
-            for b in 0..=a {
-                self.add_tangent(k, (a, b), u, h, count);
-                k += 1;
-            }
+        for k in 0..N {
+            self.add_tangent(k, PLACES[k], u, h, count);
         }
     }
 
@@ -354,28 +343,11 @@ impl<V: Lane, const Q: usize, const W: usize, const N: usize> Derivatives<V, Q, 
                 both[a][b] += half * h[a][b];
             }
         }
-        if Q == 2 {
-            self.add_pair((0, 0), (0, 0), (0, 0), h, &both, f_rss);
-            self.add_pair((1, 0), (1, 0), (0, 0), h, &both, f_rss);
-            self.add_pair((1, 1), (1, 0), (1, 0), h, &both, f_rss);
-            self.add_pair((2, 0), (1, 1), (0, 0), h, &both, f_rss);
-            self.add_pair((2, 1), (1, 1), (1, 0), h, &both, f_rss);
-            self.add_pair((2, 2), (1, 1), (1, 1), h, &both, f_rss);
-            return;
-        }
-        let mut k = 0;
-        for a in 0..Q {
-            for b in 0..=a {
-                let mut l = 0;
-                for c in 0..=a {
-                    for d in 0..=c {
-                        if l <= k {
-                            self.add_pair((k, l), (a, b), (c, d), h, &both, f_rss);
-                            l += 1;
-                        }
-                    }
+        for k in 0..N {
+            for l in 0..N {
+                if l <= k {
+                    self.add_pair((k, l), PLACES[k], PLACES[l], h, &both, f_rss);
                 }
-                k += 1;
             }
         }
     }
@@ -394,6 +366,9 @@ impl<V: Lane, const Q: usize, const W: usize, const N: usize> Derivatives<V, Q, 
         self.hessian_rss[k][l] += paired(h, f_rss, one, other);
     }
 }
+
+/// Rows and columns of a lower triangle, row by row.
+pub(super) const PLACES: [(usize, usize); 6] = [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2)];
 
 /// `H_bc F_ad + H_bd F_ac + H_ac F_bd + H_ad F_bc`, halved for each of the pairs whose two are one.
 #[inline(always)]
