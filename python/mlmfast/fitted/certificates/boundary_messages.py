@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from collections import Counter
-from collections.abc import Iterable, Iterator
-=======
->>>>>>> evals3
+from collections.abc import Iterable
 from itertools import combinations
 
 import numpy as np
@@ -28,6 +25,7 @@ from mlmfast.fitted.record import GroupRecord, TermRecord
 from mlmfast.fitted.residual.zero_variances import is_zero, singular_limit
 from mlmfast.fitting.confounding import errors_depend, flat_directions
 from mlmfast.fitting.covariance_fit import CovarianceFit
+from mlmfast.fitting.starts.stretches import residual_stretches
 from mlmfast.fitting.undetermined.record import ERRORS_DEPEND, UndeterminedRecord
 from mlmfast.information.edges import is_variance, may_stand_still
 from mlmfast.information.of_fit import information_of
