@@ -307,6 +307,7 @@ def _inverse(a: FloatArray) -> FloatArray | None:
     # |A E| bounds what leaving out E changes, relative to the inverse itself; |A| |E| bounds it
     # without a product of matrices.
     largest = np.abs(a).sum(axis=0).max() * np.linalg.norm(left_out)
+    # Rounding of the inverse itself, which the norm sums over all levels, grows with their number.
     nothing = _NOTHING * max(1.0, len(a) / 1000)
     if largest <= nothing or _norm_of_product(a, left_out) <= 0.5 * nothing:
         inverse[rounding] = 0.0

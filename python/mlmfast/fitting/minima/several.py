@@ -8,7 +8,7 @@ minimum is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -29,6 +29,7 @@ from mlmfast.fitting.minima.where_to_search import (
 from mlmfast.fitting.starts.kinds import other_starts
 from mlmfast.fitting.starts.levels import round_minimum
 from mlmfast.fitting.starts.moments import FIRST_SHARE
+from mlmfast.fitting.starts.stretches import residual_stretches
 from mlmfast.newton.iteration import NewtonResult
 from mlmfast.reduction.reduced_model import ReducedModel
 
@@ -112,9 +113,10 @@ def search(
     parts = residual_parts(criterion)
     if rows.size and parts:
         kinds = _kinds(criterion, rows, moments, held)
-        open_ends = _look_guarded(
-            criterion, parts, found, kinds, rows, model.design.n_observations, few, guarded
-        )
+        n_obs = model.design.n_observations
+        open_ends = _look_guarded(criterion, parts, found, kinds, rows, n_obs, few, guarded)
+        for of_arm in _of_one_arm(criterion, kinds, found, rows):
+            _look_guarded(criterion, parts, found, of_arm, rows, n_obs, few, guarded)
     elif rows.size:
         _look_in_turns(model, criterion, found, rows, moments, held, few)
     spent = found.newton.n_evaluations - before_all
@@ -128,6 +130,24 @@ def _kinds(
     """Starts of several kinds, each of shape (n_rows, n_starts, n_theta)."""
     starts = [other_starts(criterion, int(row), base[row], FIRST_SHARE) for row in rows]
     return [np.where(held, 0.0, kind) for kind in zip(*starts, strict=True) if len(kind[0])]
+
+
+def _of_one_arm(
+    criterion: Criterion, kinds: list[FloatArray], found: Settled, rows: IntArray
+) -> Iterator[list[FloatArray]]:
+    """Starts of one arm beside what is found of the others by then, arm after arm.
+
+    The likelihood is as good as a product over the arms, each of which may have several minima;
+    starts that change all arms at once meet the best of every arm together by luck alone.
+    """
+    arms = residual_stretches(criterion)
+    for arm in arms if len(arms) > 1 else ():
+        of_arm = []
+        for kind in kinds:
+            own = np.repeat(found.theta[rows][:, None, :], kind.shape[1], axis=1)
+            own[:, :, arm.theta] = kind[:, :, arm.theta]
+            of_arm.append(own)
+        yield of_arm
 
 
 def _round(
