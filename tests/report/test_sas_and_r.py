@@ -42,6 +42,13 @@ def namespace():
         "A": related(d["id"].unique()),
         "fit": mlm.lmm("y ~ x + arm + (1 | id)", d),
         "smaller": mlm.lmm("y ~ x + arm", d),
+        "p": {
+            "id": d["id"].unique(),
+            "sire": np.zeros(d["id"].nunique()),
+            "dam": np.zeros(d["id"].nunique()),
+        },
+        "labels": d["id"].unique(),
+        "Q": np.eye(d["id"].nunique()),
         "visits": mlm.lmm("y ~ arm * visit", d, residual="us(visit | id)"),
         "missing": d.assign(y=d["y"].where(~((d["visit"] == "v4") & (ids % 4 == 0)))),
     }
