@@ -7,7 +7,7 @@
 Each size is a process of its own, so that peaks of memory are its own; two records an animal. The
 pedigree is given as such, or, where asked for, as a dense relationship matrix; its time is part of
 the time told. R packages that are installed fit the same model in the same run: pedigreemm from the
-pedigree, sommer (`mmer`) from the relationship matrix.
+pedigree, sommer (`mmec`) from the relationship matrix.
 """
 
 from __future__ import annotations

@@ -102,6 +102,7 @@ def works(data: dict[str, Any]) -> dict[str, tuple[int, Callable[[], object]]]:
         }
     else:
         out["same X, tests"] = (few, lambda: model.fit_many(same[:, :few]).df())
+        out["same X, KR"] = (few, lambda: model.fit_many(same[:, :few]).df(kr))
     return out
 
 

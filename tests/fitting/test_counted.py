@@ -4,6 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mlmfast.covariance.factor_analytic.factor_analytic_alone import FactorAnalyticAlone
+from mlmfast.covariance.structures.banded_unstructured import BandedUnstructured
+from mlmfast.covariance.structures.huynh_feldt import HuynhFeldt
+from mlmfast.covariance.structures.toeplitz import HeterogeneousToeplitz
 from mlmfast.errors import ConvergenceWarning
 
 from ..fits import lmm
@@ -51,10 +55,43 @@ def test_the_likelihood_falls_without_bound_where_counting_says_so():
     np.testing.assert_allclose(np.diff(along), -COMPLETE * np.log(10.0), rtol=1e-3)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 3])
-def test_a_likelihood_without_a_maximum_is_told_early(seed):
+def test_the_likelihood_of_huynh_and_feldt_falls_in_the_same_way():
+    frame = trial(0)
+    complete = frame[frame["subject"] >= OTHERS]["y"].to_numpy().reshape(COMPLETE, VISITS)
+    v = np.linalg.svd(complete)[2][-1]
+    v = v / v.sum()
+    along = []
+    hf = HuynhFeldt(VISITS)
+    for small in (1e-6, 1e-7, 1e-8):
+        root = np.eye(VISITS) - np.outer(np.ones(VISITS), v)
+        # A common addition to all entries leaves R[i, j] of the structure.
+        covariance = root @ root.T + small
+        natural = [*np.diag(covariance), 1.0]
+        theta = hf.from_natural(np.array([natural]))
+        np.testing.assert_allclose(hf.matrix(theta)[0], covariance, rtol=1e-9, atol=1e-12)
+        along.append(deviance(frame, 0.0, covariance))
+    np.testing.assert_allclose(np.diff(along), -COMPLETE * np.log(10.0), rtol=1e-3)
+
+
+def test_combinations_that_structures_free():
+    assert HuynhFeldt(4).frees_combinations((0, 3))
+    assert FactorAnalyticAlone(3).frees_combinations((0, 1, 2))
+    assert not FactorAnalyticAlone(3, order=2).frees_combinations((0, 1))
+    banded = BandedUnstructured(4, order=3)
+    assert banded.frees_combinations((2, 0, 1))
+    assert not banded.frees_combinations((0, 3))
+    assert not HeterogeneousToeplitz(4).frees_combinations((0, 1))
+
+
+# With seed 1 the iteration of `hf` comes to a minimum on its way.
+@pytest.mark.parametrize(
+    ("structure", "seed"),
+    [(s, seed) for s in ("us", "un", "hf", "fa0") for seed in (0, 1, 3) if (s, seed) != ("hf", 1)],
+)
+def test_a_likelihood_without_a_maximum_is_told_early(structure, seed):
+    residual = f"{structure}(visit | subject)"
     with pytest.warns(ConvergenceWarning, match="has no maximum"):
-        fit = lmm("y ~ x", trial(seed), residual="us(visit | subject)", method="ML")
+        fit = lmm("y ~ x", trial(seed), residual=residual, method="ML")
     assert not fit.converged
     (text,) = fit.certificate.boundary
     assert "has no maximum" in text

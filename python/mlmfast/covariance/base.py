@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar, Literal
@@ -109,6 +110,8 @@ class CovarianceStructure(ABC):
     #: Field that a number in a formula sets, ``toep(visit | id, 2)``, and its names there.
     option: ClassVar[str | None] = None
     option_names: ClassVar[tuple[str, ...]] = ()
+    #: Keyword of the structure that this one is without a number, in a residual formula.
+    unnumbered: ClassVar[str | None] = None
     #: Levels below which the parameters could not be told apart.
     minimum_size: ClassVar[int] = 1
 
@@ -133,6 +136,13 @@ class CovarianceStructure(ABC):
     def is_regular(self) -> bool:
         """Whether there are positive definite matrices among the structure's."""
         return True
+
+    def frees_combinations(self, levels: Sequence[int]) -> bool:
+        """Whether each combination of these levels is the only one without variance somewhere.
+
+        In a limit of the structure's matrices, that is; False where that is not known.
+        """
+        return False
 
     def __post_init__(self) -> None:
         if self.size < self.minimum_size:

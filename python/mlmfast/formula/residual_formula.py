@@ -272,7 +272,10 @@ def _call(tree: Node, text: str) -> tuple[StructureCall, Node | None]:
         as_levels |= inner is not name
         names.append(_name(inner, text))
     number, free = _number(tree.function, options, text)
-    return StructureCall(tree.function, tuple(names), number, free, as_levels), bar
+    kind = STRUCTURES.get(tree.function)
+    # All bands are every covariance, in coordinates in which fewer steps are needed.
+    unnumbered = kind.unnumbered if kind and number is None and not free else None
+    return StructureCall(unnumbered or tree.function, tuple(names), number, free, as_levels), bar
 
 
 def _check_arm(tree: Call, text: str) -> None:

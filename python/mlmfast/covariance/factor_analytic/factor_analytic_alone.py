@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -61,6 +62,9 @@ class FactorAnalyticAlone(LoadingsAlone):
     @property
     def is_regular(self) -> bool:
         return self.n_factors == self.size
+
+    def frees_combinations(self, levels: Sequence[int]) -> bool:
+        return self._whole is not None
 
     @property
     def n_factors(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -54,6 +55,7 @@ class BandedUnstructured(ByLag):
     scales: ClassVar[bool] = True
     option: ClassVar[str | None] = "order"
     option_names: ClassVar[tuple[str, ...]] = ("order", "q")
+    unnumbered: ClassVar[str | None] = "us"
 
     natural_entries: ClassVar[bool] = True
     first_theta: ClassVar[Literal["logarithm", "root"] | None] = "logarithm"
@@ -74,6 +76,11 @@ class BandedUnstructured(ByLag):
     @classmethod
     def is_diagonal(cls, number: float | None) -> bool:
         return number == 1
+
+    def frees_combinations(self, levels: Sequence[int]) -> bool:
+        # Within the band every covariance is free, and those with other levels may be 0.
+        within = {*self.entries}
+        return all((max(a, b), min(a, b)) in within for a in levels for b in levels)
 
     @cached_property
     def entries(self) -> tuple[tuple[int, int], ...]:

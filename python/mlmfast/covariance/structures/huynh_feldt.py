@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -67,6 +68,11 @@ class HuynhFeldt(NaturalByJet, CovarianceStructure):
         natural = self._natural(Jet.variables(theta))
         by_natural = weight @ self._entries_of_natural
         return np.asarray(np.einsum("an,anij->aij", by_natural, natural.second))
+
+    def frees_combinations(self, levels: Sequence[int]) -> bool:
+        # lambda (I - 1 v')(I - 1 v')', sum of v 1, is of the structure but for its one null vector
+        # v: any combination whose sum is not 0.
+        return True
 
     def theta(self, matrix: FloatArray) -> FloatArray:
         k = self.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar, Literal
@@ -55,6 +56,9 @@ class Unstructured(CovarianceStructure):
     @property
     def entries(self) -> tuple[tuple[int, int], ...]:
         return lower_entries(self.size)
+
+    def frees_combinations(self, levels: Sequence[int]) -> bool:
+        return True
 
     @property
     def n_theta(self) -> int:

@@ -1,18 +1,21 @@
 """Residual covariances that too few subjects hold: seen by counting, before any long way there.
 
-Let n subjects have all of k visits, 0 < n < k, and each pair of visits have a covariance of its
-own. Some combination u'e of the k visits is then 0 for all n at once, whatever their residuals e
-are; no other subject has all of these visits. As the variance of u'e goes to 0 and G is 0, log|V|
+Let n subjects have all of k visits, 0 < n < k, whose covariances are free enough that any
+combination of them may be the one without variance (`CovarianceStructure.frees_combinations`).
+Some combination u'e of the k visits is then 0 for all n at once, whatever their residuals e are; no
+other subject has all of these visits. As the variance of u'e goes to 0 and G is 0, log|V|
 falls with n times its logarithm and nothing rises, but for REML's log|X'V^-1 X|, by as many times
 as u'X has rank over these subjects: -2 log-likelihood has no bound.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray, IntArray
-from mlmfast.covariance.structures.unstructured import Unstructured
+from mlmfast.covariance.base import CovarianceStructure
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.residual.design import ResidualDesign
 from mlmfast.fitting.boundary import Settled
@@ -35,7 +38,7 @@ def falls_by_counting(model: ReducedModel, criterion: Criterion, found: Settled,
 
 def leaves_to_few(model: ReducedModel, criterion: Criterion, leaves: Leaves) -> Leaves:
     """``leaves``, and steep steps on a way that falls without bound, by counting subjects."""
-    if not any(isinstance(s.structure, Unstructured) for s in residual_stretches(criterion)):
+    if not any(_may_free(s.structure) for s in residual_stretches(criterion)):
         return leaves
 
     def leave(before: FloatArray, after: FloatArray, progress: Progress) -> BoolArray:
@@ -65,14 +68,26 @@ def held_by_few(
         return []
     out = []
     for arm, stretch in enumerate(stretches):
-        if isinstance(stretch.structure, Unstructured):
-            found = _held_by_few(model, criterion.reml, residual, arm, stretch.matrix(theta))
+        if _may_free(stretch.structure):
+            matrix, frees = stretch.matrix(theta), stretch.structure.frees_combinations
+            found = _held_by_few(model, criterion.reml, residual, arm, matrix, frees)
             out += [] if found is None else [(arm, *found)]
     return out
 
 
+def _may_free(structure: CovarianceStructure) -> bool:
+    """Whether two levels of the structure may have any combination without variance."""
+    pairs = (pair for pair in structure.entries if pair[0] != pair[1])
+    return any(structure.frees_combinations(pair) for pair in pairs)
+
+
 def _held_by_few(
-    model: ReducedModel, reml: bool, residual: ResidualDesign, arm: int, matrix: FloatArray
+    model: ReducedModel,
+    reml: bool,
+    residual: ResidualDesign,
+    arm: int,
+    matrix: FloatArray,
+    frees: Callable[[Sequence[int]], bool],
 ) -> tuple[IntArray, int] | None:
     """Visits and how many subjects have them, of one arm; None where counting proves nothing."""
     sd = np.sqrt(np.maximum(np.diag(matrix), 0.0))
@@ -88,6 +103,8 @@ def _held_by_few(
     # Visits by how much of the combination is theirs: any first few of them will do.
     by_weight = np.argsort(-np.abs(vectors[:, 0]), kind="stable")
     for k in range(2, len(sd) + 1):
+        if not frees(by_weight[:k].tolist()):
+            break
         rows = row_of[:, by_weight[:k]]
         rows = rows[(rows >= 0).all(axis=1)]
         lost = _rank(model, residual, rows, (vectors[:, 0] / sd)[by_weight[:k]]) if reml else 0
