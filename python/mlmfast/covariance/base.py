@@ -138,10 +138,7 @@ class CovarianceStructure(ABC):
         return True
 
     def frees_combinations(self, levels: Sequence[int]) -> bool:
-        """Whether each combination of these levels is the only one without variance somewhere.
-
-        In a limit of the structure's matrices, that is; False where that is not known.
-        """
+        """Whether each combination of the levels alone has no variance in some limit of matrices."""
         return False
 
     def __post_init__(self) -> None:
