@@ -138,7 +138,7 @@ class CovarianceStructure(ABC):
         return True
 
     def frees_combinations(self, levels: Sequence[int]) -> bool:
-        """Whether each combination of the levels alone has no variance in some limit of matrices."""
+        """Whether each combination of the levels alone has no variance in some limit."""
         return False
 
     def __post_init__(self) -> None:
