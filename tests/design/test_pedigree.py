@@ -19,6 +19,7 @@ from mlmfast.errors import DataError, ModelError
 from mlmfast.fitting.undetermined import search
 from mlmfast.reduction import reduced_model
 
+from ..dense import log_likelihood
 from ..fits import lmm
 from ..general_models import animals
 
@@ -585,3 +586,25 @@ def test_a_residual_structure_takes_the_relationships_of_animals_with_records(mo
     assert_allclose(own, its, atol=1e-8)
     for label in ("a005", "a2500", data["animal"][0]):
         assert_allclose(fit.ranef_cov["animal"][label], other.ranef_cov["animal"][label], rtol=1e-7)
+
+
+def test_slopes_of_few_related_animals_reach_the_lower_of_two_minima():
+    """The first start ends at a correlation of -1, 0.6 below the maximum of the likelihood."""
+    rng = np.random.default_rng(319)
+    parents, labels = parents_of(30, 5, 30, 319), labels_of(30)
+    animal, x = rng.integers(0, 30, 60), rng.normal(size=60)
+    effects = np.linalg.cholesky(tabular(parents)) @ rng.normal(size=(30, 2))
+    y = 1 + x + 1.5 * effects[animal, 0] + effects[animal, 1] * x + rng.normal(size=60)
+    data = pd.DataFrame({"y": y, "x": x, "animal": np.array(labels)[animal]})
+    cov = {"animal": mlm.pedigree(table(parents, labels))}
+    formula = "y ~ x + (x | animal)"
+    fit = mlm.lmm(formula, data, cov=cov)
+    # By BFGS from several starts on the dense likelihood.
+    assert fit.llf == pytest.approx(-115.950414, abs=2e-6)
+    X = np.column_stack([np.ones(60), x])
+    assert log_likelihood(y, X, fit.V().to_numpy(), "REML") == pytest.approx(fit.llf, abs=1e-8)
+    matrix = mlm.lmm(formula, data, cov={"animal": cov["animal"].relationship()})
+    assert matrix.llf == pytest.approx(fit.llf, abs=1e-8)
+    batch = mlm.LMM(formula, data, cov=cov).fit_many(np.column_stack([y + x, y]))
+    assert batch.llf[1] == fit.llf
+    assert (batch.params[1] == fit.params).all()
