@@ -165,12 +165,26 @@ _PACKAGES = (
 )  # fmt: skip
 
 
+#: Functions of other programs, and what does the same here.
+_ELSEWHERE = {
+    "GEE": "mlm.lmm(formula, data, residual='cs(visit | subject)') and robust('CR0') of its fit",
+    "Lmer": "mlm.lmm(formula, data)",
+    "MixedLM": "mlm.lmm(formula, data), or mlmfast.statsmodels.MixedLM",
+    "gls": "mlm.lmm(formula, data, residual='ar1(visit | subject)')",
+    "lme": "mlm.lmm(formula, data)",
+    "lmer": "mlm.lmm(formula, data)",
+    "mixedlm": "mlm.lmm(formula, data), or mlmfast.statsmodels.mixedlm",
+    "mmrm": "mlm.lmm(formula, data, residual='us(visit | subject)')",
+}
+
+
 def __getattr__(name: str) -> Any:
     """A public name that is imported on its first use."""
     if name in _PACKAGES:
         return import_module(f"mlmfast.{name}")
     if name not in _LATER:
-        raise AttributeError(f"module 'mlmfast' has no attribute {name!r}")
+        instead = f"; use {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+        raise AttributeError(f"module 'mlmfast' has no attribute {name!r}{instead}")
     module = import_module(_LATER[name])
     found = getattr(module, name, module)
     globals()[name] = found

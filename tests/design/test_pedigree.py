@@ -6,16 +6,20 @@ import pickle
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from numpy.testing import assert_allclose
 from scipy import sparse
 
 import mlmfast as mlm
 from mlmfast.cli.commands import main
+from mlmfast.data.frame import Frame
+from mlmfast.design.factors.known_precision import KnownPrecision
 from mlmfast.errors import DataError, ModelError
 from mlmfast.fitting.undetermined import search
 from mlmfast.reduction import reduced_model
 
+from ..dense import log_likelihood
 from ..fits import lmm
 from ..general_models import animals
 
@@ -105,6 +109,10 @@ FORMS = {
     "ASReml": ({"sire": ["s", "*"], "dam": ["d", "s"]}, {}),
     "R": ({"sire": ["s", "NA"], "dam": ["d", "s"]}, {}),
     "text of NaN": ({"sire": ["s", "nan"], "dam": ["d", "s"]}, {}),
+    "zeros of a register": ({"sire": ["s", "0000"], "dam": ["d", "s"]}, {}),
+    "zeros read as decimals": ({"sire": ["s", "0.0"], "dam": ["d", "s"]}, {}),
+    "a word": ({"sire": ["s", "Unknown"], "dam": ["d", "s"]}, {}),
+    "a dash": ({"sire": ["s", "-"], "dam": ["d", "s"]}, {}),
     "another code": ({"sire": ["s", "??"], "dam": ["d", "s"]}, {"unknown": "??"}),
 }
 
@@ -116,6 +124,13 @@ def test_unknown_parents_are_coded_as_other_programs_do(name):
     assert found.labels == ("s", "d", "a", "b")
     assert found.n_without_rows == 2
     assert found.parents.tolist() == [[-1, -1], [-1, -1], [0, 1], [-1, 0]]
+
+
+def test_a_word_for_unknown_is_an_animal_where_the_table_has_it():
+    found = mlm.pedigree({"id": ["unk", "b"], "sire": [None, "unk"], "dam": [None, None]})
+    assert found.parents.tolist() == [[-1, -1], [0, -1]]
+    columns = {"id": ["b"], "sire": ["unk"], "dam": [None]}
+    assert mlm.pedigree(columns, unknown="?").labels == ("unk", "b")
 
 
 def test_frames_of_other_libraries_and_numbers_are_the_same():
@@ -190,6 +205,18 @@ REFUSED = {
         {"id": [1, 2], "sire": [-1, 1], "dam": [-1, -1]},
         r"'sire' has the negative number -1, .*unknown=\[0, -1\]",
     ),
+    "a parent with a blank": (
+        {"id": ["a", "b"], "sire": [None, " a"], "dam": [None, None]},
+        "'sire' or 'dam' has ' a' beside 'a', which would be two animals",
+    ),
+    "a parent with decimals": (
+        {"id": ["1", "2"], "sire": [None, "1.0"], "dam": [None, None]},
+        "'sire' or 'dam' has '1.0' beside '1'",
+    ),
+    "a founder in two ways": (
+        {"id": ["a", "b"], "sire": ["s", "s "], "dam": [None, None]},
+        "'sire' or 'dam' has 's ' beside 's'",
+    ),
     "no such column": ({"animal": ["a"], "sire": [None], "dam": [None]}, "no column 'id'"),
 }
 
@@ -211,6 +238,13 @@ def test_what_cannot_be_is_refused():
     assert mlm.pedigree(twice).labels == ("s", "d", "a")
     with pytest.raises(DataError, match="no animal 'x'"):
         mlm.pedigree(twice).relationship(["a", "x"])
+
+
+def test_names_that_differ_in_more_than_spelling_are_two_animals():
+    founders = {"id": ["x"], "sire": ["1.1"], "dam": ["1.10"]}
+    assert mlm.pedigree(founders).labels == ("1.1", "1.10", "x")
+    numbers = mlm.pedigree({"id": [1, 2], "sire": [0, 1], "dam": [0, 0]})
+    assert numbers.relationship(1).shape == (1, 1)
 
 
 # -- published -----------------------------------------------------------------------------------
@@ -405,6 +439,14 @@ def test_the_command_line_reads_a_pedigree(tmp_path, capsys):
     assert "both name 'animal'" in capsys.readouterr().err
     assert main([*given, "--pedigree", "p.csv"]) == 2
     assert "FACTOR=FILE" in capsys.readouterr().err
+    # What is read part by part, or reduced, has no relationships.
+    pedigree = ["--pedigree", f"animal={tmp_path / 'p.csv'}"]
+    assert main([*given, *pedigree, "--memory", "1GB"]) == 2
+    assert "--pedigree goes with one file that is read at once" in capsys.readouterr().err
+    reduction = str(tmp_path / "data.arrow")
+    assert main(["reduce", given[1], "y ~ x + (1 | animal)", "--out", reduction]) == 0
+    assert main(["fit", "--from", reduction, *pedigree]) == 2
+    assert "has its pedigree in it; leave them out" in capsys.readouterr().err
 
 
 # -- precisions ----------------------------------------------------------------------------------
@@ -445,7 +487,44 @@ WRONG = {
     "a label twice": (["a", "a"], np.eye(2), DataError, "'a' twice"),
     "not square": (["a", "b"], np.ones((2, 3)), DataError, r"\(2, 3\)"),
     "missing": (["a", "b"], [[np.nan, 0], [0, 1]], DataError, "missing or infinite"),
+    "complex": (["a", "b"], np.eye(2) * (1 + 1j), DataError, "not a matrix of numbers"),
+    "a label missing": (["a", None], np.eye(2), DataError, "label 2 is missing"),
+    "labels second": (np.eye(2), ["a", "b"], DataError, "labels come before it"),
+    "one half": (["a", "b"], [[2.0, 0.0], [-1.0, 2.0]], ModelError, "give both"),
+    "one sparse half": (
+        ["a", "b"],
+        sparse.csc_array([[2.0, -1.0], [0.0, 2.0]]),
+        ModelError,
+        "give both",
+    ),
 }
+LABELS = {
+    "pandas": (pd.Index([1.0, 2.0]), ("1", "2")),
+    "single precision": (np.array([1, 2], np.float32), ("1", "2")),
+    "polars": (pl.Series([1.0, 2.0]), ("1", "2")),
+    "polars categories": (pl.Series(["a", "b"], dtype=pl.Categorical), ("a", "b")),
+    "arrow": (pa.array([1.0, 2.0]), ("1", "2")),
+    "arrow dictionary": (pa.array(["a", "b"]).dictionary_encode(), ("a", "b")),
+    "arrow chunks": (pa.chunked_array([[1], [2]]), ("1", "2")),
+    "days": (pd.to_datetime(["2020-01-01", "2020-01-02"]), ("2020-01-01", "2020-01-02")),
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_are_those_that_a_column_of_them_has(name):
+    given, expected = LABELS[name]
+    assert mlm.precision(given, np.eye(2)).labels == expected
+    data = {"g": given if name != "pandas" else given.to_numpy(), "y": [1.0, 2.0]}
+    assert Frame.from_native(data).factor("g").levels == expected
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo", "bsr", "dok", "lil", "dia"])
+def test_sparse_matrices_of_every_kind_are_read_and_left_as_they_are(kind):
+    dense = np.array([[2.0, -1.0, 0.0], [-1.0, 2.0, -1.0], [0.0, -1.0, 2.0]])
+    matrix = getattr(sparse, f"{kind}_array")(dense)
+    found = mlm.precision(["a", "b", "c"], matrix)
+    assert_allclose(found.variances, np.diag(np.linalg.inv(dense)), rtol=1e-14)
+    assert_allclose(matrix.toarray(), dense, rtol=0)
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -474,3 +553,58 @@ def test_a_large_pedigree_is_fitted_without_all_its_relationships(monkeypatch):
     assert large.ddf == "asymptotic"
     assert large.llf == pytest.approx(fit.llf, abs=1e-9)
     assert_allclose(large.bse, fit.bse, rtol=1e-7)
+
+
+def test_a_residual_structure_takes_the_relationships_of_animals_with_records(monkeypatch):
+    """Not of all 3,000 to each other; the others' breeding values are those of the matrix."""
+    parents = parents_of(3000, 20, 200, 7)
+    labels = labels_of(3000)
+    pedigree = mlm.pedigree(table(parents, labels))
+    rng = np.random.default_rng(4)
+    animal = np.repeat(rng.choice(np.arange(2000, 3000), 30, replace=False), 4)
+    effects = dict(zip(animal.tolist(), rng.normal(size=len(animal)), strict=True))
+    data = pd.DataFrame(
+        {
+            "animal": np.array(labels)[animal],
+            "time": np.tile(np.arange(4), 30),
+            "y": rng.normal(size=120) + 2.0 * np.array([effects[k] for k in animal.tolist()]),
+        }
+    )
+    formula, arguments = "y ~ 1 + (1 | animal)", {"residual": "ar1(time | animal)"}
+    kept = [labels[k] for k in [*np.unique(animal).tolist(), 5, 2500]]
+    matrix = pedigree.relationship(dict.fromkeys(kept))
+    other = lmm(formula, data, cov={"animal": matrix}, **arguments)
+    sizes = []
+    over = KnownPrecision.over
+    monkeypatch.setattr(
+        KnownPrecision, "over", lambda self, levels: sizes.append(len(levels)) or over(self, levels)
+    )
+    fit = lmm(formula, data, cov={"animal": pedigree}, **arguments)
+    assert max(sizes) == 30
+    assert fit.llf == pytest.approx(other.llf, abs=1e-9)
+    own, its = (one.ranef["animal"].loc[matrix.index] for one in (fit, other))
+    assert_allclose(own, its, atol=1e-8)
+    for label in ("a005", "a2500", data["animal"][0]):
+        assert_allclose(fit.ranef_cov["animal"][label], other.ranef_cov["animal"][label], rtol=1e-7)
+
+
+def test_slopes_of_few_related_animals_reach_the_lower_of_two_minima():
+    """The first start ends at a correlation of -1, 0.6 below the maximum of the likelihood."""
+    rng = np.random.default_rng(319)
+    parents, labels = parents_of(30, 5, 30, 319), labels_of(30)
+    animal, x = rng.integers(0, 30, 60), rng.normal(size=60)
+    effects = np.linalg.cholesky(tabular(parents)) @ rng.normal(size=(30, 2))
+    y = 1 + x + 1.5 * effects[animal, 0] + effects[animal, 1] * x + rng.normal(size=60)
+    data = pd.DataFrame({"y": y, "x": x, "animal": np.array(labels)[animal]})
+    cov = {"animal": mlm.pedigree(table(parents, labels))}
+    formula = "y ~ x + (x | animal)"
+    fit = mlm.lmm(formula, data, cov=cov)
+    # By BFGS from several starts on the dense likelihood.
+    assert fit.llf == pytest.approx(-115.950414, abs=2e-6)
+    X = np.column_stack([np.ones(60), x])
+    assert log_likelihood(y, X, fit.V().to_numpy(), "REML") == pytest.approx(fit.llf, abs=1e-8)
+    matrix = mlm.lmm(formula, data, cov={"animal": cov["animal"].relationship()})
+    assert matrix.llf == pytest.approx(fit.llf, abs=1e-8)
+    batch = mlm.LMM(formula, data, cov=cov).fit_many(np.column_stack([y + x, y]))
+    assert batch.llf[1] == fit.llf
+    assert (batch.params[1] == fit.params).all()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import mlmfast as mlm
-from mlmfast.guessed_arguments import ELSEWHERE
+from mlmfast.guessed_arguments import ELSEWHERE, OF_FUNCTION
 
 FORMULA = "Reaction ~ Days + (Days | Subject)"
 
@@ -64,6 +64,18 @@ def test_every_way_to_fit_says_what_reml_is_here(call, data, fit):
         (lambda d, fit: fit.simulate(nsim=2), "write n=1000"),
         (lambda d, fit: fit.anova(typ=2), "write type=3"),
         (lambda d, fit: fit.resid(type="pearson"), "write kind="),
+        (lambda d, fit: fit.bootstrap(type="parametric"), "write kind='parametric'"),
+        (lambda d, fit: fit.bootstrap(R=10), "write n=1000"),
+        (lambda d, fit: fit.cov_params(type="CR2"), "write kind='CR2'"),
+        (lambda d, fit: fit.influence(groups="Subject"), "write cluster='g'"),
+        (lambda d, fit: fit.summary(ddf="Kenward-Roger"), "the fit has it"),
+        (lambda d, fit: fit.predict(d, use_rfx=False), "write ranef=False"),
+        (lambda d, fit: mlm.lmm(FORMULA, d, type="un"), r"write residual='us\("),
+        (lambda d, fit: mlm.lmm(FORMULA, d, solution=True), r"summary\(\) has the coefficients"),
+        (lambda d, fit: mlm.lmm(FORMULA, d, pedigree=1), r"write cov=\{'animal': mlm.pedigree"),
+        (lambda d, fit: mlm.pedigree(d, mother="x"), "write dam='mother'"),
+        (lambda d, fit: mlm.precision(["a"], Q=[[1.0]]), "it has labels and matrix"),
+        (lambda d, fit: mlm.power(fit, "Days", along="Subject", breaks=[20]), "write values="),
         (lambda d, fit: fit.resid("raw", 1), "takes kind by position"),
         (lambda d, fit: mlm.lmm(FORMULA, d, method="lbfgs"), "every fit is by Newton-Raphson"),
         (lambda d, fit: mlm.lmm(FORMULA, d, method="kenward-roger"), "chosen by ddf="),
@@ -90,6 +102,29 @@ def test_signatures_stay_and_functions_are_pickled():
 def test_no_hint_names_an_argument_that_no_function_has():
     public = [mlm.lmm, mlm.LMM.fit, mlm.LMM.from_arrays, mlm.fit_each, mlm.power, mlm.design]
     public += [mlm.Method, mlm.LMMResult.predict, mlm.LMMResult.resid, mlm.LMMResult.anova]
+    public += [mlm.pedigree]
     own = {name for function in public for name in inspect.signature(function).parameters}
     hints = [text for texts in ELSEWHERE.values() for text in texts if not text.startswith(" ")]
     assert {text.partition("=")[0] for text in hints} <= own
+
+
+def test_hints_of_one_function_name_its_arguments(fit):
+    for place, text in OF_FUNCTION.items():
+        function, _ = place.split(".")
+        if not text.startswith(" "):
+            own = inspect.signature(getattr(mlm.LMMResult, function)).parameters
+            assert text.partition("=")[0] in own, place
+
+
+@pytest.mark.parametrize("name", ["lmer", "MixedLM", "mmrm", "lme", "gls"])
+def test_functions_of_other_programs_are_named(name):
+    with pytest.raises(AttributeError, match=f"no attribute '{name}'; use mlm.lmm"):
+        getattr(mlm, name)
+
+
+def test_differences_the_other_way_round_are_named(data):
+    data = data.assign(half=np.where(data["Days"] > 4, "b", "a"))
+    means = mlm.lmm("Reaction ~ half + (1 | Subject)", data).emmeans("half")
+    with pytest.raises(mlm.ModelError, match="revpairwise"):
+        means.pairs(reverse=True)
+    assert means.contrast("revpairwise").to_frame()["estimate"].iloc[0] > 0

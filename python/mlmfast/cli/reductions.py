@@ -27,7 +27,7 @@ reduce by the same formula and levels and ship the files; the fit is that of all
   mlmfast fit --from all.arrow --ddf kenward-roger
 """
 #: Options of a fit that are those of the rows, which a reduction has been made by.
-_OF_ROWS = ("weights", "offset", "residual", "residual_scale", "factor", "cov")
+_OF_ROWS = ("weights", "offset", "residual", "residual_scale", "factor", "cov", "pedigree")
 #: Those of how rows are read.
 _OF_READING = ("sep", "decimal", "memory", "workers", "na_values")
 
@@ -129,9 +129,8 @@ def _of_reduction(arguments: argparse.Namespace) -> LMMResult:
 
 
 def _of_files(arguments: argparse.Namespace) -> LMMResult:
-    unread = [
-        f"--{name}" for name in ("sep", "decimal", "factor", "cov") if getattr(arguments, name)
-    ]
+    names = ("sep", "decimal", "factor", "cov", "pedigree")
+    unread = [f"--{name}" for name in names if getattr(arguments, name)]
     if unread:
         raise DataError(
             f"{', '.join(unread)} goes with one file that is read at once; of several, or with "

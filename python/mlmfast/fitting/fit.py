@@ -18,10 +18,12 @@ from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.iterations import Iterations, iterations, max_step
 from mlmfast.fitting.iterative import fit_iteratively
 from mlmfast.fitting.minima.guarded import OpenEnds
+from mlmfast.fitting.minima.iterated_rows import rows_of
 from mlmfast.fitting.minima.several import is_better, search
 from mlmfast.fitting.minima.singular_ends import NO_ENDS, bring_to_singular_ends
+from mlmfast.fitting.minima.where_to_search import MANY_ROWS
 from mlmfast.fitting.starts.em import improved_by_em
-from mlmfast.fitting.starts.kinds import is_linear, large_start
+from mlmfast.fitting.starts.kinds import is_linear, large_start, starts_of_sizes
 from mlmfast.fitting.starts.moments import moment_start
 from mlmfast.fitting.starts.probed import first_start
 from mlmfast.fitting.starts.stretches import residual_stretches
@@ -174,7 +176,31 @@ def _from_start(
     if not is_given and steps.scoring is not None and model.has_confounded_effects:
         large = steps.whole(large_start(steps.criterion, len(fits)), fits)
         replace_rows(newton, fits, large, is_better(newton, large))
-    return settle(steps.criterion, newton, steps.whole, fits)
+    found = settle(steps.criterion, newton, steps.whole, fits)
+    if not is_given and _may_be_elsewhere(model, steps.criterion):
+        _look_from_sizes(steps, found)
+    return found
+
+
+def _may_be_elsewhere(model: ReducedModel, criterion: Criterion) -> bool:
+    """Whether covariances of few rows of related levels may have another minimum.
+
+    In a trial of 60 animal models with slopes, of 50 to 160 rows, the first minimum missed a lower
+    one twice, by up to 3.9, and was singular each time; in 60 with unrelated levels it missed none.
+    """
+    design = model.design
+    related = any(factor.relationship is not None for factor in design.factors)
+    few = criterion.n_theta > 1 and design.n_observations < MANY_ROWS
+    return related and few and design.residual is None
+
+
+def _look_from_sizes(steps: Iterations, found: Settled) -> None:
+    """Start fits that ended at a singular covariance from uncorrelated effects of several sizes."""
+    rows = np.flatnonzero(found.singular.any(axis=1))
+    for start in starts_of_sizes(steps.criterion) if rows.size else ():
+        newton = steps.whole(np.repeat(start[None], rows.size, axis=0), rows)
+        other = settle(steps.criterion, newton, steps.whole, rows)
+        found.put(rows, other, is_better(rows_of(found.newton, rows, spend=False), other.newton))
 
 
 def _leave_zero(criterion: Criterion, found: Settled) -> None:

@@ -32,8 +32,8 @@ from mlmfast.many_data_sets.data_sets import Frames, Levels
 
 #: Parts of one shape from which they stand by themselves, not among those of other shapes.
 _MANY = 8
-#: Arguments with something of its own for each part, or parameters that `us` has not.
-_OF_PARTS = ("residual", "residual_scale", "weights", "offset")
+#: Arguments with something of its own for each part, or that nested elimination does not serve.
+_OF_PARTS = ("residual", "residual_scale", "cov", "weights", "offset")
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,10 @@ from mlmfast.arrays import FloatArray, unmasked
 from mlmfast.data.factor import Factor, cross_factors
 from mlmfast.data.frame import Frame
 from mlmfast.data.split_frame import SplitFrame
+from mlmfast.design.from_arrays import labels_by_factor
 from mlmfast.design.input_columns import input_column
 from mlmfast.errors import DataError
+from mlmfast.many_data_sets.known_relationships import check_relationships
 from mlmfast.model import LMM
 from mlmfast.sources.frame_of import frame_of
 
@@ -152,6 +154,7 @@ class Stacked:
     Z : shape (n, q) or (n_fits, n, q), or n_fits arrays; or a dict of those by factor
     weights, offset : shape (n,) or (n_fits, n), or n_fits arrays
     names : of the columns of X
+    cov : known relationships by name of a factor, of all data sets
     """
 
     y: Any
@@ -161,6 +164,7 @@ class Stacked:
     names: Any
     weights: Any
     offset: Any
+    cov: Any = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -176,11 +180,11 @@ class Stacked:
         return len(self.y)
 
     def check(self) -> None:
-        """Refuse arrays that fit none of the responses.
+        """Refuse arrays that fit none of the responses, and relationships that are none.
 
         Raises
         ------
-        DataError
+        DataError, ModelError
         """
         if self.X is None:
             raise DataError("X= is needed beside y=: (n_fits, n, p), or (n, p) for all fits")
@@ -194,6 +198,8 @@ class Stacked:
                         f"and {name} has rows of length n, with or without a leading axis"
                     )
 
+        check_relationships(self.cov, list(labels_by_factor(self._own("groups", 1, 0))))
+
     def model(self, position: int) -> LMM:
         """The model of one data set, of its rows whose response is not missing."""
         y = one_of(self.y, position, len(self), 1, "y")
@@ -206,7 +212,7 @@ class Stacked:
         own = {name: self._own(name, ndim, position) for name, ndim in _ARRAYS.items()}
         if rows is not None:
             y, own = values[rows], {name: _cut(value, rows) for name, value in own.items()}
-        return LMM.from_arrays(y, own.pop("X"), **own, names=self.names)
+        return LMM.from_arrays(y, own.pop("X"), **own, names=self.names, cov=self.cov)
 
     def _own(self, name: str, ndim: int, position: int) -> Any:
         given = getattr(self, name)

@@ -34,6 +34,7 @@ from mlmfast.guessed_arguments import told
 from mlmfast.handed_out import changed
 from mlmfast.many_data_sets.contrast_meaning import different_contrasts
 from mlmfast.many_data_sets.data_sets import Frames, Levels, Stacked, response_matrix
+from mlmfast.many_data_sets.known_relationships import check_relationships, groups_of
 from mlmfast.many_data_sets.several import Several, fit_responses, fit_several
 from mlmfast.many_data_sets.stacked import fit_parts, fit_stacked
 from mlmfast.many_data_sets.tables import is_sequence, read_source, read_tables
@@ -66,6 +67,7 @@ def fit_each(
     Z: Any = None,
     names: Any = None,
     residual_scale: str | None = None,
+    cov: Mapping[str, Any] | None = None,
     weights: Any = None,
     offset: Any = None,
     contrasts: Mapping[str, Any] | None = None,
@@ -104,6 +106,10 @@ def fit_each(
     Z : shape (n, q) or (n_fits, n, q), or a list of arrays; or a dict of those
     names
         Names of the columns of X.
+    cov
+        Known relationships by grouping factor, as of `lmm`, with labels: a pedigree, a precision,
+        or a labelled matrix over the levels of all data sets. Levels that a data set lacks are
+        levels without rows there.
     weights, offset
         Column names, or, of one table and with the array forms, arrays.
     responses
@@ -157,6 +163,7 @@ def fit_each(
         "formula": formula,
         "residual": residual,
         "residual_scale": residual_scale,
+        "cov": cov,
         "weights": weights,
         "offset": offset,
         "contrasts": contrasts,
@@ -169,7 +176,7 @@ def fit_each(
         if responses is not None:
             raise DataError("responses= goes with a formula; give one")
         _check_arrays_alone(data, by, arguments)
-        stacked = Stacked(response_matrix(y), X, groups, Z, names, weights, offset)
+        stacked = Stacked(response_matrix(y), X, groups, Z, names, weights, offset, cov)
         stacked.check()
         return _fit_all(stacked, settings)
     given = {"y": y, "X": X, "groups": groups, "Z": Z, "names": names}
@@ -179,8 +186,10 @@ def fit_each(
     if several is None:
         # Data that stand first are told so before the formula is taken for the name of a file.
         parse_formula(formula)  # type: ignore[arg-type]
+    texts = [text for _, _, text in several] if several is not None else [str(formula)]
+    for own in dict.fromkeys(map(groups_of, texts)):
+        check_relationships(cov, own)
     if by is not None or (several is not None and not is_sequence(data)):
-        texts = [text for _, _, text in several] if several is not None else [str(formula)]
         data = read_source(data, by, texts, arguments)
     if several is None:
         return _fit_all(read_tables(data, by, arguments), settings)

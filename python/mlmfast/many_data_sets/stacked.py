@@ -42,7 +42,7 @@ def fit_stacked(
     by one: data sets that have aliased columns or no fit, or another structure.
     """
     arrays = _arrays(data)
-    if arrays is None or engine is not None:
+    if arrays is None or engine is not None or data.cov is not None:
         return [], []
     y, x, z = arrays
     there = np.logical_not(np.isnan(y))

@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlmfast.arrays import FloatArray, IntArray
 from mlmfast.data.factor import level_labels
 from mlmfast.errors import DataError, ModelError
+from mlmfast.running.first_use import OnUse
 
 if TYPE_CHECKING:
+    import pandas as pd
     from scipy import sparse
+else:
+    pd = OnUse("pandas")
 
 Sparse: TypeAlias = "sparse.csr_array[np.float64, tuple[int, int]]"
 Labels: TypeAlias = "tuple[str, ...]"
@@ -31,7 +36,8 @@ def labelled_parts(given: Any, what: str) -> tuple[Labels | None, Any]:
         if set(rows) != set(columns) or len(rows) != len(columns):
             raise DataError(
                 f"the data frame {what} has other labels on its rows than on its columns "
-                f"({some(rows)} and {some(columns)}); both must name the levels"
+                f"({some(rows)} and {some(columns)}); both must name the levels (a table of "
+                "animals and their parents is read by mlm.pedigree)"
             )
         check_repeated(rows, what)
         place = {label: k for k, label in enumerate(columns)}
@@ -51,10 +57,27 @@ def _is_frame(given: Any) -> bool:
 
 def read_labels(values: Any) -> Labels:
     """Text of labels, as levels of the data have it."""
-    items = list(values)
+    if hasattr(values, "to_pylist"):
+        # Items of Arrow are scalars of its own.
+        values = values.to_pylist()
+    array = np.asarray(values) if hasattr(values, "dtype") else _objects(list(values))
+    if array.ndim != 1:
+        raise DataError(
+            f"labels have shape {array.shape}; a label a row of the matrix is needed, and labels "
+            "come before it"
+        )
+    if array.dtype.kind in "fOM" and pd.isna(array).any():
+        raise DataError(
+            f"label {int(np.flatnonzero(pd.isna(array))[0]) + 1} is missing; every row of a matrix "
+            "needs one"
+        )
+    return level_labels(array)
+
+
+def _objects(items: list[Any]) -> NDArray[np.generic]:
     out = np.empty(len(items), dtype=object)
     out[:] = items
-    return level_labels(out)
+    return out
 
 
 def check_repeated(labels: Labels, what: str) -> None:
@@ -90,15 +113,24 @@ def _read(matrix: Any, what: str) -> Sparse | FloatArray:
     is_sparse = sparse.issparse(matrix)
     try:
         if is_sparse:
+            _check_real(matrix)
             found: Sparse = sparse_array(matrix.astype(np.float64))
             found.sum_duplicates()
             return found
-        dense = np.asarray(matrix, dtype=np.float64)
+        dense = np.asarray(matrix)
+        _check_real(dense)
+        dense = np.asarray(dense, dtype=np.float64)
     except (TypeError, ValueError):
         raise DataError(f"{what} is not a matrix of numbers") from None
     if dense.ndim != 2:
         raise DataError(f"{what} has {dense.ndim} dimension(s); a square matrix is needed")
     return dense
+
+
+def _check_real(matrix: Any) -> None:
+    """NumPy would leave out an imaginary part."""
+    if matrix.dtype.kind == "c":
+        raise TypeError("complex numbers")
 
 
 def symmetric(values: Sparse | FloatArray, labels: Labels, order: IntArray, what: str) -> Sparse:
@@ -113,7 +145,7 @@ def symmetric(values: Sparse | FloatArray, labels: Labels, order: IntArray, what
         difference = np.abs(values - values.T)
         worst = divmod(int(np.argmax(difference)), len(values))
         _check_symmetric(values, labels, worst, what)
-        return _entries((values * 0.5 + values.T * 0.5)[np.ix_(order, order)])
+        return known_entries((values * 0.5 + values.T * 0.5)[np.ix_(order, order)])
     entries = abs(values - values.T).tocoo()
     if entries.nnz:
         at = int(np.argmax(entries.data))
@@ -127,15 +159,23 @@ def _check_symmetric(values: Any, labels: Labels, worst: tuple[int, int], what: 
     if abs(values[i, j] - values[j, i]) > ROUNDING * largest:
         raise ModelError(
             f"{what} is not symmetric: the entries of ({labels[i]!r}, {labels[j]!r}) and "
-            f"its mirror image are {values[i, j]:g} and {values[j, i]:g}"
+            f"its mirror image are {values[i, j]:g} and {values[j, i]:g}{_if_triangle(values)}"
         )
 
 
-def _entries(dense: FloatArray) -> Sparse:
+def _if_triangle(values: Any) -> str:
+    """What to do with one half of a symmetric matrix."""
+    rows, columns = values.nonzero()
+    if (rows >= columns).all() or (rows <= columns).all():
+        return "; one half of the matrix is 0: give both"
+    return ""
+
+
+def known_entries(dense: FloatArray) -> Sparse:
     """The entries that are not 0: a fifth of SciPy's time where most are not."""
     known = dense != 0.0
     first = np.append(0, np.cumsum(np.count_nonzero(known, axis=1)))
-    columns = np.broadcast_to(np.arange(len(dense), dtype=np.int32), dense.shape)[known]
+    columns = np.broadcast_to(np.arange(dense.shape[1], dtype=np.int32), dense.shape)[known]
     return sparse_array((dense[known], columns, first), shape=dense.shape)
 
 

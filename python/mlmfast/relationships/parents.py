@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,11 @@ from mlmfast.errors import DataError
 #: What means an unknown parent, beside missing values, in files of ASReml (0, *), BLUPF90 and DMU
 #: (0), SAS (. and blanks), R (NA), and in texts that Python made of missing values.
 UNKNOWN = ("", "0", ".", "*", "NA", "NaN", "nan", "None", "<NA>")
+#: What else does where no animal of the table has that name, in small letters: one animal that all
+#: these were the offspring of would make half sibs of them.
+_NOBODY = frozenset({"-", "--", "?", "na", "n/a", "nan", "none", "null", "unk", "unknown"})
+_DECIMALS = re.compile(r"^(\d+)\.0+$")
+_ZERO = re.compile(r"[+-]?0+(\.0*)?")
 _NAMED = 6
 
 
@@ -42,10 +48,12 @@ class Parents:
 def read_parents(data: Any, columns: tuple[str, str, str], unknown: Any) -> Parents:
     """Read the columns of animals, sires and dams; see `mlmfast.pedigree`."""
     frame = Frame.from_native(data)
-    unknown = _unknown_labels(unknown)
+    by_default, unknown = unknown is UNKNOWN, _unknown_labels(unknown)
     animals, sires, dams = (frame.factor(name) for name in columns)
     first, animal = _animals(animals, columns[0], unknown)
     own = tuple(animals.levels[code] for code in animals.codes[first])
+    if by_default:
+        unknown |= _nobody((*sires.levels, *dams.levels), set(own))
     number = {label: k for k, label in enumerate(own)}
     others = _founders((sires, dams), columns[1:], number, unknown)
     number |= {label: k for k, label in enumerate(others, len(own))}
@@ -59,6 +67,16 @@ def _unknown_labels(unknown: Any) -> frozenset[str]:
     if isinstance(unknown, str) or not isinstance(unknown, Iterable):
         unknown = [unknown]
     return frozenset(level_label(value) for value in unknown)
+
+
+def _nobody(labels: Iterable[str], animals: Collection[str]) -> frozenset[str]:
+    """Parents that other ways to write an unknown one stand for."""
+    return frozenset(
+        label
+        for label in labels
+        if label not in animals
+        and (label.strip().casefold() in _NOBODY or _ZERO.fullmatch(label.strip()))
+    )
 
 
 def _is_unknown(label: str, unknown: frozenset[str]) -> bool:
@@ -103,7 +121,29 @@ def _founders(
                     "(genetic groups are not offered)"
                 )
             found[label] = None
+    _check_spelling(tuple(found), names, number)
     return tuple(found)
+
+
+def _check_spelling(
+    founders: tuple[str, ...], names: tuple[str, ...], number: Mapping[str, int]
+) -> None:
+    """Refuse parents without a row who differ from an animal by how they are written alone."""
+    if not founders:
+        return
+    known = {_plain(label): label for label in number}
+    for label in founders:
+        other = known.setdefault(_plain(label), label)
+        if other != label:
+            raise DataError(
+                f"{names[0]!r} or {names[1]!r} has {label!r} beside {other!r}, which would be two "
+                "animals; write every animal in one way"
+            )
+
+
+def _plain(label: str) -> str:
+    """A label without blanks around it, or the decimals of an integer that was read as a float."""
+    return _DECIMALS.sub(r"\1", label.strip())
 
 
 def _numbers(factor: Factor, number: Mapping[str, int], unknown: frozenset[str]) -> CodeArray:

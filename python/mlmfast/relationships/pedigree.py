@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,10 @@ import numpy as np
 
 import mlmfast._core as _core
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArray
-from mlmfast.data.factor import level_label
 from mlmfast.errors import DataError, ModelError
+from mlmfast.guessed_arguments import told
 from mlmfast.handed_out import freeze
-from mlmfast.relationships.matrix import some
+from mlmfast.relationships.matrix import read_labels, some
 from mlmfast.relationships.parents import UNKNOWN, Parents, read_parents
 from mlmfast.relationships.triangle import Triangle
 from mlmfast.running.cached import cached_property
@@ -29,6 +29,7 @@ else:
 _NO_SEGREGATION = 1e-10
 
 
+@told()
 def pedigree(
     data: Any,
     *,
@@ -51,8 +52,9 @@ def pedigree(
         Names of the columns with animals, their sires and their dams.
     unknown
         Labels that stand for an unknown parent, beside missing values: by default blanks, ``0``,
-        ``.``, ``*``, ``NA`` and what Python writes for a missing value. Animals that are numbered
-        from 0 need another, such as ``unknown=[-1]``.
+        ``.``, ``*``, ``NA`` and what Python writes for a missing value; also zeros such as ``000``,
+        ``-``, ``?``, ``null`` and ``unknown`` where no animal has that name. Animals that are
+        numbered from 0 need another, such as ``unknown=[-1]``.
 
     Returns
     -------
@@ -62,8 +64,9 @@ def pedigree(
     Raises
     ------
     DataError
-        Where a column or an animal's label is missing, rows contradict each other, or an animal is
-        among its own ancestors (the loop is named).
+        Where a column or an animal's label is missing, rows contradict each other, an animal is
+        among its own ancestors (the loop is named), or a parent differs from another animal by
+        blanks or decimals alone.
     ModelError
         Where an animal is a copy of its parent to rounding (33 generations of selfing).
 
@@ -283,8 +286,8 @@ class Pedigree:
         return pd.DataFrame(columns)
 
     def _places(self, labels: Iterable[Any]) -> IntArray:
-        given = [labels] if isinstance(labels, str) else labels
-        names: Sequence[str] = [level_label(label) for label in given]
+        alone = isinstance(labels, str) or not isinstance(labels, Iterable)
+        names = read_labels([labels] if alone else labels)
         missing = [name for name in names if name not in self._place]
         if missing:
             raise DataError(f"the pedigree has no animal {some(tuple(missing))}")

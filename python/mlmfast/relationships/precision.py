@@ -10,6 +10,7 @@ import numpy as np
 import mlmfast._core as _core
 from mlmfast.arrays import FloatArray, SparseArray
 from mlmfast.errors import DataError, ModelError
+from mlmfast.guessed_arguments import told
 from mlmfast.handed_out import freeze
 from mlmfast.relationships.matrix import (
     Labels,
@@ -26,6 +27,7 @@ from mlmfast.running.cached import cached_property
 _SINGULAR = 1e10
 
 
+@told()
 def precision(labels: Any, matrix: Any = None) -> Precision:
     """The inverse of a relationship matrix, or the precision of a Gaussian Markov random field.
 

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mlmfast.arrays import BoolArray, CodeArray, FloatArray, IntArray, SparseArray
 from mlmfast.design.factors.relationship import Relationship, families_of
-from mlmfast.relationships.matrix import Sparse, sparse_array
+from mlmfast.relationships.matrix import Sparse, known_entries, sparse_array
 from mlmfast.relationships.triangle import Triangle
 from mlmfast.running.cached import cached_property
 from mlmfast.running.memory import check_memory
 
+#: Levels whose relationships to all others are computed at a time.
+_AT_ONCE = 256
+#: Bytes for each of their entries at the peak, with the core's copy.
+_BYTES = 48.0
 _INSTEAD = (
     "prune the pedigree to the animals with records (pedigree.prune(labels)), or fit a model "
     "without residual structure, which needs the inverse alone"
@@ -100,10 +104,23 @@ class KnownPrecision(Relationship):
 
     @property
     def core_argument(self) -> tuple[FloatArray, CodeArray, FloatArray]:
-        """See `Relationship`; A is formed."""
-        a = sparse_array(self.over(np.arange(self.precision.shape[0])))
-        a.sort_indices()
+        """See `Relationship`; A is formed over the levels with rows, for the others' rows too."""
+        n, size = self.n_rows, self.precision.shape[0]
+        what = f"the relationships of {n:,} levels with rows to all {size:,}"
+        check_memory(_BYTES * n * size, what, _INSTEAD)
+        a = _with_others(self.over(np.arange(n)), self._to_extra(), self.variances[n:])
         return a.indptr.astype(np.int64), a.indices.astype(np.int32), a.data
+
+    def _to_extra(self) -> FloatArray:
+        """A over levels that no row has, by those with rows, (n_extra, n_rows)."""
+        n = self.n_rows
+        out = np.empty((len(self.extra), n))
+        for first in range(0, n, _AT_ONCE) if len(out) else ():
+            own = np.arange(first, min(first + _AT_ONCE, n))
+            units = np.zeros((self.precision.shape[0], len(own)))
+            units[own, np.arange(len(own))] = 1.0
+            out[:, own] = self.root.times(units)[n:]
+        return out
 
     @property
     def precision_argument(self) -> tuple[FloatArray, CodeArray, FloatArray]:
@@ -164,6 +181,19 @@ class KnownPrecision(Relationship):
             own = self.precision[rest][:, rest]
             out[:, rest] = _by_level(lambda x: _solve(own, x), m[:, rest])
         return out
+
+
+def _with_others(among: FloatArray, others: FloatArray, variances: FloatArray) -> Sparse:
+    """Levels with rows, then those without: their rows and diagonal, of which alone is asked."""
+    from scipy import sparse
+
+    if not len(others):
+        return known_entries(among)
+    below = [known_entries(others), sparse.diags_array(variances)]
+    parts: list[list[Any]] = [[known_entries(among), None], below]
+    found = sparse_array(sparse.block_array(parts))
+    found.sort_indices()
+    return found
 
 
 def _by_level(act: Callable[[FloatArray], FloatArray], m: FloatArray) -> FloatArray:

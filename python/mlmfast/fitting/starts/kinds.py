@@ -48,6 +48,8 @@ _ALIKE_EFFECTS, _FADING_EFFECTS = (0.0, 0.6, 0.99), (0.9, -0.6, -0.98)
 #: Standard deviations of effects far above the residual's, in a unit's mean. In a trial of 562
 #: models with `||` the moment start alone missed the best minimum 35 times, both together once.
 _LARGE = 30.0
+#: Those of related levels, to the residual's.
+_SIZES = (1.0, 2.0, 4.0, 8.0)
 #: Ranges tried between half the smallest distance and the largest.
 _RANGES = 7
 #: Smallest mean variance of effects to start correlations from.
@@ -72,6 +74,15 @@ def uncorrelated_start(criterion: Criterion, theta: FloatArray) -> FloatArray:
     """theta (1, n_theta) with residual covariances over few visits without correlations."""
     own = [s for s in residual_stretches(criterion) if s.is_small and not is_spatial(s.structure)]
     return _each(own, theta[0], _uncorrelated)[None]
+
+
+def starts_of_sizes(criterion: Criterion) -> list[FloatArray]:
+    """Effects uncorrelated, of the residual's size to far above it, each of shape (n_theta,)."""
+    parts = [(t.shared, np.eye(t.structure.size)) for t in criterion.terms]
+    return [
+        np.concatenate([shared.theta(size**2 * one[None])[0] for shared, one in parts])
+        for size in _SIZES
+    ]
 
 
 def large_start(criterion: Criterion, n_fits: int) -> FloatArray:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlmfast.errors import ModelError
+from mlmfast.guessed_arguments import told
 from mlmfast.inference.emmeans.comparisons.cld import LetteredMeans, lettered
 from mlmfast.inference.emmeans.comparisons.sided import (
     Hypothesis,
@@ -291,6 +292,7 @@ class EstimateTable(TableOfEstimates):
             place += n
         return pair_plot(panels, ", ".join(functions.own_labels), pairs.adjust, ax)
 
+    @told()
     def contrast(
         self,
         method: Method = "eff",
