@@ -367,6 +367,8 @@ def test_a_fit_by_its_pedigree_answers_everything(tmp_path):
         fit.simulate(3, seed=2)
     )
     assert batch.converged.all()
+    with pytest.raises(ModelError, match="says nothing of other levels; simulate on the rows"):
+        mlm.power(fit, "x", along="animal", values=[60], n=5)
 
 
 def test_simulated_effects_have_the_relationships_of_the_pedigree():

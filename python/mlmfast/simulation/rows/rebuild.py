@@ -154,7 +154,10 @@ def check_extensible(model: ModelFrame) -> None:
     if design.absorbed is not None:
         what = "a factor is absorbed (fit with absorb=False)"
     elif any(factor.relationship is not None for factor in design.factors):
-        what = "its levels are related by a known matrix (cov=)"
+        what = (
+            "its levels are related by a known matrix (cov=), which says nothing of other levels; "
+            "simulate on the rows of the fit, as mlm.power(fit, test) without along= does"
+        )
     elif design.weights is not None and model.weights is None:
         what = "its weights are an array; give the name of a column"
     elif model.offset_given:
