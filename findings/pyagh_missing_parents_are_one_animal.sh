@@ -3,7 +3,7 @@
 #
 # Python 3.11, PyAGH 0.3.3, pandas 2.2.3, numpy 1.26.4 (its C++ part is built with pybind11 2.13.6)
 #
-# One expects: parents that are missing (NaN) to be unknown, as 0 is: `sortPed` says of itself that a
+# One expects: parents that are missing (NaN) to be unknown, as 0 is: the source of `sortPed` says that a
 #   missing value is NA or 0, and that NA is made 0.
 # What happens: what `fillna` returns is not kept. NaN becomes the text "nan", a founder of its own, who is
 #   the sire of all animals without a known sire. No warning.
