@@ -192,6 +192,18 @@ impl Neg for Four {
     }
 }
 
+/// Lane i of each of four, in the i-th.
+#[inline(always)]
+#[must_use]
+pub fn transposed(four: [Four; LANES]) -> [Four; LANES] {
+    [
+        Four::from_lanes(|k| four[k].lane(0)),
+        Four::from_lanes(|k| four[k].lane(1)),
+        Four::from_lanes(|k| four[k].lane(2)),
+        Four::from_lanes(|k| four[k].lane(3)),
+    ]
+}
+
 /// The sum of `n` terms in the order of [`super::dense::dot`].
 #[inline(always)]
 pub fn sum_of<V: Lane>(n: usize, term: impl Fn(usize) -> V) -> V {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::beside::{Reflection, reflect_into};
-use super::dense::{Kernel, axpy, dot, householder, vectorised};
+use super::dense::{Kernel, dot, householder, reflect_by, vectorised};
 use crate::running::memory::zeros;
 
 /// Rows waiting to be rotated in; a block this tall stays in the first-level cache.
@@ -27,6 +27,8 @@ pub struct Triangle {
     /// The same rows of Y, one row after the other.
     responses: Vec<f64>,
     n_buffered: usize,
+    /// tau of the reflections of the last block.
+    taus: Vec<f64>,
 }
 
 impl Triangle {
@@ -42,6 +44,7 @@ impl Triangle {
             buffer: zeros(BLOCK_ROWS * n_columns),
             responses: zeros(BLOCK_ROWS * n_responses),
             n_buffered: 0,
+            taus: Vec::with_capacity(n_columns),
         }
     }
 
@@ -166,90 +169,84 @@ impl Triangle {
         if self.n_buffered == 0 {
             return;
         }
-        let taus = vectorised(ReflectColumns(self));
-        if self.n_responses == 1 {
-            vectorised(ReflectResponse(self, &taus));
-        } else if self.n_responses > 1 {
-            self.reflect_responses(&taus);
+        vectorised(ReflectBuffer(self));
+        if self.n_responses > 1 {
+            self.reflect_responses();
         }
         self.n_buffered = 0;
     }
 
-    /// The columns of D; tau of each reflection.
+    /// Reflects the `n` rows that wait: the columns of D, and the response that stands alone.
+    ///
+    /// The next column is reflected and becomes a reflector before all others are reflected: its square
+    /// root and quotients then have those to run beside. `FULL` columns are long ones.
     #[inline(always)]
-    fn reflect_columns(&mut self) -> Vec<f64> {
-        let (n, width) = (self.n_buffered, self.width());
-        let mut taus = Vec::with_capacity(self.n_columns);
-        for j in 0..self.n_columns {
+    fn reflect_columns<const FULL: bool>(&mut self, n: usize) {
+        let (p, width) = (self.n_columns, self.width());
+        self.taus.clear();
+        if p == 0 {
+            self.add_square(n);
+            return;
+        }
+        let mut next = householder::<FULL>(self.factor[0], &mut self.buffer[..n]);
+        for j in 0..p {
+            let (beta, tau) = next;
             let (head, tail) = self.buffer.split_at_mut((j + 1) * BLOCK_ROWS);
-            let v = &mut head[j * BLOCK_ROWS..j * BLOCK_ROWS + n];
-            let row = &mut self.factor[j * width..j * width + self.n_columns];
-            let (beta, tau) = householder(row[j], v);
-            taus.push(tau);
-            if tau == 0.0 {
-                continue;
-            }
+            let v = &head[j * BLOCK_ROWS..][..n];
+            let (row, below) = self.factor[j * width..].split_at_mut(width);
             row[j] = beta;
-            for (entry, column) in row[j + 1..].iter_mut().zip(tail.chunks_exact_mut(BLOCK_ROWS)) {
-                let column = &mut column[..n];
-                let s = tau * (*entry + dot(v, column));
-                *entry -= s;
-                axpy(-s, v, column);
+            self.taus.push(tau);
+            let (entries, response) = row[j + 1..].split_at_mut(p - j - 1);
+            for k in 0..entries.len() {
+                let column = &mut tail[k * BLOCK_ROWS..][..n];
+                reflect_by::<FULL>(v, tau, &mut entries[k], column);
+                if k == 0 {
+                    next = householder::<FULL>(below[j + 1], column);
+                }
+            }
+            if let [entry] = response {
+                reflect_by::<FULL>(v, tau, entry, &mut self.responses[..n]);
             }
         }
-        taus
+        self.add_square(n);
     }
 
-    /// The only response.
+    /// Adds the square of what is left of the response that stands alone.
     #[inline(always)]
-    fn reflect_response(&mut self, taus: &[f64]) {
-        let (n, width) = (self.n_buffered, self.width());
-        let y = &mut self.responses[..n];
-        for (j, &tau) in taus.iter().enumerate() {
-            if tau != 0.0 {
-                let v = &self.buffer[j * BLOCK_ROWS..j * BLOCK_ROWS + n];
-                let entry = &mut self.factor[(j + 1) * width - 1];
-                let s = tau * (*entry + dot(v, y));
-                *entry -= s;
-                axpy(-s, v, y);
-            }
+    fn add_square(&mut self, n: usize) {
+        if let [sum] = &mut self.residual_squares[..] {
+            let y = &self.responses[..n];
+            *sum += dot(y, y);
         }
-        self.residual_squares[0] += dot(y, y);
     }
 
     /// Responses side by side.
-    fn reflect_responses(&mut self, taus: &[f64]) {
+    fn reflect_responses(&mut self) {
         let (n, p, width) = (self.n_buffered, self.n_columns, self.width());
         let of = |(j, &tau): (usize, &f64)| Reflection {
             v: &self.buffer[j * BLOCK_ROWS..j * BLOCK_ROWS + n],
             tau,
         };
-        let all: Vec<Reflection> = taus.iter().enumerate().map(of).collect();
+        let all: Vec<Reflection> = self.taus.iter().enumerate().map(of).collect();
         let first = |j: usize| j * width + p..(j + 1) * width;
         let rows = &mut self.responses[..n * self.n_responses];
         reflect_into(&all, &mut self.factor, first, rows, &mut self.residual_squares);
     }
 }
 
-struct ReflectColumns<'a>(&'a mut Triangle);
+struct ReflectBuffer<'a>(&'a mut Triangle);
 
-impl Kernel for ReflectColumns<'_> {
-    type Output = Vec<f64>;
-
-    #[inline(always)]
-    fn call(self) -> Vec<f64> {
-        self.0.reflect_columns()
-    }
-}
-
-struct ReflectResponse<'a>(&'a mut Triangle, &'a [f64]);
-
-impl Kernel for ReflectResponse<'_> {
+impl Kernel for ReflectBuffer<'_> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        self.0.reflect_response(self.1);
+        // As a constant, the usual number of rows leaves loops without remainders.
+        if self.0.n_buffered == BLOCK_ROWS {
+            self.0.reflect_columns::<true>(BLOCK_ROWS);
+        } else {
+            self.0.reflect_columns::<false>(self.0.n_buffered);
+        }
     }
 }
 

@@ -1,9 +1,12 @@
 //! The columns of a design as they lie in memory.
 
+use std::hint::black_box;
 use std::ops::Range;
 
 use super::series_columns::SeriesColumns;
+use crate::linalg::beside::read;
 use crate::linalg::dense::{Kernel, vectorised};
+use crate::linalg::lanes::{Four, Lane};
 
 /// Values of a column that stand `stride` apart in memory, the first at `offset`.
 #[derive(Clone, Copy, Debug)]
@@ -54,32 +57,30 @@ impl Kernel for Statistics<'_> {
     #[inline(always)]
     fn call(self) -> [f64; 4] {
         let Self { values, rows, origin } = self;
-        let mut sums = [[0.0; 4], [0.0; 4], [f64::INFINITY; 4], [f64::NEG_INFINITY; 4]];
-        let n = rows.len();
-        if values.stride == 1 {
-            let chunks = values.data[values.offset..][rows].chunks_exact(4);
-            let rest = chunks.remainder();
-            for chunk in chunks {
-                visit(&mut sums, [chunk[0], chunk[1], chunk[2], chunk[3]], 4, origin);
-            }
-            let mut last = [0.0; 4];
-            last[..rest.len()].copy_from_slice(rest);
-            visit(&mut sums, last, rest.len(), origin);
-        } else if n > 0 {
-            let step = values.stride;
-            let data = &values.data[values.offset + rows.start * step..];
-            let mut row = 0;
-            while row + 4 <= n {
-                let four = &data[row * step..(row + 3) * step + 1];
-                let four = [four[0], four[step], four[2 * step], four[3 * step]];
-                visit(&mut sums, four, 4, origin);
+        let mut sums = NO_STATISTICS.map(Four::splat);
+        let (n, step) = (rows.len(), values.stride);
+        let (whole, mut row) = (n - n % 4, 0);
+        let mut last = &[][..];
+        if step == 1 {
+            let own = &values.data[values.offset..][rows];
+            while row < whole {
+                visit(&mut sums, read(own, row), origin);
                 row += 4;
             }
-            let mut last = [0.0; 4];
-            for (k, to) in last[..n - row].iter_mut().enumerate() {
-                *to = data[(row + k) * step];
+            last = &own[whole..];
+        } else if n > 0 {
+            let data = &values.data[values.offset + rows.start * step..];
+            while row < whole {
+                let four = &data[row * step..(row + 3) * step + 1];
+                visit(&mut sums, Four::from_lanes(|lane| four[lane * step]), origin);
+                row += 4;
             }
-            visit(&mut sums, last, n - row, origin);
+            last = &data[(whole * step).min(data.len())..];
+        }
+        // Seen through, the sums would be formed by pairs of lanes, a sum and its squares in each.
+        let mut sums = black_box(sums).map(|own| std::array::from_fn(|lane| own.lane(lane)));
+        for (lane, &value) in last.iter().step_by(step.max(1)).take(n - whole).enumerate() {
+            visit_one(&mut sums, lane, value, origin);
         }
         statistics_together(&sums)
     }
@@ -105,16 +106,24 @@ pub fn put_together(a: [f64; 4], b: [f64; 4]) -> [f64; 4] {
     [a[0] + b[0], a[1] + b[1], a[2].min(b[2]), a[3].max(b[3])]
 }
 
-/// Adds the first `n` of four values to the sums of their places in four.
+/// Adds four values to the sums of their places in four.
 #[inline(always)]
-fn visit(sums: &mut [[f64; 4]; 4], values: [f64; 4], n: usize, origin: f64) {
-    for (lane, value) in values.into_iter().enumerate().take(n) {
-        let shifted = value - origin;
-        sums[0][lane] += shifted;
-        sums[1][lane] += shifted * shifted;
-        sums[2][lane] = if value < sums[2][lane] { value } else { sums[2][lane] };
-        sums[3][lane] = if value > sums[3][lane] { value } else { sums[3][lane] };
-    }
+fn visit(sums: &mut [Four; 4], value: Four, origin: f64) {
+    let shifted = value - Four::splat(origin);
+    sums[0] += shifted;
+    sums[1] += shifted * shifted;
+    sums[2] = sums[2].where_above(value, value, sums[2]);
+    sums[3] = value.where_above(sums[3], value, sums[3]);
+}
+
+/// Adds one value to the sums of a place.
+#[inline(always)]
+fn visit_one(sums: &mut [[f64; 4]; 4], lane: usize, value: f64, origin: f64) {
+    let shifted = value - origin;
+    sums[0][lane] += shifted;
+    sums[1][lane] += shifted * shifted;
+    sums[2][lane] = if value < sums[2][lane] { value } else { sums[2][lane] };
+    sums[3][lane] = if value > sums[3][lane] { value } else { sums[3][lane] };
 }
 
 /// Partial sums that are formed side by side.

@@ -195,7 +195,10 @@ pub fn code_texts(texts: Texts) -> Coded {
     let is_same = |first: usize, row: usize| {
         texts.length(row) <= WORD || texts.text(first) == texts.text(row)
     };
-    let key = |row| texts.is_present(row).then(|| key_of(texts.text(row)));
+    let key = |row: usize| {
+        let (from, to) = (texts.ends[row] as usize, texts.ends[row + 1] as usize);
+        texts.is_present(row).then(|| key_of(texts.bytes, from, to))
+    };
     let mut coded = code_rows(n, usize::MAX, key, is_same).expect("no limit was set");
     sort_labels(&mut coded, |row| texts.text(row as usize));
     coded
@@ -247,20 +250,23 @@ pub fn code_numbers(numbers: &[i64], most: usize) -> Option<Coded> {
     code_rows(numbers.len(), most, key, |_, _| true)
 }
 
-/// A short text as a number with its bytes, which together with its length is the text; of a long
-/// one a hash.
+/// The text from one byte to another: a short one as a number with its bytes, which together with its
+/// length is the text; of a long one a hash.
 #[inline(always)]
-fn key_of(text: &[u8]) -> Key {
-    let length = text.len() as u32;
-    if text.len() <= WORD {
-        let word = text.iter().rev().fold(0_u64, |word, &byte| (word << 8) | u64::from(byte));
-        return Key { word, length };
-    }
-    // Words from the front, and the last one once more from the end: every byte counts.
+fn key_of(bytes: &[u8], from: usize, to: usize) -> Key {
+    let length = to - from;
     let number = |word: &[u8]| word.try_into().map_or(0, u64::from_le_bytes);
-    let words = text.chunks_exact(WORD).map(number);
-    let hash = words.fold(number(&text[text.len() - WORD..]), mixed);
-    Key { word: hash, length }
+    let word = if length > WORD {
+        // Words from the front, and the last one once more from the end: every byte counts.
+        let words = bytes[from..to].chunks_exact(WORD).map(number);
+        words.fold(number(&bytes[to - WORD..to]), mixed)
+    } else if let (Some(word), true) = (bytes.get(from..from + WORD), length > 0) {
+        // Read whole: what follows the text is cut off.
+        number(word) << (8 * (WORD - length)) >> (8 * (WORD - length))
+    } else {
+        bytes[from..to].iter().rev().fold(0, |word, &byte| (word << 8) | u64::from(byte))
+    };
+    Key { word, length: length as u32 }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::four_units::FourUnits;
 use super::gather::{Places, gather};
 use super::staged::{Stage, Staged};
 use crate::linalg::beside::{self, Reflection};
-use crate::linalg::dense::{Kernel, axpy, dot, householder, vectorised};
+use crate::linalg::dense::{Kernel, householder, reflect_by, vectorised};
 use crate::linalg::lanes::{LANES, Lane};
 use crate::linalg::triangle::Triangle;
 use crate::rows::bundle::Bundle;
@@ -351,20 +351,27 @@ impl Kernel for Reflect<'_> {
 #[inline(always)]
 pub(super) fn reflect(columns: &mut [f64], n: usize, q: usize, taus: &mut Vec<f64>) {
     taus.clear();
+    if q == 0 {
+        return;
+    }
+    let (alpha, v) = columns[..n].split_at_mut(1);
+    let mut next = householder::<false>(alpha[0], v);
     for j in 0..q {
+        let (beta, tau) = next;
         let (head, tail) = columns.split_at_mut((j + 1) * n);
         let (alpha, v) = head[j * n + j..].split_at_mut(1);
-        let (beta, tau) = householder(alpha[0], v);
         alpha[0] = beta;
         taus.push(tau);
-        if tau == 0.0 {
-            continue;
-        }
-        for column in tail.chunks_exact_mut(n) {
-            let (first, rest) = column[j..].split_at_mut(1);
-            let s = tau * (first[0] + dot(v, rest));
-            first[0] -= s;
-            axpy(-s, v, rest);
+        let mut first = 0;
+        while first < tail.len() {
+            let (entry, rest) = tail[first + j..first + n].split_at_mut(1);
+            reflect_by::<false>(v, tau, &mut entry[0], rest);
+            // The next reflector at once: other columns are reflected while its root is drawn.
+            if first == 0 && j + 1 < q {
+                let (alpha, v) = rest.split_at_mut(1);
+                next = householder::<false>(alpha[0], v);
+            }
+            first += n;
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use super::gather::Places;
-use crate::linalg::dense::{Kernel, SMALLEST_SQUARE, vectorised};
-use crate::linalg::lanes::{Four, LANES, Lane, sum_of};
-use crate::rows::columns::{Column, RowColumns};
+use super::gather::{Places, four_by_four, together};
+use crate::linalg::beside::read;
+use crate::linalg::dense::{Kernel, SMALLEST_SQUARE, block, vectorised};
+use crate::linalg::lanes::{Four, LANES, Lane, sum_of, transposed};
+use crate::rows::columns::{Column, RowColumns, Values};
 use crate::rows::nesting::Nesting;
 
 /// Numbers of four units that stay in the cache nearest to the processor.
@@ -50,29 +51,8 @@ impl FourUnits {
         self.numbers.clear();
         self.numbers.resize(n * order.len(), Four::splat(0.0));
         let sorted = places.of(nesting, first..first + LANES * n);
-        for (column, out) in order.iter().zip(self.numbers.chunks_exact_mut(n)) {
-            let Column { values, center, scale } = *column;
-            let Some(values) = values else {
-                out.fill(Four::splat((1.0 - center) * scale));
-                continue;
-            };
-            for lane in 0..LANES {
-                match sorted {
-                    None => {
-                        let from = first + lane * n;
-                        let data = &values.data[values.offset + from * values.stride..];
-                        for (o, v) in out.iter_mut().zip(data.iter().step_by(values.stride)) {
-                            o.set(lane, (v - center) * scale);
-                        }
-                    }
-                    Some(sorted) => {
-                        for (o, &row) in out.iter_mut().zip(&sorted[lane * n..(lane + 1) * n]) {
-                            o.set(lane, (values.row(row as usize) - center) * scale);
-                        }
-                    }
-                }
-            }
-        }
+        let is_staged = matches!(places, Places::Staged { .. });
+        vectorised(Gather { order, first, n, sorted, is_staged, out: &mut self.numbers });
         if let Some(weights) = columns.sqrt_weights {
             let place = |i: usize, lane: usize| nesting.row_at(first + lane * n + i);
             let all: Vec<Four> =
@@ -86,6 +66,98 @@ impl FourUnits {
     /// Triangularises the first `q` columns by reflections of all.
     pub(super) fn reflect(&mut self, q: usize) {
         vectorised(Reflect { columns: &mut self.numbers, n: self.n, q: q.min(self.n) });
+    }
+}
+
+struct Gather<'a> {
+    order: &'a [Column<'a>],
+    first: usize,
+    n: usize,
+    /// The rows that stand at the positions, unless they are the same.
+    sorted: Option<&'a [u32]>,
+    is_staged: bool,
+    out: &'a mut [Four],
+}
+
+impl Kernel for Gather<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(mut self) {
+        let (n, mut c) = (self.n, 0);
+        while let Some(&Column { values, center, scale }) = self.order.get(c) {
+            match (values, self.sorted) {
+                (Some(values), Some(sorted)) if self.is_staged => {
+                    c += self.side_by_side(c, values, sorted);
+                    continue;
+                }
+                (Some(values), Some(sorted)) => {
+                    let row = |i: usize, lane: usize| sorted[lane * n + i] as usize;
+                    self.put(c, 0, |i| Four::from_lanes(|lane| values.row(row(i, lane))));
+                }
+                (Some(values), None) if values.stride == 1 => self.contiguous(c, values),
+                (Some(values), None) => {
+                    let first = self.first;
+                    let row = |i: usize, lane: usize| first + lane * n + i;
+                    self.put(c, 0, |i| Four::from_lanes(|lane| values.row(row(i, lane))));
+                }
+                (None, _) => self.out[block(c, n)].fill(Four::splat((1.0 - center) * scale)),
+            }
+            c += 1;
+        }
+    }
+}
+
+impl Gather<'_> {
+    /// Puts the values of a column from the `first`-th row of each unit on.
+    #[inline(always)]
+    fn put(&mut self, c: usize, first: usize, value: impl Fn(usize) -> Four) {
+        let Column { center, scale, .. } = self.order[c];
+        let (center, scale) = (Four::splat(center), Four::splat(scale));
+        let out = &mut self.out[block(c, self.n)];
+        for i in first..self.n {
+            out[i] = (value(i) - center) * scale;
+        }
+    }
+
+    /// A column of rows in the order in which they lie: four rows of each unit at a time.
+    #[inline(always)]
+    fn contiguous(&mut self, c: usize, values: Values) {
+        let (n, Column { center, scale, .. }) = (self.n, self.order[c]);
+        let (center, scale) = (Four::splat(center), Four::splat(scale));
+        let data = &values.data[values.offset + self.first..][..LANES * n];
+        let (whole, out) = (n - n % LANES, &mut self.out[block(c, n)]);
+        let mut i = 0;
+        while i < whole {
+            let unit = |lane: usize| read(data, lane * n + i);
+            let four = transposed([unit(0), unit(1), unit(2), unit(3)]);
+            for k in 0..LANES {
+                out[i + k] = (four[k] - center) * scale;
+            }
+            i += LANES;
+        }
+        self.put(c, whole, |i| Four::from_lanes(|lane| data[lane * n + i]));
+    }
+
+    /// Up to four columns that stand side by side in memory, from column `c` on; how many.
+    #[inline(always)]
+    fn side_by_side(&mut self, c: usize, first: Values, sorted: &[u32]) -> usize {
+        let together = together(&self.order[c..], first);
+        let n = self.n;
+        if first.offset + LANES > first.stride {
+            let row = |i: usize, lane: usize| sorted[lane * n + i] as usize;
+            self.put(c, 0, |i| Four::from_lanes(|lane| first.row(row(i, lane))));
+            return 1;
+        }
+        for i in 0..n {
+            let row = |lane: usize| sorted[lane * n + i];
+            let four = four_by_four(first, [row(0), row(1), row(2), row(3)]);
+            for j in 0..together {
+                let Column { center, scale, .. } = self.order[c + j];
+                self.out[(c + j) * n + i] = (four[j] - Four::splat(center)) * Four::splat(scale);
+            }
+        }
+        together
     }
 }
 

@@ -251,4 +251,54 @@ mod tests {
             assert_eq!(room[0].is_nan(), rows == 100);
         }
     }
+
+    /// Units of as many rows each, four of which are read side by side: sorted, strided, in any order,
+    /// and staged.
+    #[test]
+    fn units_read_side_by_side_have_the_same_bits_however_their_rows_lie() {
+        for size in [3, 10] {
+            let (n_units, width) = (2_100, 10);
+            let n = n_units * size;
+            let value = |row: usize, k: usize| ((row * 31 + k * 7) as f64 * 0.37).sin();
+            let bits = |of_row: &dyn Fn(usize) -> usize, stride: usize, is_staged: bool| {
+                // Position by position of the order of units, the row that stands there.
+                let mut data = vec![0.0; n * width];
+                let mut codes = vec![0_i32; n];
+                for position in 0..n {
+                    let row = of_row(position);
+                    codes[row] = (position / size) as i32;
+                    for k in 0..width {
+                        let at = if stride == 1 { k * n + row } else { row * width + k };
+                        data[at] = value(position, k);
+                    }
+                }
+                let column = |k: usize| {
+                    let offset = if stride == 1 { k * n } else { k };
+                    let values = Some(Values { data: &data, offset, stride });
+                    Column { values, center: 0.1 * k as f64, scale: 1.0 + k as f64 }
+                };
+                let columns = RowColumns {
+                    z: vec![vec![Column::plain(None), column(0)]],
+                    x: vec![column(0), column(1), column(3), column(4), column(5), column(6)],
+                    y: vec![column(7)],
+                    ..RowColumns::default()
+                };
+                let nesting = Nesting::new(n, &[&codes], &[n_units]).expect("one factor");
+                assert_eq!(nesting.row_order.is_none(), of_row(1) == 1);
+                let mut room = vec![0.0; if is_staged { n * width } else { 0 }];
+                let mut rows = rotate_in(&nesting, &columns, &mut room);
+                let mut all = rows.total.factor().to_vec();
+                all.extend(rows.remainder.factor());
+                rows.levels.iter().for_each(|l| all.extend(l.design.iter().chain(&l.response)));
+                all.iter().map(|value| value.to_bits()).collect::<Vec<u64>>()
+            };
+            let sorted = bits(&|position| position, 1, false);
+            // Units appear in the same order: the first row of each before the second ones.
+            let dealt = |position: usize| position % size * n_units + position / size;
+            for (stride, is_staged) in [(1, false), (width, false), (1, true), (width, true)] {
+                assert_eq!(bits(&dealt, stride, is_staged), sorted);
+            }
+            assert_eq!(bits(&|position| position, width, false), sorted);
+        }
+    }
 }

@@ -8,9 +8,12 @@
 use std::ops::Range;
 
 use super::gather::Places;
+use crate::linalg::beside::read;
+use crate::linalg::dense::{Kernel, vectorised};
+use crate::linalg::lanes::{Four, LANES, Lane};
 use crate::rows::columns::{Column, RowColumns, Values};
 use crate::rows::nesting::Nesting;
-use crate::running::memory::{filled, left};
+use crate::running::memory::{filled, left, zeros};
 use crate::running::threads;
 
 /// Positions of a block.
@@ -18,8 +21,8 @@ const BLOCK: usize = 4096;
 /// Rows of a task at least, and tasks at most: each counts the rows of every block.
 const TASK_ROWS: usize = 1 << 17;
 const TASKS: usize = 256;
-/// Rows that are looked for among those of a window at once.
-const AT_ONCE: usize = 1024;
+/// Rows that are looked for among those of a window, and brought together by block, at once.
+const AT_ONCE: usize = 4096;
 /// Columns of their own in memory from which on rows are staged: of six it costs what it saves.
 const FEWEST_COLUMNS: usize = 8;
 /// Columns up to which they are: more are responses, whose rows stand together.
@@ -142,22 +145,25 @@ impl<'a> Stage<'a> {
     }
 
     /// Writes some rows to what is left of each block for them.
+    ///
+    /// Few at a time are brought together by block in memory that stays in a cache, and copied from
+    /// there: single rows written far apart would each wait for a line of their own.
     fn write(&self, rows: Range<usize>, positions: &Range<usize>, mut parts: Vec<&mut [f64]>) {
         let width = self.width();
-        let mut taken = Vec::with_capacity(AT_ONCE);
+        let mut some = Batch::new(parts.len(), width);
         for first in rows.clone().step_by(AT_ONCE) {
-            let some = first..(first + AT_ONCE).min(rows.end);
-            taken.clear();
-            taken.extend(some.filter(|&row| positions.contains(&(self.places[row] as usize))));
-            for &row in &taken {
-                let place = self.places[row] as usize - positions.start;
-                let part = &mut parts[place / BLOCK];
-                let (own, rest) = std::mem::take(part).split_at_mut(width);
-                for (out, column) in own.iter_mut().zip(&self.columns) {
-                    *out = column.row(row);
+            let last = (first + AT_ONCE).min(rows.end);
+            some.take(&self.places, first..last, positions);
+            vectorised(Write { columns: &self.columns, some: &mut some });
+            let mut begin = 0;
+            for (part, &end) in parts.iter_mut().zip(&some.ends) {
+                let (begins, ends) = (std::mem::replace(&mut begin, end), end);
+                if begins < ends {
+                    let all = std::mem::take(part);
+                    let (own, rest) = all.split_at_mut((ends - begins) * width);
+                    own.copy_from_slice(&some.numbers[begins * width..ends * width]);
+                    *part = rest;
                 }
-                own[width - 1] = place as f64;
-                *part = rest;
             }
         }
     }
@@ -173,6 +179,111 @@ impl<'a> Stage<'a> {
             Column { values, center: column.center, scale: column.scale }
         };
         columns.iter().map(own).collect()
+    }
+}
+
+/// Some rows on their way to their blocks.
+struct Batch {
+    width: usize,
+    rows: Vec<usize>,
+    /// Where each of them stands among the positions.
+    places: Vec<usize>,
+    /// Where it stands among these rows by block.
+    slots: Vec<usize>,
+    /// Where the rows of each block end.
+    ends: Vec<usize>,
+    /// Their numbers, by block.
+    numbers: Vec<f64>,
+}
+
+impl Batch {
+    fn new(n_blocks: usize, width: usize) -> Self {
+        Self {
+            width,
+            rows: Vec::with_capacity(AT_ONCE),
+            places: Vec::with_capacity(AT_ONCE),
+            slots: Vec::with_capacity(AT_ONCE),
+            ends: vec![0; n_blocks],
+            numbers: zeros(AT_ONCE * width),
+        }
+    }
+
+    /// Takes those of the rows that stand at `positions`.
+    fn take(&mut self, places: &[u32], rows: Range<usize>, positions: &Range<usize>) {
+        self.rows.clear();
+        self.places.clear();
+        self.ends.fill(0);
+        for row in rows {
+            let place = places[row] as usize;
+            if positions.contains(&place) {
+                let place = place - positions.start;
+                self.rows.push(row);
+                self.places.push(place);
+                self.ends[place / BLOCK] += 1;
+            }
+        }
+        let mut begin = 0;
+        for end in &mut self.ends {
+            begin += std::mem::replace(end, begin);
+        }
+        self.slots.clear();
+        for &place in &self.places {
+            let end = &mut self.ends[place / BLOCK];
+            self.slots.push(*end);
+            *end += 1;
+        }
+    }
+}
+
+/// Brings some rows together by block.
+struct Write<'a> {
+    columns: &'a [Values<'a>],
+    some: &'a mut Batch,
+}
+
+impl Kernel for Write<'_> {
+    type Output = ();
+
+    // Loops by index, no adapters: these are not always inlined where vectors are wide.
+    #[inline(always)]
+    fn call(self) {
+        let (columns, width) = (self.columns, self.some.width);
+        let n = self.some.rows.len();
+        let (rows, places) = (&self.some.rows[..n], &self.some.places[..n]);
+        let (slots, numbers) = (&self.some.slots[..n], &mut self.some.numbers[..]);
+        let mut k = 0;
+        while k + LANES <= n {
+            let four = [rows[k], rows[k + 1], rows[k + 2], rows[k + 3]];
+            for c in 0..columns.len() {
+                let values = rows_of(&columns[c], four);
+                for lane in 0..LANES {
+                    numbers[slots[k + lane] * width + c] = values.lane(lane);
+                }
+            }
+            for lane in 0..LANES {
+                numbers[slots[k + lane] * width + columns.len()] = places[k + lane] as f64;
+            }
+            k += LANES;
+        }
+        while k < n {
+            let own = &mut numbers[slots[k] * width..][..width];
+            for c in 0..columns.len() {
+                own[c] = columns[c].row(rows[k]);
+            }
+            own[columns.len()] = places[k] as f64;
+            k += 1;
+        }
+    }
+}
+
+/// Four rows of a column.
+#[inline(always)]
+fn rows_of(column: &Values, rows: [usize; LANES]) -> Four {
+    let first = column.offset + rows[0];
+    if column.stride == 1 && rows[LANES - 1] - rows[0] == LANES - 1 {
+        read(column.data, first)
+    } else {
+        Four::from_lanes(|lane| column.row(rows[lane]))
     }
 }
 
