@@ -1,6 +1,6 @@
 //! The sparse matrix N: which columns of the other factors each leading unit meets.
 
-use crate::linalg::dense::{axpy, vectorised};
+use crate::linalg::dense::{Kernel, axpy, vectorised};
 use crate::linalg::many::fill;
 use crate::running::memory::{filled, require};
 
@@ -97,13 +97,7 @@ impl Incidence {
     pub fn transposed_times(&self, v: &[f64], q: usize, x: &[f64], width: usize) -> Vec<f64> {
         let n_columns = self.column_first.len() - 1;
         let one = |c: usize, row: &mut [f64]| {
-            vectorised(|| {
-                for (u, place) in self.meets(c) {
-                    for a in 0..q {
-                        axpy(v[place * q + a], &x[(u * q + a) * width..][..width], row);
-                    }
-                }
-            });
+            vectorised(Sum { of: self, v, q, x, width, at: c, is_transposed: true, out: row });
         };
         fill(n_columns, width, self.columns.len() * q * width, one)
     }
@@ -112,15 +106,45 @@ impl Incidence {
     #[must_use]
     pub fn times(&self, v: &[f64], q: usize, x: &[f64], width: usize) -> Vec<f64> {
         let one = |u: usize, rows: &mut [f64]| {
-            vectorised(|| {
-                for place in self.first[u]..self.first[u + 1] {
-                    let from = &x[self.columns[place] as usize * width..][..width];
-                    for a in 0..q {
-                        axpy(v[place * q + a], from, &mut rows[a * width..(a + 1) * width]);
-                    }
-                }
-            });
+            vectorised(Sum { of: self, v, q, x, width, at: u, is_transposed: false, out: rows });
         };
         fill(self.n_units(), q * width, self.columns.len() * q * width, one)
+    }
+}
+
+/// Rows of `x` that a column, or a unit, meets, times `v`: a closure as large would not be compiled
+/// for wide vectors.
+struct Sum<'a> {
+    of: &'a Incidence,
+    v: &'a [f64],
+    q: usize,
+    x: &'a [f64],
+    width: usize,
+    at: usize,
+    is_transposed: bool,
+    out: &'a mut [f64],
+}
+
+impl Kernel for Sum<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { of, v, q, x, width, at, is_transposed, out } = self;
+        if is_transposed {
+            for k in of.column_first[at]..of.column_first[at + 1] {
+                let (u, place) = (of.units[k] as usize, of.places[k]);
+                for a in 0..q {
+                    axpy(v[place * q + a], &x[(u * q + a) * width..][..width], out);
+                }
+            }
+            return;
+        }
+        for place in of.first[at]..of.first[at + 1] {
+            let from = &x[of.columns[place] as usize * width..][..width];
+            for a in 0..q {
+                axpy(v[place * q + a], from, &mut out[a * width..(a + 1) * width]);
+            }
+        }
     }
 }

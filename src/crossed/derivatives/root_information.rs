@@ -10,7 +10,7 @@
 
 use crate::crossed::evaluation::Factorisation;
 use crate::crossed::factor::panels::Panels;
-use crate::linalg::dense::{axpy, block, vectorised};
+use crate::linalg::dense::{Kernel, axpy, block, vectorised};
 use crate::linalg::many::fill;
 use crate::running::memory::{filled, zeros};
 use crate::running::threads;
@@ -78,7 +78,7 @@ impl Factorisation<'_> {
         let parts = threads::map(starts, |first| {
             let rows = gathered(root, first, (first + ROWS).min(order));
             let mut sum = zeros(q * q);
-            vectorised(|| self.add_squares(&b, &rows, &mut sum));
+            vectorised(AddSquares { of: self, b: &b, rows: &rows, sum: &mut sum });
             sum
         });
         let mut out = zeros(q * q);
@@ -100,8 +100,8 @@ impl Factorisation<'_> {
             let columns = &incidence.columns[first..first + met];
             for (a, y) in y.iter_mut().enumerate() {
                 let mut own = [0.0; ROWS];
-                for (k, column) in columns.iter().enumerate() {
-                    let (weight, row) = (b[(first + k) * q + a], &rows[*column as usize]);
+                for k in 0..columns.len() {
+                    let (weight, row) = (b[(first + k) * q + a], &rows[columns[k] as usize]);
                     for i in 0..ROWS {
                         own[i] += weight * row[i];
                     }
@@ -110,11 +110,11 @@ impl Factorisation<'_> {
             }
             for a in 0..q {
                 for c in 0..q {
-                    let mut products = [0.0; ROWS];
+                    let mut total = 0.0;
                     for i in 0..ROWS {
-                        products[i] = y[a][i] * y[c][i];
+                        total += y[a][i] * y[c][i];
                     }
-                    sum[a * q + c] += products.iter().sum::<f64>();
+                    sum[a * q + c] += total;
                 }
             }
         }
@@ -157,4 +157,21 @@ fn gathered(root: &Panels, first: usize, end: usize) -> Vec<[f64; ROWS]> {
         }
     }
     out
+}
+
+/// `add_squares`: a closure as large would not be compiled for wide vectors.
+struct AddSquares<'a> {
+    of: &'a Factorisation<'a>,
+    b: &'a [f64],
+    rows: &'a [[f64; ROWS]],
+    sum: &'a mut [f64],
+}
+
+impl Kernel for AddSquares<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.of.add_squares(self.b, self.rows, self.sum);
+    }
 }
