@@ -56,11 +56,6 @@ class KnownPrecision(Relationship):
     is_inverse: ClassVar[bool] = True
 
     @property
-    def n_rows(self) -> int:
-        """See `Relationship`."""
-        return int(self.precision.shape[0]) - len(self.extra)
-
-    @property
     def given(self) -> Sparse:
         """See `Relationship`."""
         return self.precision

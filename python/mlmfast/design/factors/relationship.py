@@ -42,11 +42,6 @@ class Relationship(Protocol):
 
     @property
     @abstractmethod
-    def n_rows(self) -> int:
-        """Levels with rows."""
-
-    @property
-    @abstractmethod
     def given(self) -> Sparse:
         """The matrix over all levels that the user gave or that a pedigree makes, shape (n, n)."""
 
@@ -108,6 +103,11 @@ class Relationship(Protocol):
         told : shape (n,), whole families of levels with rows.
         m : shape (k, n, q).
         """
+
+    @property
+    def n_rows(self) -> int:
+        """Levels with rows."""
+        return int(self.given.shape[0]) - len(self.extra)
 
     def between(self, codes: CodeArray) -> FloatArray:
         """Entries for all pairs of rows of some levels, shape (n, n)."""
@@ -237,11 +237,6 @@ class KnownCovariance(Relationship):
             values.append(block[i, j])
         at = (np.concatenate(rows), np.concatenate(columns))
         return sparse_array((np.concatenate(values), at), shape=(n, n))
-
-    @property
-    def n_rows(self) -> int:
-        """Levels with rows."""
-        return int(self.matrix.shape[0]) - len(self.extra)
 
     def times(self, m: FloatArray) -> FloatArray:
         """A m for weights m (k, n, q) of all levels."""
