@@ -11,12 +11,8 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.design.columns.model_matrix import INTERCEPT
 from mlmfast.errors import ModelError
+from mlmfast.inference.comparison.null_model import find_effects, null_method, without_effects
 from mlmfast.inference.comparison.restricted_lrt import exact_null_distribution
-from mlmfast.inference.comparison.variance_tests import (
-    find_effects,
-    null_method,
-    without_effects,
-)
 from mlmfast.inference.contrasts.rows import contrast_rows
 from mlmfast.power_analysis.analysis import Analysis
 from mlmfast.power_analysis.outcome import Hypothesis

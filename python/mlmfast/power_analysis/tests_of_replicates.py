@@ -15,7 +15,7 @@ from mlmfast.degrees_of_freedom import ddf_words
 from mlmfast.distributions import chi2_tail
 from mlmfast.errors import SingularFitWarning
 from mlmfast.fitted.fitted import Fitted
-from mlmfast.inference.comparison.variance_tests import mixture_tail, sample_tail
+from mlmfast.inference.comparison.null_tails import mixture_tail, sample_tail
 from mlmfast.power_analysis.analysis import Analysis
 from mlmfast.power_analysis.outcome import (
     Outcome,
