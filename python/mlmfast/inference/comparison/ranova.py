@@ -28,6 +28,14 @@ def ranova(fit: Fitted) -> pd.DataFrame:
     ------
     ModelError
         For fits that hold covariance parameters, which a model without an effect would estimate.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> table = fit.ranova()
+    >>> table[["LRT", "Df"]].iloc[1].round(2).to_dict()
+    {'LRT': 42.84, 'Df': 2.0}
     """
     fit._needs_likelihood("ranova()")
     source, record = fit._needs_source("ranova", of_sums=True), fit._record
