@@ -55,6 +55,7 @@ def saved(fit: Any) -> str:
     kept = json.loads(fit.to_json())
     kept.pop("timings", None)
     kept.get("record", {}).pop("timings", None)
+    kept.get("manifest", {}).pop("time", None)
     return json.dumps(kept)
 
 

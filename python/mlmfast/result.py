@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mlmfast.inference.comparison import compare as _compare
     from mlmfast.inference.comparison import conditional_aic as _conditional_aic
     from mlmfast.inference.comparison import information_criteria as _information_criteria
+    from mlmfast.inference.comparison import ranova as _ranova
     from mlmfast.inference.comparison import variance_tests as _variance_tests
     from mlmfast.inference.contrasts import contrast as _contrast
     from mlmfast.inference.emmeans import means as _means
@@ -70,6 +71,7 @@ else:
     _compare = _functions_of("mlmfast.inference.comparison.compare")
     _conditional_aic = _functions_of("mlmfast.inference.comparison.conditional_aic")
     _information_criteria = _functions_of("mlmfast.inference.comparison.information_criteria")
+    _ranova = _functions_of("mlmfast.inference.comparison.ranova")
     _variance_tests = _functions_of("mlmfast.inference.comparison.variance_tests")
     _contrast = _functions_of("mlmfast.inference.contrasts.contrast")
     _means = _functions_of("mlmfast.inference.emmeans.means")
@@ -150,7 +152,7 @@ class LMMResult(TypedCalls):
     ranef = handed_out(_ranef.ranef)
     ranef_cov = handed_out(_ranef.ranef_cov)
     test_variance = _variance_tests.variance_test
-    ranova = _variance_tests.ranova
+    ranova = _ranova.ranova
 
     # -- smooth terms --------------------------------------------------------------------------
 

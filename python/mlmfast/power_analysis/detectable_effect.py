@@ -14,8 +14,9 @@ from mlmfast.errors import ModelError
 from mlmfast.guessed_arguments import told
 from mlmfast.power_analysis.binomial import monte_carlo_error
 from mlmfast.power_analysis.curve import ByNumber
-from mlmfast.power_analysis.hypotheses import Outcome, Wald
+from mlmfast.power_analysis.outcome import Outcome
 from mlmfast.power_analysis.power import Plan, Progress, check_progress, check_share, plan_of
+from mlmfast.power_analysis.tests_of_replicates import Wald
 
 
 @told()

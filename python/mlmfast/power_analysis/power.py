@@ -15,7 +15,8 @@ from mlmfast.guessed_arguments import told
 from mlmfast.power_analysis.analysis import Analysis
 from mlmfast.power_analysis.binomial import exact_interval
 from mlmfast.power_analysis.curve import PowerCurve
-from mlmfast.power_analysis.hypotheses import Hypothesis, Outcome, hypothesis, joined
+from mlmfast.power_analysis.hypotheses import hypothesis
+from mlmfast.power_analysis.outcome import Hypothesis, Outcome, joined
 from mlmfast.prepared.fit_model import check_ddf
 from mlmfast.simulation.changed_parameters import with_parameters
 from mlmfast.simulation.from_fit import design_of_fit

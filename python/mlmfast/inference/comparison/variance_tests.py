@@ -6,8 +6,7 @@ chi-square distribution (Self and Liang 1987, JASA 82:605).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,33 +16,35 @@ from mlmfast.arrays import FloatArray
 from mlmfast.clusters.simulate import draw_responses, seed_sequence
 from mlmfast.criterion.parameters.covariance_parameter import check_engine
 from mlmfast.design.design import Design
-from mlmfast.design.factors.names import known_group
 from mlmfast.design.responses import response_rows
-from mlmfast.design.submodels import without_effect, without_term
 from mlmfast.display.framed import Framed
-from mlmfast.display.printed_frame import printed
 from mlmfast.distributions import chi2_tail
 from mlmfast.errors import ModelError
 from mlmfast.fitted.estimates import estimates_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.handed_out import hands_out_copies
+from mlmfast.inference.comparison.free_fits import check_free, optimum
+from mlmfast.inference.comparison.null_model import (
+    find_effects,
+    null_method,
+    only_effect,
+    without_effects,
+)
+from mlmfast.inference.comparison.null_tails import mixture_tail, sample_tail
 from mlmfast.inference.comparison.restricted_lrt import exact_null_distribution
-from mlmfast.information.undetermined import n_determined, undetermined_of
 from mlmfast.newton.options import NewtonOptions
 from mlmfast.prepared.fit_model import fit_model
 from mlmfast.prepared.model import PreparedModel
 from mlmfast.reduction.reduce import reduce_design
 
 if TYPE_CHECKING:
-    from mlmfast.fitted.fitted import Fitted
     from mlmfast.fitted.origin.source import FitSource
     from mlmfast.fitted.record import FitRecord
 
 #: A statistic this small is 0.
 _ZERO = 1e-7
 _BATCH = 1024
-_NO_METHOD = "method is {!r}; use 'exact', 'mixture' or 'bootstrap'"
 
 
 @hands_out_copies
@@ -155,14 +156,14 @@ def variance_test(
     fit._needs_likelihood("test_variance()")
     source, record = fit._needs_source("a test of a variance", of_sums=True), fit._record
     if term is None:
-        term = _only_effect(source.design)
+        term = only_effect(source.design)
     check_engine(source.model, "a test of a variance")
     t, effects = find_effects(source.design, term)
-    _check_free(source)
+    check_free(source)
     chosen = null_method(source.design, t, effects, method)
     draws = _draws(n, chosen)
     null_design = without_effects(source.design, t, effects)
-    null_deviance, count = _optimum(null_design, record.method)
+    null_deviance, count = optimum(null_design, record.method)
     statistic = null_deviance - record.deviance
     statistic = statistic if statistic > _ZERO else 0.0
     df = record.n_theta - count
@@ -186,181 +187,6 @@ def variance_test(
     return VarianceTest(what, statistic, df, p, chosen, len(sample), error, failed, sample)
 
 
-def ranova(fit: Fitted) -> pd.DataFrame:
-    """Likelihood-ratio tests of leaving out each random effect, as lmerTest's ``ranova``.
-
-    Effects of a term with slopes are left out one at a time (its intercept stays), others whole, as
-    are terms of other covariance structures than `us` and `diag`.
-    ``Pr(>Chisq)`` takes the chi-square distribution, which is conservative, for a variance of 0
-    lies on the boundary; ``Pr(mixture)`` takes the mixture that `test_variance` describes. Of
-    variances without a bound (``bounded=False``) both columns are the chi-square's. ``Df`` counts
-    parameters that the data determine; an effect that takes none with it (Df 0) has no test.
-
-    Raises
-    ------
-    ModelError
-        For fits that hold covariance parameters, which a model without an effect would estimate.
-    """
-    fit._needs_likelihood("ranova()")
-    source, record = fit._needs_source("ranova", of_sums=True), fit._record
-    check_engine(source.model, "ranova")
-    _check_free(source)
-    rows: dict[str, list[float]] = {
-        "<none>": [record.n_parameters, -0.5 * record.deviance, *[np.nan] * 4]
-    }
-    for t, term in enumerate(source.design.random):
-        group = source.design.factors[term.factor].name
-        size = len(term.names)
-        every = list(range(size))
-        parts = [[j] for j in every if term.columns[j] is not None or size == 1]
-        if not term.structure.named_by_effects:
-            parts = [every]  # the structure is one of all effects
-        for effects in parts:
-            whole = len(effects) == size
-            design = (
-                without_term(source.design, t)
-                if whole
-                else without_effect(source.design, t, effects[0])
-            )
-            deviance, count = _optimum(design, record.method)
-            # What the data do not determine is no parameter that a test could lose.
-            df = max(record.n_theta - count, 0)
-            statistic = max(deviance - record.deviance, 0.0)
-            p = float(chi2_tail(statistic, df)) if df else np.nan
-            row = [record.n_parameters - df, -0.5 * deviance, statistic, df]
-            what = term.text or group
-            if len(effects) == 1:
-                what = f"{term.names[effects[0]]} in {what}"
-            mixture = mixture_tail(statistic, df) if df and term.bounded else p
-            rows[what] = [*row, p, mixture]
-    table = pd.DataFrame.from_dict(
-        rows,
-        orient="index",
-        columns=["npar", "logLik", "LRT", "Df", "Pr(>Chisq)", "Pr(mixture)"],
-    )
-    table.insert(2, "AIC", -2.0 * table["logLik"] + 2.0 * table["npar"])
-    return printed(table, f"Likelihood-ratio tests of random effects ({record.method})")
-
-
-def _check_free(source: FitSource) -> None:
-    """Refuse fits that hold covariance parameters: models without an effect would estimate them.
-
-    Raises
-    ------
-    ModelError
-    """
-    if source.parms is not None and source.parms.held:
-        raise ModelError("the fit holds covariance parameters; test a variance in a free fit")
-
-
-def _only_effect(design: Design) -> str:
-    """Name of the model's single random effect.
-
-    Raises
-    ------
-    ModelError
-        Where it has none, or several.
-    """
-    names = [
-        name
-        for t in design.random
-        for name in (
-            [t.text]
-            if design.factors[t.factor].has_all_rows
-            else [f"sd_{e}|{design.factors[t.factor].name}" for e in t.names]
-        )
-    ]
-    if len(names) == 1:
-        return names[0]
-    what = f"several random effects; name one of {', '.join(names)}" if names else "none"
-    raise ModelError(f"test_variance tests a random effect, and the model has {what}")
-
-
-def find_effects(design: Design, name: str) -> tuple[int, list[int]]:
-    """Term and effects that a name stands for."""
-    names: dict[str, tuple[int, list[int]]] = {}
-    by_group: dict[str, list[int]] = {}
-    for t, term in enumerate(design.random):
-        group = design.factors[term.factor].name
-        by_group.setdefault(group, []).append(t)
-        for j, effect in enumerate(term.names):
-            # Levels of a term over all rows have one variance, which is tested whole.
-            if not design.factors[term.factor].has_all_rows:
-                names[f"sd_{effect}|{group}"] = (t, [j])
-        if term.text:
-            whole = (t, list(range(len(term.names))))
-            names[term.text] = names[term.text.removeprefix("(").removesuffix(")")] = whole
-    for group, terms in by_group.items():
-        if len(terms) == 1:
-            names.setdefault(group, (terms[0], list(range(len(design.random[terms[0]].names)))))
-    squeezed = {"".join(key.split()): value for key, value in names.items()}
-    wanted = "".join(str(name).split())
-    found = squeezed.get(known_group(wanted, squeezed) or wanted)
-    if found is not None:
-        return found
-    near = get_close_matches(str(name), names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    shared = [own.text for own in design.random if design.factors[own.factor].has_all_rows]
-    known = ", ".join([*(key for key in names if key.startswith("sd_")), *shared]) or "none"
-    raise ModelError(f"{name!r} is no random effect of this model{hint} (effects: {known})")
-
-
-def null_method(design: Design, t: int, effects: list[int], method: str | None) -> str:
-    """How the null distribution of a test is had; by default the first way that serves."""
-    term = design.random[t]
-    # Members and curves: effects of all rows, which share one variance.
-    shared = design.factors[term.factor].has_all_rows and term.structure.n_theta == 1
-    single = len(design.random) == 1 and (shared or len(term.names) == 1)
-    several = len(effects) > 1 and not shared
-    related = single and design.factors[term.factor].relationship is not None
-    is_only = single and design.residual is None and not related
-    if method == "chi-square" or not design.random[t].bounded:
-        return _null_without_bound(design, t, method)
-    if method is None:
-        if design.condensed is not None and several:
-            raise ModelError(
-                "several effects at once are tested by a bootstrap, which needs the rows; name one "
-                "effect (sd_x|g), or fit the rows: mlm.lmm(formula, data)"
-            )
-        mixed = not several and (not is_only or design.condensed is not None)
-        return "mixture" if mixed else "exact" if is_only else "bootstrap"
-    if method not in {"exact", "mixture", "bootstrap"}:
-        raise ModelError(_NO_METHOD.format(method))
-    if design.condensed is not None and method != "mixture":
-        raise ModelError(
-            f"method={method!r} needs the rows, and a reduction holds sums over them; use "
-            "method='mixture', or fit the rows: mlm.lmm(formula, data)"
-        )
-    if method == "exact" and not is_only:
-        raise ModelError(
-            "the exact distribution is known for the only variance besides the residual's; this "
-            "model has other covariance parameters, or related levels: use method='bootstrap'"
-        )
-    if method == "mixture" and several:
-        raise ModelError(
-            "the mixture of two chi-squares holds for one effect at a time; name it (sd_x|g), or "
-            "use method='bootstrap'"
-        )
-    return method
-
-
-def _null_without_bound(design: Design, t: int, method: str | None) -> str:
-    """How the null distribution is had where 0 is within the parameter space."""
-    if design.random[t].bounded:
-        raise ModelError(
-            "method='chi-square' is for variances without a bound (bounded=False); one of 0 lies "
-            "on the boundary here: use 'exact', 'mixture' or 'bootstrap'"
-        )
-    if method in {"exact", "mixture"}:
-        raise ModelError(
-            f"method={method!r} is for a variance whose bound is 0, and this one has none "
-            "(bounded=False); use method='chi-square' or 'bootstrap'"
-        )
-    if method not in {None, "chi-square", "bootstrap"}:
-        raise ModelError(_NO_METHOD.format(method))
-    return method or "chi-square"
-
-
 def _draws(n: int | None, method: str) -> int:
     if n is None:
         return 100_000 if method == "exact" else 1_000
@@ -369,46 +195,12 @@ def _draws(n: int | None, method: str) -> int:
     return int(n)
 
 
-def without_effects(design: Design, t: int, effects: list[int]) -> Design:
-    """The design without some random effects of a term: one, or all."""
-    if len(effects) == len(design.random[t].names):
-        return replace(design, random=design.random[:t] + design.random[t + 1 :])
-    return without_effect(design, t, effects[0])
-
-
-def mixture_tail(statistic: float, df: int) -> float:
-    """P-value by half chi-square with df - 1 and half with df degrees of freedom."""
-    if statistic <= 0:
-        return 1.0
-    lower = float(chi2_tail(statistic, df - 1)) if df > 1 else 0.0
-    return 0.5 * (lower + float(chi2_tail(statistic, df)))
-
-
 def _tail(method: str, statistic: float, df: int, sample: FloatArray) -> float:
     if method == "mixture":
         return mixture_tail(statistic, df)
     if method == "chi-square":
         return float(chi2_tail(statistic, df))
     return sample_tail(sample, statistic)
-
-
-def sample_tail(sample: FloatArray, statistic: float) -> float:
-    """Share of the null distribution at or above the statistic.
-
-    The observed one counts as a draw of it, so p is never 0 (Davison and Hinkley 1997, 4.11).
-    """
-    if statistic <= 0:
-        return 1.0
-    return (1 + int((sample >= statistic - 1e-9).sum())) / (1 + len(sample))
-
-
-def _optimum(design: Design, method: str) -> tuple[float, int]:
-    """-2 log-likelihood at the optimum, and how many parameters of theta the data determine."""
-    model = reduce_design(design)
-    covariance = fit_covariance(model, method, NewtonOptions())
-    estimates = estimates_of(model, covariance.criterion, covariance.theta)
-    determined = n_determined(covariance, undetermined_of(model, covariance))
-    return float(estimates.deviance[0]), determined
 
 
 def _bootstrap(

@@ -52,6 +52,13 @@ def conf_int(
     ModelError
         For an unknown method, a level outside (0, 1), and a kind or an interval of a bootstrap with
         another method.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> fit.conf_int().loc["Days"].round(2).to_dict()
+    {'lower': 7.21, 'upper': 13.73}
     """
     if isinstance(level, str) and meant(level, _METHODS, _OTHERS) is not None:
         if method != "wald":

@@ -238,6 +238,13 @@ def cov_theta(fit: Fitted, information: str = "observed") -> pd.DataFrame:
     ------
     ModelError
         For another word, or a loaded fit.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (1 | Subject)", mlm.load_sleepstudy())
+    >>> fit.cov_theta().loc["Residual"].round(1).to_dict()
+    {'Var((Intercept)) | Subject': -1145.9, 'Residual': 11459.3}
     """
     if not is_one_of(information, ("observed", "expected")):
         raise ModelError(f"information is {information!r}; use 'observed' or 'expected'")

@@ -15,7 +15,7 @@ from mlmfast.fitted.estimates import Estimates, estimates_of
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitting.fit import fit_covariance
 from mlmfast.inference.anova.anova import anova
-from mlmfast.inference.comparison.variance_tests import find_effects, without_effects
+from mlmfast.inference.comparison.null_model import find_effects, without_effects
 from mlmfast.inference.contrasts.estimability import aliasing_of_design, check_estimable
 from mlmfast.inference.contrasts.rows import contrast_rows
 from mlmfast.newton import NewtonOptions

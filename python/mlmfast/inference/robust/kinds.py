@@ -33,6 +33,13 @@ def cov_params(fit: Fitted, kind: str | None = None, *, cluster: object = None) 
     ------
     ModelError
         For a kind that is not available.
+
+    Examples
+    --------
+    >>> import mlmfast as mlm
+    >>> fit = mlm.lmm("Reaction ~ Days + (Days | Subject)", mlm.load_sleepstudy())
+    >>> fit.cov_params().loc["Days"].round(3).to_dict()
+    {'(Intercept)': -1.451, 'Days': 2.389}
     """
     return fit._square(_of_kind(fit, kind, cluster))
 
