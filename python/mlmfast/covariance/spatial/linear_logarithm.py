@@ -53,3 +53,8 @@ class SpatialLinearLogarithm(SpatialLinear):
         """Logarithms of the distances, 0 for a point and itself."""
         gap = np.abs(first - second).sum(axis=-1)
         return np.asarray(np.log(np.where(gap > 0, gap, 1.0)))
+
+    @staticmethod
+    def reach(separation: float) -> float:
+        """The distance of which a separation is the logarithm."""
+        return float(np.exp(separation))
