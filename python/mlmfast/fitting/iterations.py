@@ -14,7 +14,8 @@ from mlmfast.criterion.held import HeldCriterion
 from mlmfast.criterion.scoring import Scoring
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.fitting.core_steps import core_steps
-from mlmfast.fitting.corners import Corners, brought_to_corners, corners_of, leaves_to_corners
+from mlmfast.fitting.corner_search import brought_to_corners
+from mlmfast.fitting.corners import Corners, corners_of, leaves_to_corners
 from mlmfast.fitting.minima.counted import leaves_to_few
 from mlmfast.fitting.minima.near_singular import becomes_singular, leaves_barrier
 from mlmfast.newton.criterion import Progress
