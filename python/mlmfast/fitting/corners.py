@@ -26,6 +26,8 @@ from mlmfast.reduction.residual.by_unit import distances_within
 
 #: Logarithms of distances that are the same but for rounding.
 _SAME = 1e-10
+#: Distance from the nearest corner, over that before the step, which steps cut short leave.
+_NEARER = 0.8
 #: Distance of the logarithm of a range that stands in a corner.
 _IN = 1e-13
 
@@ -99,15 +101,17 @@ def in_corners(
 
 
 def leaves_to_corners(corners: Sequence[Corners], leaves: Leaves | None) -> Leaves | None:
-    """``leaves``, and slow steps that pass a corner."""
+    """``leaves``, and slow steps that pass a corner, or are cut shorter and shorter before one."""
     if not corners:
         return leaves
 
     def leave(before: FloatArray, after: FloatArray, progress: Progress) -> BoolArray:
         out = np.zeros(len(after), dtype=np.bool_)
         for own in corners:
-            cells = [np.searchsorted(own.at, theta[:, own.position]) for theta in (before, after)]
-            out |= cells[0] != cells[1]
+            gaps = [own.at - theta[:, [own.position]] for theta in (before, after)]
+            out |= ((gaps[0] < 0.0) != (gaps[1] < 0.0)).any(axis=1)
+            was, left = (np.abs(gap).min(axis=1, initial=np.inf) for gap in gaps)
+            out |= left < _NEARER * was
         out &= progress.is_slow
         return out if leaves is None else out | leaves(before, after, progress)
 

@@ -10,6 +10,9 @@ from mlmfast.fitting.corners import corners_of, in_corners
 from mlmfast.information.of_fit import information_of
 from mlmfast.reduction.reduced_model import ReducedModel
 
+#: What is said of each.
+CORNER = "in a corner of -2 log-likelihood"
+
 
 def name_in_corners(model: ReducedModel, criterion: Criterion, theta: FloatArray) -> dict[str, str]:
     """By name, what is to be said of each parameter that stands in a corner.
@@ -28,7 +31,7 @@ def name_in_corners(model: ReducedModel, criterion: Criterion, theta: FloatArray
     for name, own in in_corners(model, criterion, theta, blocks).items():
         ends = own.structure.reach(float(np.exp(theta[0, own.position])))
         out[name] = (
-            f"{name} of {residual.text} is {values[name]:.6g}, in a corner of -2 log-likelihood, "
+            f"{name} of {residual.text} is {values[name]:.6g}, {CORNER}, "
             f"where the correlation of rows {ends:.6g} apart becomes 0: there is no second "
             "derivative, so it is held, without a standard error"
         )
