@@ -208,3 +208,12 @@ def test_rows_of_a_batch_have_the_bits_of_single_fits():
         one = frames[0].assign(y=Y[:, k])
         single = mlm.lmm("y ~ x", one, residual="sp_lin(time | id)")
         assert single.deviance == batch.deviance[k]
+
+
+@pytest.mark.parametrize("own_times", [False, True])
+def test_what_goes_by_rows_leaves_the_range_out(own_times):
+    data = data_set(1 if own_times else 0, own_times=own_times)
+    fit = mlm.lmm("y ~ x", data, residual="sp_lin(time | id)")
+    assert mlm.load(fit.to_json()).df.equals(fit.df)
+    found = fit.predict(data.head(3), interval="prediction")
+    assert np.isfinite(found.to_numpy(dtype=float)).all()
