@@ -16,6 +16,7 @@ from mlmfast.catalogue.codes import CATALOGUE, CHAPTERS, UNLISTED, code_of_note,
 from mlmfast.statsmodels import errors as statsmodels_errors
 
 from ..cases import REFERENCE, data_of, reference
+from ..fitting.test_corners import data_set
 from ..residual_models import trial
 
 ROOT = Path(__file__).parents[2]
@@ -148,6 +149,7 @@ FITS = {
     "a choice": ("MLM429", lambda: mlm.lmm("y ~ factor(g)", grid(), residual="us(t | g)")),
     "no errors": ("MLM430", lambda: mlm.lmm("y ~ factor(g) + factor(t)", grid(),
                                             residual="us(t | g)")),
+    "a corner": ("MLM431", lambda: mlm.lmm("y ~ x", data_set(0), residual="sp_lin(time | id)")),
 }  # fmt: skip
 
 

@@ -239,4 +239,15 @@ ENTRIES = (
         "Report the others, or use a structure with fewer parameters.",
         r"no standard error is given for ",
     ),
+    Entry(
+        "MLM431",
+        "a range in a corner of the likelihood",
+        _SINGULAR,
+        "Correlations of sp_lin and sp_linl end at a distance, and the likelihood has a corner "
+        "where that is the distance of two rows. Its maximum lies in one: it falls on both sides, "
+        "and has no second derivative by the range, which is held there.",
+        "Report the range without a standard error, or use sp_sph, which is smooth and ends at a "
+        "distance too.",
+        r".* in a corner of -2 log-likelihood, where ",
+    ),
 )

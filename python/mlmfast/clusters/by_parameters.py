@@ -131,13 +131,14 @@ class RowCovariances:
         if term.by_theta:
             stack = self._unit * self.about.parameters.bent[-1][0]
             t = term.structure.n_theta
+            moves = np.eye(t) if block.moves is None else block.moves
             i, j = np.tril_indices(t)
-            curves = {
-                (int(k), int(el)): matrix
-                for k, el, matrix in zip(i, j, stack[1 + t :], strict=True)
-                if matrix.any()
-            }
-            return stack[1 : 1 + t], curves
+            second = np.zeros((t, t, *stack.shape[1:]))
+            second[i, j] = second[j, i] = stack[1 + t :]
+            second = np.einsum("ki,lj,kl...->ij...", moves, moves, second)
+            pairs = zip(*np.tril_indices(moves.shape[1]), strict=True)
+            curves = {(int(k), int(el)): second[k, el] for k, el in pairs if second[k, el].any()}
+            return self._residual_slopes(b, block), curves
         return self._residual_slopes(b, block), _curves(block, self._whole_residual(term))
 
     def _residual_slopes(self, b: int, block: ParameterBlock) -> FloatArray:
@@ -145,7 +146,9 @@ class RowCovariances:
         term: TermBlock = self.about.criterion.terms[b]
         if term.by_theta:
             t = term.structure.n_theta
-            return np.asarray(self._unit * self.about.parameters.bent[-1][0][1 : 1 + t])
+            slopes = self._unit * self.about.parameters.bent[-1][0][1 : 1 + t]
+            # What stands at an end of its range or in a corner does not move.
+            return slopes if block.moves is None else np.tensordot(block.moves.T, slopes, axes=1)
         return _slopes(block, self._whole_residual(term))
 
     def _whole_residual(self, term: TermBlock) -> _Spread:

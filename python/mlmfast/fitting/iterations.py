@@ -14,6 +14,8 @@ from mlmfast.criterion.held import HeldCriterion
 from mlmfast.criterion.scoring import Scoring
 from mlmfast.criterion.some_fits import SomeFits
 from mlmfast.fitting.core_steps import core_steps
+from mlmfast.fitting.corner_search import brought_to_corners
+from mlmfast.fitting.corners import Corners, corners_of, leaves_to_corners
 from mlmfast.fitting.minima.counted import leaves_to_few
 from mlmfast.fitting.minima.near_singular import becomes_singular, leaves_barrier
 from mlmfast.newton.criterion import Progress
@@ -40,7 +42,9 @@ class Iterations:
         Steps of scoring, where they stay within the covariances.
     held : shape (n_theta,), parameters that are held at 0.
     leaves
-        Which iterations are left on their way to a singular residual covariance.
+        Which iterations are left on their way to a singular residual covariance, or near a corner.
+    corners
+        Corners of the criterion, where iterations may stall.
     """
 
     criterion: Criterion
@@ -48,6 +52,7 @@ class Iterations:
     scoring: Scoring | None
     held: BoolArray
     leaves: Leaves | None
+    corners: tuple[Corners, ...] = ()
 
     def whole(self, theta: FloatArray, chosen: IntArray) -> NewtonResult:
         """Of the fits listed, to its end."""
@@ -88,7 +93,11 @@ class Iterations:
         leaves: Leaves | None,
     ) -> NewtonResult:
         some = SomeFits(self.criterion, chosen)
-        return _iterate(some, np.where(self.held, 0.0, theta), options, scoring, self.held, leaves)
+        start = np.where(self.held, 0.0, theta)
+        found = _iterate(some, start, options, scoring, self.held, leaves)
+        if leaves is None:
+            return found
+        return brought_to_corners(found, some, self.corners, ~self.held, options, leaves)
 
 
 def iterations(
@@ -100,7 +109,9 @@ def iterations(
     scoring = None if structured else Scoring(criterion)
     parts = residual_parts(criterion) if structured else ()
     leaves = leaves_to_few(model, criterion, becomes_singular(parts)) if parts else None
-    return Iterations(criterion, options, scoring, _held(criterion, confounded), leaves)
+    corners = corners_of(model, criterion) if structured else ()
+    leaves = leaves_to_corners(corners, leaves)
+    return Iterations(criterion, options, scoring, _held(criterion, confounded), leaves, corners)
 
 
 def _held(criterion: Criterion, blocks: Sequence[int]) -> BoolArray:

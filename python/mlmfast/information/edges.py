@@ -1,5 +1,7 @@
 """Parameters of a residual structure at the end of their range, such as a specific variance of 0.
 
+Ranges in a corner of the likelihood (`mlmfast.fitting.corners`) are treated as these.
+
 There the likelihood still rises towards the outside. The parameter stands still, as a variance of 0
 of random effects does: it has no standard error and takes no part in degrees of freedom. Inside,
 the information by the unconstrained theta and by the natural parameters gives one variance of a
@@ -16,6 +18,7 @@ import numpy as np
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.criterion.parameters.natural import CovarianceParameters
+from mlmfast.fitting.corners import in_corners
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.parameter_block import ParameterBlock
 
@@ -47,29 +50,45 @@ def is_variance(name: str) -> bool:
 
 
 def still_parameters(about: Information) -> CovarianceParameters | None:
-    """The parameters with those at the end of their range fixed; None where there are none."""
+    """The parameters with those at the end of their range or in a corner fixed; None without."""
     parameters = about.parameters
-    residual = [b for b, term in enumerate(about.criterion.terms) if term.is_residual]
-    if not residual or len(parameters.blocks) != len(about.criterion.terms):
+    n_random = sum(not term.is_residual for term in about.criterion.terms)
+    if n_random == len(about.criterion.terms):
         return None
-    slopes = 0.5 * (parameters.first.T @ (about.bent.logdet_first + about.bent.rss_first))
-    information = about.observed
-    ends = np.cumsum([0, *(block.first.shape[1] for block in parameters.blocks)])
     blocks = list(parameters.blocks)
-    for b in residual:
-        own = slice(ends[b], ends[b + 1])
-        structure = structure_of(about.criterion.terms[b])
-        theta = about.theta[:, about.criterion.theta_slices[b]]
-        if may_stand_still(structure, theta):
-            precision = _unshared(about, own)
-        else:
-            precision = np.abs(np.diag(information[own, own]))
-        still = _still(structure, theta, slopes[own], information[own, own], precision)
+    at_ends = _at_ends(about)
+    corners = in_corners(about.model, about.criterion, about.theta, blocks[n_random:])
+    for b in range(n_random, len(blocks)):
+        still = np.array([name in corners for name in blocks[b].names], dtype=np.bool_)
+        still |= at_ends.get(b, np.bool_(False))
         if still.any():
             blocks[b] = _fixed(blocks[b], still)
     if all(new is old for new, old in zip(blocks, parameters.blocks, strict=True)):
         return None
     return replace(parameters, blocks=tuple(blocks))
+
+
+def _at_ends(about: Information) -> dict[int, BoolArray]:
+    """Which parameters are at the end of their range, by residual block."""
+    parameters = about.parameters
+    if len(parameters.blocks) != len(about.criterion.terms):
+        return {}
+    slopes = 0.5 * (parameters.first.T @ (about.bent.logdet_first + about.bent.rss_first))
+    information = about.observed
+    ends = np.cumsum([0, *(block.first.shape[1] for block in parameters.blocks)])
+    out = {}
+    for b, term in enumerate(about.criterion.terms):
+        if not term.is_residual:
+            continue
+        own = slice(ends[b], ends[b + 1])
+        structure = structure_of(term)
+        theta = about.theta[:, about.criterion.theta_slices[b]]
+        if may_stand_still(structure, theta):
+            precision = _unshared(about, own)
+        else:
+            precision = np.abs(np.diag(information[own, own]))
+        out[b] = _still(structure, theta, slopes[own], information[own, own], precision)
+    return out
 
 
 def _unshared(about: Information, own: slice) -> FloatArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlmfast.catalogue.codes import codes_of_notes
 from mlmfast.errors import AliasedWarning, ConvergenceWarning, SingularFitWarning, warn
 from mlmfast.fitted.certificates.boundary_messages import STRAIGHT
+from mlmfast.fitted.certificates.in_corners import CORNER
 from mlmfast.fitted.certificates.singular_v import is_v_singular
 from mlmfast.fitted.fitted import Fitted
 from mlmfast.fitting.undetermined.record import ERRORS_DEPEND
@@ -32,7 +33,9 @@ def warn_of(fit: Fitted) -> None:
         )
     elif fit.singular and not _are_straight(fit):
         found = fit._record.undetermined
-        what = "singular fit"
+        what, advice = "singular fit", "consider a simpler covariance structure"
+        if all(CORNER in text for text in fit.certificate.boundary):
+            what, advice = "a range without a standard error", "sp_sph is smooth in its range"
         if found is not None and set(fit.certificate.boundary) <= set(found.messages):
             what = "the data do not determine all covariance parameters"
         valid = "Estimates and standard errors of the fixed effects are valid"
@@ -44,8 +47,7 @@ def warn_of(fit: Fitted) -> None:
         elif any(text.startswith("a local maximum") for text in fit.certificate.boundary):
             valid = "Estimates and standard errors are those of this local maximum"
         warn(
-            f"{what}: {'; '.join(fit.certificate.boundary)}. {valid}; "
-            "consider a simpler covariance structure",
+            f"{what}: {'; '.join(fit.certificate.boundary)}. {valid}; {advice}",
             SingularFitWarning,
             *codes_of_notes(fit.certificate.boundary),
         )

@@ -17,8 +17,9 @@ from mlmfast.errors import DataError
 class SpatialLinear(Spatial):
     """R[i, j] = sigma^2 (1 - rho d_ij), and 0 where rho d_ij >= 1; rho > 0.
 
-    Positive definite along a line. theta = (log sigma, -log rho); second derivatives jump where
-    1 / rho passes a distance, and rho is not defined above 1 over the smallest one.
+    Positive definite along a line. theta = (log sigma, -log rho); derivatives jump where 1 / rho
+    passes a distance (see `mlmfast.fitting.corners`), and rho is not defined above 1 over the
+    smallest one.
 
     References: SAS/STAT User's Guide, The MIXED Procedure, REPEATED statement, TYPE=SP(LIN); nlme's
     corLin has the range 1 / rho.
@@ -55,6 +56,11 @@ class SpatialLinear(Spatial):
     def kernel(self, z: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         inside = z < 1.0
         return np.where(inside, 1.0 - z, 0.0), np.where(inside, -1.0, 0.0), np.zeros_like(z)
+
+    @staticmethod
+    def reach(separation: float) -> float:
+        """The distance of points of a separation, as in the kernel."""
+        return separation
 
     def join_natural(self, variances: Jet, r: Jet) -> Jet:
         rho = 1.0 / r.value

@@ -11,6 +11,9 @@ from mlmfast.arrays import FloatArray
 from mlmfast.covariance.spatial.linear_decay import SpatialLinear
 from mlmfast.errors import DataError
 
+#: Shortening of a range that is none of a covariance, and the smallest eigenvalue of one that is.
+_SHORTER, _REGULAR = 0.8, 1e-3
+
 
 @dataclass(frozen=True, eq=False)
 class SpatialLinearLogarithm(SpatialLinear):
@@ -53,3 +56,30 @@ class SpatialLinearLogarithm(SpatialLinear):
         """Logarithms of the distances, 0 for a point and itself."""
         gap = np.abs(first - second).sum(axis=-1)
         return np.asarray(np.log(np.where(gap > 0, gap, 1.0)))
+
+    def nearest_range(self, correlation: FloatArray) -> FloatArray:
+        """See `Spatial.nearest_range`; shorter where that is no range of a covariance."""
+        out = super().nearest_range(correlation)
+        if self.contains_residual:
+            # With enough of a nugget all are.
+            return out
+        apart = self.separations(self.coordinates[:, None], self.coordinates[None])
+        # Below the smallest distance nothing is correlated.
+        while not (good := np.array([_is_covariance(apart / r) for r in out])).all():
+            out[~good] *= _SHORTER
+        return out
+
+    @staticmethod
+    def reach(separation: float) -> float:
+        """The distance of which a separation is the logarithm."""
+        return float(np.exp(separation))
+
+
+def _is_covariance(z: FloatArray) -> bool:
+    """Whether correlations at distances z (K, K), in ranges, are those of a regular covariance."""
+    correlation = np.maximum(1.0 - z, 0.0) - _REGULAR * np.eye(len(z))
+    try:
+        np.linalg.cholesky(correlation)
+    except np.linalg.LinAlgError:
+        return False
+    return True

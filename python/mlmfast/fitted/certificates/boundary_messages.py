@@ -15,6 +15,7 @@ from mlmfast.covariance.spatial.base import Spatial
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.residual.design import seen_pairs
 from mlmfast.design.residual.record import ResidualRecord
+from mlmfast.fitted.certificates.in_corners import name_in_corners
 from mlmfast.fitted.certificates.no_maximum import (
     name_unbounded_elsewhere,
     name_vanishing_scale,
@@ -131,6 +132,7 @@ def name_residual_boundary(
     if reduced.profiled:
         return untold or name_vanishing_residual(reduced, covariance)
     own = _name_own_boundary(reduced, covariance, residual, untold)
+    own += name_in_corners(reduced, covariance.criterion, covariance.theta).values()
     if not covariance.without_bound:
         own += name_singular_v(reduced, covariance) or name_inverted(reduced, covariance)
     return own + name_unbounded_elsewhere(reduced, covariance, residual)
@@ -280,12 +282,13 @@ def name_edges(model: ReducedModel, criterion: Criterion, theta: FloatArray) -> 
         return []
     found = information_of(model, criterion, theta, (False,) * len(criterion.terms)).parameters
     out, seen = [], Counter[str]()
+    in_corner = name_in_corners(model, criterion, theta)
     # Residuals come last; arms that share a block of the core have one each here.
     for block in found.blocks[sum(not term.is_residual for term in criterion.terms) :]:
         for name, value, fixed in zip(block.names, block.values, block.fixed, strict=True):
             # Arm after arm has the same parameters.
             own = name.rpartition(": ")[2]
-            if fixed or (seen[own], own) in moved:
+            if (fixed and name not in in_corner) or (seen[own], own) in moved:
                 at = 0 if is_variance(name) else round(value, 6)
                 out.append(f"{name} of {residual.text} is {at:g}, an end of its range")
             seen[own] += 1
