@@ -300,6 +300,17 @@ def test_a_long_step_shrinks_specific_variances_of_either_sign_and_moves_loading
     np.testing.assert_allclose(moved[0, 5], theta[0, 5] + step[0, 5], rtol=1e-14)
 
 
+@pytest.mark.parametrize("keyword", ["us", "fa0"])
+def test_a_long_step_beside_a_residual_scale_is_of_the_factor_itself(keyword):
+    """Steps are in theta there: in eigenvectors they led to another, far too singular, matrix."""
+    structure = STRUCTURES[keyword](3)
+    theta = np.array([[2.0, 0.5, 1.0, -0.3, 0.2, 0.1]])
+    step = np.array([[0.1, 0.2, -0.1, 0.3, 0.4, 0.1 * np.log(1e-3)]])
+    moved = structure.move_far_by_theta(theta, step)
+    expected = [2.1, 0.7, np.exp(-0.1), 0.0, 0.6, 1e-4]
+    np.testing.assert_allclose(moved[0], expected, rtol=1e-12, atol=1e-15)
+
+
 @pytest.mark.parametrize("structure", ["homdiag", "ar1", "diag"])
 def test_an_arm_that_fixed_effects_fit_exactly_is_named(structure):
     """Three rows with three effects of their own: -2 log-likelihood falls with their variance."""

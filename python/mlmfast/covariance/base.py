@@ -233,6 +233,10 @@ class CovarianceStructure(ABC):
         """
         return self.move(theta, step)
 
+    def move_far_by_theta(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        """`move_far` where steps are in theta itself, not in the chart."""
+        return self.move_far(theta, step)
+
     @property
     def has_core_chart(self) -> bool:
         """Whether the core takes steps in these local coordinates by itself."""

@@ -9,7 +9,11 @@ import numpy as np
 
 from mlmfast.arrays import BoolArray, FloatArray
 from mlmfast.covariance.factor_analytic.loadings import Loadings
-from mlmfast.covariance.structures.unstructured import product_curvature, product_jacobian
+from mlmfast.covariance.structures.unstructured import (
+    product_curvature,
+    product_jacobian,
+    shrunk_roots,
+)
 from mlmfast.eigen import is_singular
 
 #: Principal-factor iterations of a start, and the smallest share of a variance left specific.
@@ -101,11 +105,8 @@ class FactorAnalytic(Loadings):
 
     def move_far(self, theta: FloatArray, step: FloatArray) -> FloatArray:
         out = theta + step
-        roots, way = theta[:, -self.size :], step[:, -self.size :]
-        # A root on its way to 0 shrinks, and does not come out on the other side.
-        falls = roots * way < 0.0
-        ratio = np.divide(way, roots, out=np.zeros_like(way), where=falls)
-        out[:, -self.size :] = np.where(falls, roots * np.exp(ratio), roots + way)
+        own = slice(-self.size, None)
+        out[:, own] = shrunk_roots(theta[:, own], step[:, own])
         return out
 
     def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:

@@ -89,6 +89,11 @@ class FactorAnalyticAlone(LoadingsAlone):
             return super().move_far(theta, step)
         return self._whole.move_far(theta, step)
 
+    def move_far_by_theta(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        if self._whole is None:
+            return super().move_far(theta, step)
+        return self._whole.move_far_by_theta(theta, step)
+
     def theta(self, matrix: FloatArray) -> FloatArray:
         if self._whole is not None:
             return self._whole.theta(matrix)

@@ -148,6 +148,13 @@ class Unstructured(CovarianceStructure):
         out[:, own] = d * np.expm1(step[:, own] / np.maximum(d, 1e-300))
         return self.move(theta, out)
 
+    def move_far_by_theta(self, theta: FloatArray, step: FloatArray) -> FloatArray:
+        rows, columns = _lower(self.size)
+        on = rows == columns
+        out = theta + step
+        out[:, on] = shrunk_roots(theta[:, on], step[:, on])
+        return out
+
     def scaled(self, theta: FloatArray, factor: FloatArray) -> FloatArray:
         rows, _ = _lower(self.size)
         return theta * (factor if factor.shape[1] == 1 else factor[:, rows])
@@ -224,6 +231,13 @@ def _stretches(n: int, size: int) -> list[slice]:
 def _lower(size: int) -> tuple[IntArray, IntArray]:
     rows, columns = np.tril_indices(size)
     return rows, columns
+
+
+def shrunk_roots(roots: FloatArray, step: FloatArray) -> FloatArray:
+    """Roots a long step away: one on its way to 0 shrinks, and does not come out beyond."""
+    falls = roots * step < 0.0
+    ratio = np.divide(step, roots, out=np.zeros_like(step), where=falls)
+    return np.asarray(np.where(falls, roots * np.exp(ratio), roots + step))
 
 
 def product_jacobian(

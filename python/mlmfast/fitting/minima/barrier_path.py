@@ -145,5 +145,7 @@ class Tangent:
         out = self.barrier.move(self.theta, step)
         for part in self.barrier.parts:
             s = part.theta
-            out[:, s] = part.structure.move_far(self.theta[:, s], step[:, s])
+            own = part.structure
+            far = own.move_far if part.in_chart else own.move_far_by_theta
+            out[:, s] = far(self.theta[:, s], step[:, s])
         return out
