@@ -311,18 +311,47 @@ def test_a_long_step_beside_a_residual_scale_is_of_the_factor_itself(keyword):
     np.testing.assert_allclose(moved[0], expected, rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize("structure", ["homdiag", "ar1", "diag"])
-def test_an_arm_that_fixed_effects_fit_exactly_is_named(structure):
-    """Three rows with three effects of their own: -2 log-likelihood falls with their variance."""
+def _one_subject_in_an_arm() -> pd.DataFrame:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"s": np.repeat(np.arange(12), 3), "v": list("abc") * 12})
     frame["arm"] = np.where(frame["s"] < 1, "x", "z")
     frame["y"] = rng.normal(size=len(frame))
+    return frame
+
+
+@pytest.mark.parametrize("structure", ["homdiag", "ar1", "diag"])
+def test_an_arm_that_fixed_effects_fit_exactly_is_named(structure):
+    """Three rows with three effects of their own: -2 log-likelihood falls with their variance."""
+    frame = _one_subject_in_an_arm()
     with pytest.warns(ConvergenceWarning, match="fixed effects fit exactly"):
         fit = mlm.lmm("y ~ v * arm", frame, residual=f"{structure}(v | arm / s)", method="ML")
     assert not fit.converged
     assert "no maximum" in fit.certificate.boundary[0]
     assert "residual variance of x goes to 0" in fit.certificate.boundary[0]
+
+
+@pytest.mark.parametrize(("structure", "n"), [("homdiag", 1), ("diag", 3)])
+def test_an_arm_that_reml_tells_nothing_of_gives_no_standard_errors(structure, n):
+    """A variance of rounding, from which it began, gave errors of 1e-5 and p values of 0."""
+    frame = _one_subject_in_an_arm()
+    with pytest.warns(SingularFitWarning, match="the data do not determine x: "):
+        fit = mlm.lmm("y ~ v * arm", frame, residual=f"{structure}(v | arm / s)")
+    assert fit.converged
+    assert len(fit.certificate.boundary) == n + 2
+    assert fit.bse.isna().all()
+    # The other arm is as by itself.
+    z = mlm.lmm("y ~ v", frame[frame["arm"] == "z"], residual=f"{structure}(v | s)")
+    assert fit.params["(Intercept)"] + fit.params["armz"] == pytest.approx(z.params["(Intercept)"])
+    assert fit.deviance == pytest.approx(z.deviance, abs=1e-6)
+
+
+def test_an_arm_that_reml_tells_nothing_of_is_named_where_no_end_is_reached():
+    """It ended "not converged" without a reason."""
+    frame = _one_subject_in_an_arm()
+    with pytest.warns(ConvergenceWarning, match="residual covariance of x, whose rows the fixed"):
+        fit = mlm.lmm("y ~ v * arm", frame, residual="ar1(v | arm / s)")
+    assert "do not determine" in fit.certificate.boundary[0]
+    assert len(fit.certificate.boundary) == 1
 
 
 def test_a_way_whose_tangent_overflows_is_followed_without_it():

@@ -16,6 +16,7 @@ from mlmfast.criterion.criterion import Criterion
 from mlmfast.design.residual.design import seen_pairs
 from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.fitted.certificates.no_maximum import (
+    name_arms_not_told,
     name_unbounded_elsewhere,
     name_vanishing_scale,
     name_without_bound,
@@ -155,6 +156,7 @@ def _name_own_boundary(
         out = name_edges(reduced, covariance.criterion, covariance.theta)
     if not out and not newton.converged[0]:
         out = name_vanishing_scale(reduced, covariance.criterion, covariance.theta)
+        out += name_arms_not_told(reduced, covariance, residual)
     if not out and newton.converged[0] and newton.min_eigenvalue[0] < FLAT:
         flat = flat_directions(covariance.criterion, covariance.theta)
         out = (name_unseen(reduced) if flat else []) or name_flat(reduced, flat)

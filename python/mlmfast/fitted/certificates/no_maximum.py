@@ -15,7 +15,7 @@ from mlmfast.design.residual.record import ResidualRecord
 from mlmfast.fitted.residual.zero_variances import NEARLY_SINGULAR, is_zero
 from mlmfast.fitting.covariance_fit import CovarianceFit
 from mlmfast.fitting.minima.counted import held_by_few
-from mlmfast.fitting.minima.vanishing import exactly_fitted
+from mlmfast.fitting.minima.vanishing import arms_not_told, exactly_fitted
 from mlmfast.fitting.starts.stretches import residual_stretches
 from mlmfast.reduction.blocks import structure_of
 from mlmfast.reduction.reduced_model import ReducedModel
@@ -66,6 +66,21 @@ def _name_fitted(
             "out fixed effects, or let these rows share a variance with others"
         )
     return out
+
+
+def name_arms_not_told(
+    model: ReducedModel, covariance: CovarianceFit, record: ResidualRecord | None
+) -> list[str]:
+    """Say of which arms nothing is told, where an iteration along that did not come to an end."""
+    if record is None or not record.visits:
+        return []
+    arms = [record.arms[arm] for arm in arms_not_told(model, covariance.criterion)]
+    return [
+        f"the data do not determine the residual covariance{f' of {arm}' if arm else ''}, whose "
+        "rows the fixed effects fit exactly; leave out fixed effects, or let these rows share a "
+        "variance with others"
+        for arm in arms
+    ]
 
 
 def name_unbounded_elsewhere(

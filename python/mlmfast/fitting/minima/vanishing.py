@@ -74,6 +74,22 @@ def exactly_fitted(
     return list(visits.items())
 
 
+def arms_not_told(model: ReducedModel, criterion: Criterion) -> list[int]:
+    """Arms all of whose rows fixed effects fit, whatever the response: REML tells nothing of them.
+
+    Their rows of I - X (X'X)^-1 X' are 0.
+    """
+    own = _own_levels(model, criterion) if criterion.reml else []
+    if not own:
+        return []
+    assert model.design.residual is not None, "there are residual covariances"
+    u, sd, _ = np.linalg.svd(model.design.fixed_matrix, full_matrices=False)
+    basis = u[:, sd > _EXACTLY * sd.max(initial=0.0)]
+    left = 1.0 - (basis**2).sum(axis=1)
+    arm = model.design.residual.positions // own[0][0].structure.size
+    return [a for a in range(len(own)) if (arm == a).any() and left[arm == a].max() <= _EXACTLY]
+
+
 def _candidates(
     model: ReducedModel, criterion: Criterion, fits: IntArray
 ) -> Iterator[tuple[int, list[_Levels]]]:

@@ -22,9 +22,11 @@ from mlmfast.reduction.residual.form import ResidualForm
 FIRST_SHARE = 0.4
 #: Share of pairs of points that no two units have, above which moments say little of a range.
 _UNMET = 0.2
-#: Least variance of an arm to start from, over that of all residuals: where fixed effects fit its
-#: rows exactly moments are rounding.
+#: Least variance of an arm to start from, over that of all residuals.
 _LEAST_OF_ARM = 1e-6
+#: Mean square, over the response's, of rows that fixed effects fit exactly: it is rounding and
+#: tells nothing.
+_EXACTLY_FITTED = 1e-20
 #: Starting values are kept above this share of the residual's part of a level's mean.
 _SMALLEST_START = 0.01
 
@@ -124,6 +126,8 @@ def _pairwise_covariance(sums: FloatArray, counts: FloatArray) -> FloatArray:
     """Covariances over the units that have both visits, made positive definite."""
     variance = np.diag(sums) / np.maximum(np.diag(counts), 1.0)
     overall = max(float(variance.max(initial=0.0)), _LEAST_OF_ARM)
+    if variance.max(initial=0.0) < _EXACTLY_FITTED:
+        variance, overall = np.ones_like(variance), 1.0
     sd = np.sqrt(np.maximum(variance, 1e-3 * overall))
     pairwise = np.where(counts > 1, sums / np.maximum(counts, 1.0), 0.0)
     np.fill_diagonal(pairwise, sd * sd)
