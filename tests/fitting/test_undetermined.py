@@ -1125,6 +1125,23 @@ def test_an_intercept_beside_compound_symmetry_of_six_visits_leaves_their_sum():
     assert "the data determine Var((Intercept)) | id + CS only" in said
 
 
+def test_a_known_matrix_that_is_not_told_leaves_a_covariance():
+    """It ended where the matrices add up to none: no standard errors, which it called valid."""
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame({"g": np.repeat(np.arange(6), 4), "t": np.tile(np.arange(4), 6)})
+    data["x"], data["y"] = rng.normal(size=24), rng.normal(size=24)
+    pair = np.zeros((4, 4))
+    pair[:2, :2] = 1.0
+    matrices = [np.eye(4), np.ones((4, 4)), pair]
+    found, said = fitted("y ~ factor(g) + x", data, residual="lin(t | g)", lin=matrices)
+    right = quiet("y ~ factor(g) + x", data, residual="lin(t | g)", lin=[matrices[0], matrices[2]])
+    assert "does not depend on LIN(2)" in said
+    assert "held at 0" in said
+    assert found.covtest().frame["estimate"].iloc[1] == 0.0
+    assert found.deviance == pytest.approx(right.deviance, abs=1e-7)
+    np.testing.assert_allclose(found.bse, right.bse, rtol=1e-5)
+
+
 @pytest.mark.parametrize(("told", "untold"), [(0, 1), (1, 0)])
 def test_a_known_matrix_that_fixed_effects_take_up_is_named(told, untold):
     """None of the parameters is a variance; it ended in NumPy's error."""

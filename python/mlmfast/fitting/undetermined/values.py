@@ -18,6 +18,7 @@ import numpy as np
 from mlmfast.arrays import FloatArray
 from mlmfast.covariance import CovarianceStructure
 from mlmfast.covariance.factor_analytic.loadings import Loadings
+from mlmfast.covariance.structures.linear import Linear
 from mlmfast.criterion.arms import residual_arms
 from mlmfast.criterion.criterion import Criterion
 from mlmfast.criterion.parameters.natural import covariance_parameters
@@ -56,9 +57,10 @@ def without_flat_values(model: ReducedModel, found: CovarianceFit) -> Covariance
         criterion = _told_of(model, found, row)
         if criterion.flat is None:
             continue
+        ended = float(found.newton.value[row])
         for move in (_nearest_effects, _without_covariance):
             moved = move(model, criterion, theta[row])
-            if _is_same(moved, theta[row], criterion, row):
+            if _is_same(moved, theta[row], criterion, row, ended):
                 # A correlation that no data tell may have ended at 1.
                 now = rounded_to_boundary(criterion, moved[None], ZERO)[1][0]
                 for k, s in enumerate(criterion.theta_slices):
@@ -66,7 +68,7 @@ def without_flat_values(model: ReducedModel, found: CovarianceFit) -> Covariance
                         singular[row, k] = now[k]
                 theta[row] = moved
         moved = at_independence(criterion, theta[row], row)
-        if _is_same(moved, theta[row], criterion, row):
+        if _is_same(moved, theta[row], criterion, row, ended):
             criterion = held_there(criterion, found.theta[row])
             theta[row] = moved
         if known is first:
@@ -127,13 +129,17 @@ def _told_of(model: ReducedModel, found: CovarianceFit, row: int) -> Criterion:
 
 
 def _is_same(
-    moved: FloatArray | None, theta: FloatArray, criterion: Criterion, fit: int
+    moved: FloatArray | None, theta: FloatArray, criterion: Criterion, fit: int, ended: float
 ) -> TypeGuard[FloatArray]:
-    """Whether there is a point ``moved`` of the same likelihood."""
+    """Whether there is a point ``moved`` of the same likelihood.
+
+    ``ended`` is that with which the iteration ended, whose last step is not looked at: along what
+    is not told it may have led to where R is no covariance.
+    """
     if moved is None:
         return False
     here, there = (criterion.value(t[None], np.array([fit]))[0] for t in (theta, moved))
-    return bool(abs(there - here) < _SAME)
+    return bool(abs(there - (here if np.isfinite(here) else ended)) < _SAME)
 
 
 def _nearest_effects(
@@ -211,7 +217,8 @@ def _without_covariance(
 ) -> FloatArray | None:
     """theta (n_theta,) with common covariances at 0 that fixed effects take up.
 
-    Such as that of `cs`, of rows whose mean is a fixed effect.
+    Such as that of `cs`, of rows whose mean is a fixed effect; and coefficients of known matrices
+    where these add up to no covariance, at which nothing can be said of fixed effects.
     """
     if not criterion.reml:
         return None
@@ -219,14 +226,22 @@ def _without_covariance(
     for first, kinds, structure, s in _structured(model, criterion, theta):
         natural = structure.natural(theta[None, s])
         assert criterion.flat is not None, "the caller looked"
+        to_zero = {"covariance"} if _is_covariance(structure, theta[s]) else {"covariance", "other"}
         for p, kind in enumerate(kinds):
-            if kind == "covariance" and criterion.flat.among(first[:, [p]]).size:
+            if kind in to_zero and criterion.flat.among(first[:, [p]]).size:
                 natural[0, p] = 0.0
         try:
             out[s] = structure.from_natural(natural)[0]
         except ModelError:
             return None
     return out
+
+
+def _is_covariance(structure: CovarianceStructure, theta: FloatArray) -> bool:
+    """Whether a point (n_theta,) is one of the structure, as it is but for sums of matrices."""
+    if not isinstance(structure, Linear):
+        return True
+    return bool(np.linalg.eigvalsh(structure.matrix(theta[None])[0])[0] > 0.0)
 
 
 def _structured(
