@@ -227,10 +227,7 @@ class CovarianceStructure(ABC):
         return theta + step
 
     def move_far(self, theta: FloatArray, step: FloatArray) -> FloatArray:
-        """`move` by a step longer than a coordinate that goes to 0.
-
-        A coordinate whose square is a variance shrinks by the same factor a length of its own.
-        """
+        """`move` by a step longer than a root that goes to 0, which shrinks by it as a factor."""
         return self.move(theta, step)
 
     def move_far_by_theta(self, theta: FloatArray, step: FloatArray) -> FloatArray:
